@@ -1,0 +1,40 @@
+# One-command environment, demo, tests and benchmarks; needs python3 (3.10 or newer) and make, nothing else.
+#   make env PYTHON=python3.12          another Python
+#   make env TORCH_INDEX=<index URL>    torch from another package index (e.g. PyTorch's own CPU-only wheels)
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.reshapeit-env
+
+.PHONY: env demo test bench lint clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make env | demo | test | bench | lint | clean"
+
+env: $(STAMP)
+
+# torch goes first and alone, so that no other package's dependency can pull another build of it.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+		$$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,train,plots]'
+	@touch $@
+
+demo: env
+	$(BIN)/reshapeit demo --output demo_output
+
+test: env
+	$(BIN)/python -m pytest
+
+bench: env
+	$(BIN)/python -m Testing.Benchmarks.run
+
+lint: env
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) build dist demo_output *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,221 @@
+"""Fitting the field to a new patient with Temp frozen: Eq. 8.
+
+First alpha and beta are fitted through H, then the weights theta = H(beta) of this one patient's Deform themselves:
+the same function space as fine-tuning H, with a hundredth of the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry import Similarity
+from ..losses import eikonal_loss
+from ..siren import Layers, siren_jet
+from ..template import OrganTemplate
+from .candidates import Candidates
+from .prior import CodePrior
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The two stages of the fit.
+
+    Args:
+        code_steps, weight_steps: optimisation steps of each stage.
+        surface_points, free_points: points of a step.
+        code_learning_rate, weight_learning_rate: peak Adam rates, both decay by a cosine.
+        sdf, normal, eikonal: weights of the terms of L_sdf, relative to each other (Eq. 4).
+        code_prior: weight of the codes' Mahalanobis term, in the place of the plain norms of Eq. 8.
+        weight_prior: pull of theta back to H(beta).
+        smoothness: weight of L_vec (Eq. 6) while theta is fitted.
+        robust_mm: residual beyond which a point loses its say (Geman-McClure), at the start and at the end of the
+            code stage; 0 switches it off, as in the paper.
+        seed: of the draws.
+    """
+
+    code_steps: int = 120
+    weight_steps: int = 100
+    surface_points: int = 700
+    free_points: int = 300
+    code_learning_rate: float = 1e-2
+    weight_learning_rate: float = 1e-4
+    sdf: float = 3e3
+    normal: float = 1e2
+    eikonal: float = 5e1
+    code_prior: float = 1.0
+    weight_prior: float = 1e2
+    smoothness: float = 1.0
+    robust_mm: tuple[float, float] = (15.0, 5.0)
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedField:
+    """The field of one patient, which can be asked anywhere.
+
+    Args:
+        template: whose Temp it uses.
+        deform: layers of this patient's Deform.
+        alpha, beta: (1, c) fitted codes.
+        ras_to_unit: the alignment.
+        code_energy: Mahalanobis energy of the codes, about 1 for a typical patient.
+    """
+
+    template: OrganTemplate
+    deform: Layers
+    alpha: torch.Tensor
+    beta: torch.Tensor
+    ras_to_unit: Similarity
+    code_energy: float
+
+    @property
+    def mm_per_unit(self) -> float:
+        """Length of one unit in mm."""
+        return 1.0 / self.ras_to_unit.scale
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) signed distance in mm (negative inside) at (N, 3) RAS points."""
+        return self._ask(points_ras, self.template.model.values) * self.mm_per_unit
+
+    def template_coordinates(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N, 3) unit-frame points of the template that (N, 3) RAS points correspond to."""
+        return self._ask(points_ras, self.template.model.template_coordinates)
+
+    @torch.no_grad()
+    def _ask(self, points_ras: np.ndarray, question: Callable) -> np.ndarray:
+        device = self.alpha.device
+        parts = []
+        # Chunks of this size keep the activations within the processor's cache.
+        for part in np.array_split(np.asarray(points_ras), max(1, len(points_ras) // 16384)):
+            unit = torch.as_tensor(self.ras_to_unit.apply(part), dtype=torch.float32, device=device)
+            parts.append(question(self.deform, unit[None])[0].double().cpu().numpy())
+        return np.concatenate(parts)
+
+
+class _Points:
+    """Candidates as tensors, drawn from at random."""
+
+    def __init__(self, candidates: Candidates, options: FitOptions, device):
+        def tensor(array):
+            return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
+
+        self.points, self.normals, self.weights = map(
+            tensor, (candidates.points, candidates.normals, candidates.weights)
+        )
+        self.free, self.free_sdf, self.free_weights = map(
+            tensor, (candidates.free_points, candidates.free_sdf, candidates.free_weights)
+        )
+        self.options = options
+        self.generator = torch.Generator().manual_seed(options.seed)
+
+    def draw(self):
+        """points (1, N, 3), target distances (N,), weights (N,), normals of the first ``surface_points``."""
+        o = self.options
+        on = torch.randint(len(self.points), (o.surface_points,), generator=self.generator)
+        off = torch.randint(len(self.free), (o.free_points,), generator=self.generator)
+        points = torch.cat([self.points[on], self.free[off]])[None]
+        target = torch.cat([torch.zeros(len(on), device=points.device), self.free_sdf[off]])
+        return points, target, torch.cat([self.weights[on], self.free_weights[off]]), self.normals[on]
+
+
+def fit_field(
+    template: OrganTemplate, candidates: Candidates, ras_to_unit: Similarity, options: FitOptions,
+    on_step: Callable[[float], None] | None = None,
+) -> FittedField:  # fmt: skip
+    """Fit codes, then weights, to the candidates (Eq. 8).
+
+    Args:
+        template: trained template on the device to compute on.
+        candidates: trusted points, unit frame.
+        ras_to_unit: the alignment they were made with; its scale turns ``robust_mm`` into unit lengths.
+        options: steps and weights.
+        on_step: called with the done fraction; may raise to cancel.
+    """
+    points = _Points(candidates, options, template.alpha.device)
+    prior = CodePrior.from_template(template)
+    alpha, beta = (c.clone().requires_grad_() for c in nearest_training_codes(template, prior, points))
+    total = options.code_steps + options.weight_steps
+    report = on_step or (lambda fraction: None)
+    optimiser = torch.optim.Adam([alpha, beta], lr=options.code_learning_rate)
+    for step in range(options.code_steps):
+        progress = step / max(1, options.code_steps)
+        _set_rate(optimiser, options.code_learning_rate, progress)
+        start, end = options.robust_mm
+        robust = (start + (end - start) * min(1.0, 2 * progress)) * ras_to_unit.scale
+        loss = data_loss(template.model, template.model.deform_layers(alpha, beta), points.draw(), robust, options)
+        loss = loss + options.code_prior * prior.energy(alpha, beta)
+        _descend(optimiser, loss)
+        report(step / total)
+    deform = [(w.detach(), b.detach()) for w, b in template.model.deform_layers(alpha, beta)]
+    deform = _fit_weights(template, deform, points, ras_to_unit, options, lambda s: report((options.code_steps + s) / total))
+    with torch.no_grad():
+        energy = float(prior.energy(alpha, beta))
+    return FittedField(template, deform, alpha.detach(), beta.detach(), ras_to_unit, energy)
+
+
+def data_loss(model, deform: Layers, drawn, robust_unit: float, options: FitOptions) -> torch.Tensor:
+    """L_sdf of Eq. 4 on the drawn points, each with its trust; points the field cannot explain count less."""
+    points, target, weights, normals = drawn
+    n = len(normals)
+    values = model.evaluate(deform, points)
+    residual = (values.sdf[0] - target).abs()
+    if robust_unit > 0:
+        weights = weights / (1 + (residual.detach() / robust_unit).square()).square()
+    weights = weights / weights.mean().clamp_min(1e-6)
+    sdf = (weights * residual.clamp(max=0.5)).mean()
+    cosine = torch.nn.functional.cosine_similarity(values.gradient[0, :n], normals, dim=-1)
+    normal = (weights[:n] * (1 - cosine)).mean()
+    return options.sdf * sdf + options.normal * normal + options.eikonal * eikonal_loss(values.gradient)
+
+
+@torch.no_grad()
+def nearest_training_codes(template: OrganTemplate, prior: CodePrior, points: _Points):
+    """Codes (1, c) to start from: those of the training shape, or the mean, whose field explains the points best."""
+    drawn, target, weights, _ = points.draw()
+    half = prior.mean.chunk(2)
+    alphas = torch.cat([half[0][None], template.alpha])
+    betas = torch.cat([half[1][None], template.beta])
+    costs = []
+    for alpha, beta in zip(alphas.split(1), betas.split(1), strict=True):
+        values = template.model.values(template.model.deform_layers(alpha, beta), drawn)[0]
+        costs.append(float((weights * (values - target).abs().clamp(max=0.15)).mean()))
+    best = int(np.argmin(costs))
+    return alphas[best : best + 1], betas[best : best + 1]
+
+
+def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options: FitOptions, report) -> Layers:
+    if options.weight_steps == 0:
+        return deform
+    start = [t for layer in deform for t in layer]
+    scale = [t.square().mean().sqrt() + 1e-8 for t in start]
+    theta = [t.clone().requires_grad_() for t in start]
+    layers = list(zip(theta[0::2], theta[1::2], strict=True))
+    optimiser = torch.optim.Adam(theta, lr=options.weight_learning_rate)
+    robust = options.robust_mm[1] * ras_to_unit.scale
+    omegas = template.model.options.omegas
+    for step in range(options.weight_steps):
+        _set_rate(optimiser, options.weight_learning_rate, step / options.weight_steps)
+        drawn = points.draw()
+        loss = data_loss(template.model, layers, drawn, robust, options)
+        if options.smoothness:
+            laplacian = siren_jet(layers, drawn[0][:, ::4], omegas)[2][..., :3]
+            loss = loss + options.smoothness * (laplacian.square().sum(-1) + 1e-12).sqrt().mean()
+        pull = torch.stack([((t - t0) / s).square().mean() for t, t0, s in zip(theta, start, scale, strict=True)])
+        _descend(optimiser, loss + options.weight_prior * pull.mean())
+        report(step)
+    return [(w.detach(), b.detach()) for w, b in layers]
+
+
+def _set_rate(optimiser, peak: float, progress: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = peak * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * progress)))
+
+
+def _descend(optimiser, loss: torch.Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()

@@ -1,0 +1,227 @@
+"""The value type for a segmentation: integer voxels, where they lie, and what the labels mean."""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import BadInputError
+from .geometry import ImageGeometry
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one label value means.
+
+    Args:
+        label: voxel value in its layer.
+        name: what the user reads.
+        id: what Slicer calls it internally; unique in a file.
+        color: red, green, blue in 0..1, or None where the file gives none.
+        layer: index of the layer that holds its voxels.
+        tags: Slicer's segment tags (terminology, status ...).
+        extra: other ``Segment<n>_`` header fields, verbatim.
+    """
+
+    label: int
+    name: str
+    id: str
+    color: tuple[float, float, float] | None = None
+    layer: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """A segmentation.
+
+    Args:
+        layers: integer arrays (K, J, I), read-only; more than one only where segments overlap. 0 is background.
+        geometry: where the voxels lie.
+        segments: names, ids and colours; empty for plain label maps.
+        header: other key/value pairs of the file, kept so that writing it again loses nothing.
+        source: how messages name this volume, usually the file name.
+    """
+
+    layers: tuple[np.ndarray, ...]
+    geometry: ImageGeometry
+    segments: tuple[Segment, ...] = ()
+    header: Mapping[str, str] = field(default_factory=dict)
+    source: str = "the label volume"
+
+    def __post_init__(self):
+        layers = []
+        for layer in self.layers:
+            layer = np.asarray(layer).view()
+            if layer.shape != self.geometry.shape_kji:
+                raise ValueError(f"a layer has shape {layer.shape}, its geometry {self.geometry.shape_kji}")
+            if not np.issubdtype(layer.dtype, np.integer):
+                raise ValueError(f"a layer holds {layer.dtype}: labels are integers (see integer_labels)")
+            layer.setflags(write=False)
+            layers.append(layer)
+        if not layers:
+            raise ValueError("a label volume needs at least one layer")
+        object.__setattr__(self, "layers", tuple(layers))
+        object.__setattr__(self, "segments", tuple(self.segments))
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, geometry: ImageGeometry, source: str = "the label volume") -> LabelVolume:
+        """A volume of one layer from a (K, J, I) array of integers, booleans or floats with integer values."""
+        return cls((integer_labels(array, source),), geometry, source=source)
+
+    def label_values(self) -> tuple[int, ...]:
+        """The non-zero labels that have voxels, ascending, over all layers."""
+        return tuple(sorted({label for _, label in self._present()}))
+
+    def single_label(self) -> int:
+        """The label, where there is exactly one that has voxels.
+
+        Raises:
+            BadInputError: there is none, or there are several.
+        """
+        present = self._present()
+        if not present:
+            raise BadInputError(f"{self.source} holds no labels, all its voxels are 0: choose another file.")
+        if len(present) > 1:
+            raise BadInputError(f"{self.source} holds several labels ({self._described()}): say which one to use.")
+        return present[0][1]
+
+    def mask(self, which: int | str) -> np.ndarray:
+        """(K, J, I) bool voxels of one segment, given by label number, segment id or name.
+
+        Raises:
+            BadInputError: there is no such segment, or the number or name fits several.
+        """
+        layer, label = self.locate(which)
+        return self.layers[layer] == label
+
+    def replaced(self, which: int | str, mask: np.ndarray, *, take_from_others: bool = True) -> LabelVolume:
+        """A copy in which the voxels of one segment are ``mask`` ((K, J, I) bool); all else stays.
+
+        Voxels the segment leaves become background. Voxels of its neighbours in the same layer that ``mask``
+        covers change hands only with ``take_from_others``; other layers overlap on purpose and are not touched.
+        """
+        mask = np.asarray(mask)
+        if mask.shape != self.geometry.shape_kji or mask.dtype != bool:
+            raise ValueError(f"the mask must be bool of shape {self.geometry.shape_kji}")
+        index, label = self.locate(which)
+        old = self.layers[index]
+        new = old.copy()
+        new[(old == label) & ~mask] = 0
+        new[mask if take_from_others else mask & (old == 0)] = label
+        return dataclasses.replace(self, layers=(*self.layers[:index], new, *self.layers[index + 1 :]))
+
+    def flattened(self) -> np.ndarray:
+        """(K, J, I) labels of all layers in one array.
+
+        Raises:
+            BadInputError: segments overlap or share a label number, so one array cannot hold them.
+        """
+        if len(self.layers) == 1:
+            return self.layers[0]
+        flat = np.zeros(self.geometry.shape_kji, np.result_type(*self.layers))
+        labels = [label for _, label in self._present()]
+        for layer in self.layers:
+            if len(set(labels)) < len(labels) or np.any((flat != 0) & (layer != 0)):
+                raise BadInputError(
+                    f"{self.source} has overlapping segments, which only a .seg.nrrd file can hold: write .seg.nrrd."
+                )
+            flat[layer != 0] = layer[layer != 0]
+        return flat
+
+    def with_segments(self, names: Mapping[int, str] | None = None) -> LabelVolume:
+        """A copy in which every label that has voxels is a segment; ``names`` (label to name) fill in or rename."""
+        names = names or {}
+        segments = [dataclasses.replace(s, name=names.get(s.label, s.name)) for s in self.segments]
+        known = {(s.layer, s.label) for s in segments}
+        taken_ids = {s.id for s in segments}
+        for layer, label in self._present():
+            if (layer, label) not in known:
+                new_id = next(i for i in _id_candidates(label) if i not in taken_ids)
+                taken_ids.add(new_id)
+                color = _color(label)
+                segments.append(Segment(label, names.get(label, f"Segment_{label}"), new_id, color, layer))
+        return dataclasses.replace(self, segments=tuple(segments))
+
+    def locate(self, which: int | str) -> tuple[int, int]:
+        """Layer index and label of the segment given by label number, id or name (see ``mask``)."""
+        if isinstance(which, str):
+            found = [(s.layer, s.label) for s in self.segments if s.id == which]
+            found = found or [(s.layer, s.label) for s in self.segments if s.name == which]
+            if not found and which.strip().isdecimal():
+                return self.locate(int(which))
+        else:
+            label = operator.index(which)
+            found = [(s.layer, s.label) for s in self.segments if s.label == label]
+            found = found or [pair for pair in self._present() if pair[1] == label]
+        if not found:
+            raise BadInputError(f"{self.source} has no segment {which!r}: choose from {self._described()}.")
+        if len(found) > 1:
+            raise BadInputError(f"{self.source} has several segments {which!r}: choose by id from {self._described()}.")
+        return found[0]
+
+    def _present(self) -> list[tuple[int, int]]:
+        """(layer, label) of all labels that have voxels."""
+        return [(index, label) for index, layer in enumerate(self.layers) for label in _nonzero_values(layer)]
+
+    def _described(self) -> str:
+        """The choices a user has, for messages."""
+        names = {(s.layer, s.label): f"{s.label} {s.name!r} (id {s.id!r})" for s in self.segments}
+        places = sorted(set(self._present()) | set(names))
+        shown = [names.get(place, str(place[1])) for place in places[:20]]
+        return ", ".join(shown + ["..."] * (len(places) > 20)) or "nothing, all voxels are 0"
+
+
+def integer_labels(array: np.ndarray, source: str) -> np.ndarray:
+    """``array`` as integers: integers stay as they are, booleans become uint8, whole floats the smallest fit.
+
+    Raises:
+        BadInputError: there are NaN, infinite or fractional values.
+    """
+    array = np.asarray(array)
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if not np.isfinite(array).all():
+        raise BadInputError(f"{source} holds NaN or infinite values: give a label map (integer values).")
+    if np.any(array != np.rint(array)):
+        raise BadInputError(f"{source} holds fractional values, so it is no label map: give one (integer values).")
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return array.astype(dtype)
+    raise BadInputError(f"{source} holds values up to {max(-low, high):g}, too large for labels: give a label map.")
+
+
+def _nonzero_values(layer: np.ndarray) -> list[int]:
+    """Distinct non-zero values, ascending; counts slice by slice because sorting a CT takes seconds."""
+    if not layer.size:
+        return []
+    low, high = int(layer.min()), int(layer.max())
+    if high - low > 2**16:
+        return [int(v) for v in np.unique(layer) if v != 0]
+    seen = np.zeros(high - low + 1, dtype=bool)
+    for section in layer:
+        seen |= np.bincount(section.ravel().astype(np.int64) - low, minlength=len(seen)) > 0
+    return [int(v) + low for v in np.flatnonzero(seen) if v + low != 0]
+
+
+def _id_candidates(label: int):
+    """Segment ids to try, as Slicer names them."""
+    yield f"Segment_{label}"
+    number = 1
+    while True:
+        yield f"Segment_{label}_{number}"
+        number += 1
+
+
+def _color(label: int) -> tuple[float, float, float]:
+    """A colour for a label; the golden ratio keeps the hues of neighbouring labels apart."""
+    return colorsys.hsv_to_rgb((label * 0.6180339887498949) % 1.0, 0.55, 0.9)

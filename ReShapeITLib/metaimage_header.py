@@ -1,0 +1,49 @@
+"""What ITK does not tell about MetaImage files: a missing spacing and damaged compressed voxels."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from .errors import BadInputError
+
+_MOST_FIELDS = 1000
+_CHUNK_BYTES = 1 << 24
+
+
+def read_header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields by lower-case name, and the position in the file where they end."""
+    fields: dict[str, str] = {}
+    with open(path, "rb") as stream:
+        for line in stream:
+            name, _, value = line.decode("latin-1").partition("=")
+            fields[name.strip().lower()] = value.strip()
+            if "elementdatafile" in fields or len(fields) > _MOST_FIELDS:
+                break
+        return fields, stream.tell()
+
+
+def check_data(fields: dict[str, str], header_bytes: int, path: Path) -> None:
+    """Decompress compressed voxels once, because ITK goes on with zeros where that fails.
+
+    Raises:
+        BadInputError: the file with the voxels is missing or damaged.
+    """
+    data_file = fields.get("elementdatafile", "LOCAL")
+    if data_file.upper() != "LOCAL":
+        path, header_bytes = path.parent / data_file, 0
+        is_file_list = data_file.upper().startswith("LIST") or "%" in data_file
+        if not path.is_file() and not is_file_list:
+            raise BadInputError(f"The voxel file {path} is missing: keep it beside its header file.")
+    if fields.get("compresseddata", "").lower() != "true" or not path.is_file():
+        return
+    unpacked = zlib.decompressobj()
+    with open(path, "rb") as stream:
+        stream.seek(header_bytes)
+        try:
+            while not unpacked.eof and (chunk := stream.read(_CHUNK_BYTES)):
+                unpacked.decompress(chunk)
+        except zlib.error as error:
+            raise BadInputError(f"{path} is damaged ({error}): copy or export it again.") from error
+    if not unpacked.eof:
+        raise BadInputError(f"{path} is truncated: copy or export it again.")

@@ -1,0 +1,37 @@
+"""The organs there can be templates for: TotalSegmentator's name and the SNOMED CT code of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Organ:
+    """One organ.
+
+    Args:
+        name: as TotalSegmentator names it.
+        snomed_code: SNOMED CT concept, as DICOM and Slicer's terminologies write it.
+        meaning: the concept's name, for people.
+    """
+
+    name: str
+    snomed_code: str
+    meaning: str
+
+
+ORGANS = {
+    organ.name: organ
+    for organ in (
+        Organ("liver", "10200004", "Liver"),
+        Organ("pancreas", "15776009", "Pancreas"),
+        Organ("spleen", "78961009", "Spleen"),
+        Organ("kidney_left", "18639004", "Left kidney"),
+        Organ("kidney_right", "9846003", "Right kidney"),
+        Organ("lung_upper_lobe_right", "45653009", "Upper lobe of right lung"),
+        Organ("lung_middle_lobe_right", "72481006", "Middle lobe of right lung"),
+        Organ("lung_lower_lobe_right", "266005", "Lower lobe of right lung"),
+        Organ("lung_upper_lobe_left", "44714003", "Upper lobe of left lung"),
+        Organ("lung_lower_lobe_left", "41224006", "Lower lobe of left lung"),
+    )
+}

@@ -1,0 +1,187 @@
+"""From a given mask and an organ template to the refined organ: the whole way of DESIGN in one function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .blending import BlendedField, BlendOptions, field_weight, grid_points, working_geometry
+from .errors import BadInputError
+from .extraction import extract_zero_level, label_voxels
+from .geometry import ImageGeometry
+from .interaction.alignment import Alignment, AlignmentOptions, align_to_template
+from .interaction.candidates import CandidateOptions, draw_surface_points, select_candidates
+from .interaction.fitting import FitOptions, FittedField, fit_field
+from .mesh import TriangleSurface
+from .plausibility import Plausibility, check_plausibility
+from .progress import Progress
+from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
+from .template import OrganTemplate
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """Everything a refinement can be told; :data:`REFINE_PRESETS` holds the three that users choose from.
+
+    Args:
+        surface: smoothing of the given mask, islands and cavities.
+        alignment: CPD to the template.
+        candidates: which points TIM keeps.
+        fit: steps of the fit.
+        blend: when the field wins over the given surface.
+        surface_cell_mm: cell size of the extracted surface.
+        seed: of every draw.
+    """
+
+    surface: SurfaceOptions = field(default_factory=SurfaceOptions)
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    candidates: CandidateOptions = field(default_factory=CandidateOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    blend: BlendOptions = field(default_factory=BlendOptions)
+    surface_cell_mm: float = 1.5
+    seed: int = 0
+
+
+REFINE_PRESETS = {
+    "draft": RefineOptions(
+        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250),
+        blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
+    ),
+    "standard": RefineOptions(),
+    "fine": RefineOptions(
+        fit=FitOptions(code_steps=250, weight_steps=250, surface_points=1000, free_points=500),
+        blend=BlendOptions(cell_mm=1.5), surface_cell_mm=1.0,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedShape:
+    """A refined organ: a signed distance that can be asked at any RAS point, and how it came about.
+
+    Args:
+        field: blended distance of given surface and fitted field.
+        fitted: the patient's field, which also gives the correspondence to the template.
+        alignment: similarity to the template's frame and matching confidence.
+        confidence_points_ras: (N, 3) points that ``alignment.confidence`` belongs to.
+        bounds_ras: lower and upper corner of a box that holds the organ.
+        given_surface: the given organ's surface.
+        cleaning: what was dropped or filled before anything else.
+        plausibility: whether the given organ looks like the template's organ.
+    """
+
+    field: BlendedField
+    fitted: FittedField
+    alignment: Alignment
+    confidence_points_ras: np.ndarray
+    bounds_ras: tuple[np.ndarray, np.ndarray]
+    given_surface: TriangleSurface
+    cleaning: CleaningReport
+    plausibility: Plausibility
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) signed distance in mm, negative inside, at (N, 3) RAS points."""
+        return self.field.sdf_mm(points_ras)
+
+    def surface(self, cell_mm: float = 1.5) -> TriangleSurface:
+        """Closed surface of the refined organ.
+
+        Point data: ``signed_change_mm`` (how far the surface moved, outward positive), ``confidence`` (matching
+        probability of the nearest given point, 0 to 1), ``field_weight`` (0 given surface kept, 1 field's) and
+        ``template_coordinates`` (n, 3; unit frame).
+        """
+        from scipy.spatial import cKDTree
+
+        vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
+        if not len(faces):
+            raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
+        surface = _without_specks(TriangleSurface.from_triangles(vertices, faces))
+        points = surface.vertices_ras
+        nearest = cKDTree(self.confidence_points_ras).query(points)[1]
+        return surface.with_point_data(
+            signed_change_mm=self.field.given.at_ras(points).astype(np.float32),
+            confidence=self.alignment.confidence[nearest].astype(np.float32),
+            field_weight=self.field.weight_at(points).astype(np.float32),
+            template_coordinates=self.fitted.template_coordinates(points).astype(np.float32),
+        )
+
+    def mask(self, geometry: ImageGeometry) -> np.ndarray:
+        """(K, J, I) bool voxels of any grid whose centres lie inside."""
+        whole = np.zeros(geometry.shape_kji, dtype=bool)
+        part, start_ijk = label_voxels(self.sdf_mm, geometry, self.bounds_ras)
+        where = tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], part.shape, strict=True))
+        whole[where] = part
+        return whole
+
+
+def refine(
+    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions | None = None,
+    progress: Progress | None = None, force: bool = False,
+) -> RefinedShape:  # fmt: skip
+    """Refine one organ.
+
+    Args:
+        mask: (K, J, I) bool voxels of the given organ.
+        geometry: of the mask.
+        template: of that organ, on the device to compute on.
+        options: a preset of :data:`REFINE_PRESETS` or one's own.
+        progress: told the stages; its cancel check ends the work.
+        force: go on although the input does not look like the organ.
+
+    Raises:
+        BadInputError: the mask is empty or too small.
+        ImplausibleError: volume or alignment are far from all training cases and ``force`` is not set.
+        CancelledError: the user cancelled.
+    """
+    options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
+    rng = np.random.default_rng(options.seed)
+    progress.stage("surface", 0.0)
+    cleaned, cleaning = clean_mask(mask, geometry, options.surface)
+    grid = signed_distance_grid(cleaned, geometry, options.surface)
+    given = surface_from_grid(grid)
+    progress.stage("align", 0.1)
+    points, normals = draw_surface_points(given, options.candidates.n_surface, rng)
+    alignment = align_to_template(points, template.points_unit, _with_scale_prior(options.alignment, template))
+    plausibility = check_plausibility(template.info, given.volume_mm3 / 1000.0, alignment, force)
+    progress.stage("fit", 0.2)
+    candidates = select_candidates(
+        points, normals, alignment.confidence, grid, alignment.ras_to_unit, options.candidates, rng
+    )
+    fitted = fit_field(
+        template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
+        lambda done: progress.stage("fit", 0.2 + 0.6 * done),
+    )  # fmt: skip
+    progress.stage("blend", 0.8)
+    field_, bounds = blend(grid, given, fitted, options.blend)
+    return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
+
+
+def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, options: BlendOptions):
+    """The blended field of given surface and fitted field, and the box (lower, upper in RAS mm) that holds both."""
+    template_box = fitted.ras_to_unit.inverse().apply(1.05 * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T)
+    lower, upper = given.vertices_ras.min(0), given.vertices_ras.max(0)
+    reach = 0.25 * (upper - lower) + 20.0
+    # The field may add what is missing, but not beyond where the template can reach.
+    lower = np.minimum(lower, np.maximum(lower - reach, template_box.min(0))) - 4.0
+    upper = np.maximum(upper, np.minimum(upper + reach, template_box.max(0))) + 4.0
+    geometry = working_geometry(lower, upper, options.cell_mm)
+    points = grid_points(geometry)
+    given_mm = grid.at_ras(points).reshape(geometry.shape_kji)
+    fitted_mm = fitted.sdf_mm(points).reshape(geometry.shape_kji)
+    weight = field_weight(given_mm, fitted_mm, options.cell_mm, options)
+    return BlendedField(grid, fitted.sdf_mm, DistanceGrid(weight, geometry)), (lower, upper)
+
+
+def _with_scale_prior(options: AlignmentOptions, template: OrganTemplate) -> AlignmentOptions:
+    return options
+
+
+def _without_specks(surface: TriangleSurface, share: float = 1e-4) -> TriangleSurface:
+    parts = surface.components()
+    kept = [p for p in parts if abs(p.volume_mm3) >= share * abs(parts[0].volume_mm3)]
+    if len(kept) == len(parts):
+        return surface
+    offset = np.cumsum([0, *[len(p.vertices_ras) for p in kept[:-1]]])
+    faces = np.concatenate([p.faces + o for p, o in zip(kept, offset, strict=True)])
+    return TriangleSurface.from_triangles(np.concatenate([p.vertices_ras for p in kept]), faces)

@@ -1,0 +1,178 @@
+"""OrganTemplate: everything that training learnt about one organ, in one safetensors file.
+
+The file holds tensors and a JSON text, nothing that could be executed, and a SHA-256 over both. Temp, the biases and
+the codes stay in single precision; the last weights of H, nine tenths of the numbers, are multiplied by small
+activations and are stored in half precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .atomic import atomic_path
+from .errors import BadInputError
+from .fields import DeformTemplateField, FieldOptions
+
+FORMAT = "reshapeit-template-1"
+
+
+@dataclass(frozen=True)
+class TemplateInfo:
+    """What is known about a template beside its weights.
+
+    Args:
+        organ: TotalSegmentator's name.
+        snomed_code: SNOMED CT concept of the organ.
+        licence: SPDX name of the licence that the training labels put on the weights.
+        source: the data sets the cases come from.
+        cases: training cases.
+        volumes_ml: volume of each training case.
+        scales_mm: mm per unit length of each training case in the canonical frame.
+        alignment_residuals_mm: mean distance of each training case to the aligned template.
+        fit_residuals_mm: mean distance of each training case's surface to its own reconstruction.
+        frame: how the unit frame is defined.
+        training: settings, steps and command of the training run.
+    """
+
+    organ: str
+    snomed_code: str
+    licence: str
+    source: str
+    cases: list[str]
+    volumes_ml: list[float]
+    scales_mm: list[float]
+    alignment_residuals_mm: list[float]
+    fit_residuals_mm: list[float]
+    frame: str
+    training: dict = field(default_factory=dict)
+
+    @property
+    def non_commercial(self) -> bool:
+        """True where the licence forbids commercial use."""
+        return "-NC" in self.licence.upper().replace(" ", "-")
+
+
+@dataclass(frozen=True, eq=False)
+class OrganTemplate:
+    """A trained template, ready to use.
+
+    Args:
+        info: organ, origin, licence, distributions.
+        model: Temp, Deform and H with frozen weights.
+        alpha, beta: (n, code_size) codes of the training cases.
+        points_unit: (M, 3) points on the template surface, evenly spread, unit frame.
+        normals: (M, 3) outward normals there.
+    """
+
+    info: TemplateInfo
+    model: DeformTemplateField
+    alpha: torch.Tensor
+    beta: torch.Tensor
+    points_unit: np.ndarray
+    normals: np.ndarray
+
+    def to(self, device: str | torch.device) -> OrganTemplate:
+        """The same template with its tensors on ``device``."""
+        return OrganTemplate(
+            self.info, self.model.to(device), self.alpha.to(device), self.beta.to(device),
+            self.points_unit, self.normals,
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> str:
+        """Write the file by way of a temporary one; returns its SHA-256.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        tensors = {f"model.{k}": _stored(k, v) for k, v in self.model.state_dict().items()}
+        tensors |= {"alpha": self.alpha.detach().cpu().clone(), "beta": self.beta.detach().cpu().clone()}
+        tensors["points_unit"] = torch.as_tensor(np.ascontiguousarray(self.points_unit), dtype=torch.float32)
+        tensors["normals"] = torch.as_tensor(np.ascontiguousarray(self.normals), dtype=torch.float32)
+        header = {"format": FORMAT, "field": self.model.options.as_dict(), **asdict(self.info)}
+        text = json.dumps(header, sort_keys=True)
+        digest = _digest(tensors, text)
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"template": text, "sha256": digest})
+        return digest
+
+    @classmethod
+    def load(cls, path: str | Path) -> OrganTemplate:
+        """Read and verify a template file.
+
+        Raises:
+            BadInputError: the file is absent, damaged, altered or of another format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")
+        header, digest, tensors = _read(path)
+        if _digest(tensors, json.dumps(header, sort_keys=True)) != digest:
+            raise BadInputError(f"The template file {path} does not match its checksum; get a fresh copy of it.")
+        try:
+            options = FieldOptions(**header.pop("field"))
+            header.pop("format")
+            model = DeformTemplateField(options)
+            model.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")})
+            model.requires_grad_(False).eval()
+            return cls(
+                TemplateInfo(**header), model, tensors["alpha"], tensors["beta"],
+                tensors["points_unit"].double().numpy(), tensors["normals"].double().numpy(),
+            )  # fmt: skip
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise BadInputError(
+                f"The template file {path} lacks parts of a template ({str(error).splitlines()[0]}); "
+                "get a fresh copy of it."
+            ) from error
+
+
+def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
+    """Metadata, sizes and SHA-256 of a template file, without its tensors."""
+    header, digest, _ = _read(Path(path), tensors=False)
+    header.pop("format")
+    return _without_error(path, header, digest)
+
+
+def _without_error(path, header: dict, digest: str) -> tuple[TemplateInfo, FieldOptions, str]:
+    try:
+        options = FieldOptions(**header.pop("field"))
+        return TemplateInfo(**header), options, digest
+    except (KeyError, TypeError) as error:
+        raise BadInputError(f"The template file {path} has an incomplete description; get a fresh copy.") from error
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict, str, dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            content = {key: handle.get_tensor(key) for key in handle.keys()} if tensors else {}  # noqa: SIM118
+        header = json.loads(metadata["template"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BadInputError(f"{path} is not a template file or is damaged; get a fresh copy of it.") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise BadInputError(f"{path} is a template of another format; this version reads {FORMAT}.")
+    return header, metadata.get("sha256", ""), content
+
+
+def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    big = name.startswith("hyper.") and name.endswith("weight") and tensor.numel() > 100_000
+    return (tensor.half() if big else tensor.float()).contiguous().clone()
+
+
+def _digest(tensors: dict[str, torch.Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

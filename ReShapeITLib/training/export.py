@@ -1,0 +1,85 @@
+"""From a finished training run to an OrganTemplate with the distributions that the plausibility check needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..errors import ReShapeITError
+from ..extraction import extract_zero_level
+from ..interaction.alignment import AlignmentOptions, align_to_template
+from ..mesh import TriangleSurface
+from ..organs import ORGANS
+from ..template import OrganTemplate, TemplateInfo
+from .loop import Trainer
+
+FRAME = (
+    "axes along RAS (right, anterior, superior); origin at the centroid of the most central training shape; "
+    "unit length such that the median training shape reaches to 0.9"
+)
+
+
+def export_template(trainer: Trainer, licence: str, source: str, n_points: int = 4000) -> OrganTemplate:
+    """Package a trained model.
+
+    Args:
+        trainer: after :meth:`Trainer.run`.
+        licence: SPDX name that the training labels put on the weights.
+        source: data sets of the cases.
+        n_points: evenly spread points of the template surface to store.
+
+    Raises:
+        ReShapeITError: the template has no surface, so training failed.
+    """
+    surface = template_surface(trainer.model)
+    rng = np.random.default_rng(trainer.config.seed)
+    points, normals, _ = surface.sample_points(n_points, rng)
+    data, organ = trainer.data, trainer.config.organ
+    alignments = [_alignment_residual(data, index, points) for index in range(len(data))]
+    info = TemplateInfo(
+        organ=organ,
+        snomed_code=ORGANS[organ].snomed_code if organ in ORGANS else "",
+        licence=licence,
+        source=source,
+        cases=list(data.cases),
+        volumes_ml=[float(v) for v in data.volumes_ml],
+        scales_mm=[float(s) for s in data.scales_mm],
+        alignment_residuals_mm=alignments,
+        fit_residuals_mm=[reconstruction_residual_mm(trainer, index) for index in range(len(data))],
+        frame=FRAME,
+        training=trainer.config.as_dict(),
+    )
+    model = trainer.model.cpu().requires_grad_(False).eval()
+    codes = {name: code.detach().cpu() for name, code in trainer.codes.items()}
+    return OrganTemplate(info, model, codes["alpha"], codes["beta"], points, normals)
+
+
+def template_surface(model, resolution: int = 128) -> TriangleSurface:
+    """Closed surface of Temp in the unit frame, its largest piece first."""
+    device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def sdf(points):
+        unit = torch.as_tensor(points, dtype=torch.float32, device=device)
+        return model.template_values(unit).cpu().numpy()
+
+    vertices, faces = extract_zero_level(sdf, (np.full(3, -1.2), np.full(3, 1.2)), resolution)
+    if not len(faces):
+        raise ReShapeITError("The template has no surface: training failed; look at the losses in the log.")
+    return TriangleSurface.from_triangles(vertices, faces)
+
+
+@torch.no_grad()
+def reconstruction_residual_mm(trainer: Trainer, index: int, n_points: int = 5000) -> float:
+    """Mean |F| over surface points of a training case, in its own mm (F is a distance to first order there)."""
+    points = trainer.data.surface(index)[:n_points][None]
+    deform = trainer.model.deform_layers(
+        trainer.codes["alpha"][index : index + 1], trainer.codes["beta"][index : index + 1]
+    )
+    values = trainer.model.values(deform, points)
+    return float(values.abs().mean()) * trainer.data.scales_mm[index]
+
+
+def _alignment_residual(data, index: int, template_points: np.ndarray) -> float:
+    points_mm = data.surface(index)[:2000].double().cpu().numpy() * data.scales_mm[index]
+    return float(align_to_template(points_mm, template_points, AlignmentOptions()).mean_residual_mm)

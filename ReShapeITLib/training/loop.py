@@ -1,0 +1,225 @@
+"""The joint optimisation of codes, hyper-network and template: Eq. 7."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import losses
+from ..errors import ReShapeITError
+from ..extraction import extract_zero_level
+from ..fields import DeformTemplateField
+from ..mesh import TriangleSurface
+from ..progress import Progress
+from ..siren import siren_jet, siren_values
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainingConfig
+from .data import PointBatch, TrainingSet
+from .schedule import GradientClipper, code_penalty_factor, learning_rate_factor
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+LOG_NAME = "train.jsonl"
+
+
+class Trainer:
+    """One training run; :meth:`run` goes on where the last checkpoint in ``folder`` ended.
+
+    Args:
+        data: prepared shapes.
+        config: sizes, weights, schedule.
+        folder: for checkpoint, log and TensorBoard events; made if absent.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, data: TrainingSet, config: TrainingConfig, folder: str | Path, device: str = "cpu"):
+        self.data, self.config, self.folder, self.device = data, config, Path(folder), torch.device(device)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.device.type == "cpu":
+            torch.set_num_threads(config.threads)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.model = DeformTemplateField(config.model, config.seed).to(self.device)
+        start = self._first_codes()
+        self.codes = {name: torch.nn.Parameter(code.to(self.device)) for name, code in start.items()}
+        o = config.optimiser
+        template_codes = [self.model.template_alpha, self.model.template_beta]
+        networks = [p for n, p in self.model.named_parameters() if not n.startswith("template_")]
+        self.optimiser = torch.optim.Adam(
+            [
+                {"params": networks, "lr": o.learning_rate, "peak": o.learning_rate},
+                {"params": [*self.codes.values(), *template_codes], "lr": o.code_learning_rate,
+                 "peak": o.code_learning_rate},
+            ]
+        )  # fmt: skip
+        self.clipper = GradientClipper(o.clip_norm)
+        self.template_surface = torch.zeros(0, 3, device=self.device)
+        self.step = 0
+
+    def _first_codes(self) -> dict[str, torch.Tensor]:
+        shape = (len(self.data), self.config.model.code_size)
+        if self.config.code_start == "pca":
+            codes = self.data.principal_codes(self.config.model.code_size, self.config.code_spread)
+            return {"alpha": codes.clone(), "beta": codes.clone()}
+        return {name: torch.randn(shape, generator=self.generator) * 0.01 for name in ("alpha", "beta")}
+
+    def run(self, progress: Progress | None = None) -> DeformTemplateField:
+        """Train to the last step, writing log and checkpoints; returns the trained model.
+
+        Raises:
+            ReShapeITError: the loss is no longer finite.
+            CancelledError: the user stopped it; the last checkpoint stays.
+        """
+        progress = progress or Progress("none")
+        self._resume()
+        writer = _summary_writer(self.folder)
+        with open(self.folder / LOG_NAME, "a", encoding="utf-8") as log:
+            while self.step < self.config.optimiser.steps:
+                progress.check_cancelled()
+                terms = self.train_step()
+                if not all(np.isfinite(v) for v in terms.values()):
+                    raise ReShapeITError(
+                        f"Training diverged at step {self.step} ({terms}); lower the learning rate and start anew."
+                    )
+                log.write(json.dumps({"step": self.step, **terms}) + "\n")
+                if writer is not None:
+                    for name, value in terms.items():
+                        writer.add_scalar(f"loss/{name}", value, self.step)
+                message = " ".join(f"{k}={v:.3g}" for k, v in terms.items())
+                progress.stage("train", self.step / self.config.optimiser.steps, message)
+                if self.step % self.config.checkpoint_interval == 0 or self.step == self.config.optimiser.steps:
+                    log.flush()
+                    self._save()
+        if writer is not None:
+            writer.close()
+        return self.model
+
+    def train_step(self) -> dict[str, float]:
+        """One step of Adam on Eq. 7; returns every loss term, weighted, by name."""
+        o, weights = self.config.optimiser, self.config.weights
+        if self.step % o.template_interval == 0 and weights.template_shape:
+            self.template_surface = self._sample_template_surface()
+        factor = learning_rate_factor(self.step, o)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+        batch = self.data.draw(o.shapes_per_step, o.surface_points, o.free_points, self.generator)
+        terms = self.loss_terms(batch)
+        penalty = code_penalty_factor(self.step, o)
+        terms = {k: v * penalty if k.startswith("reg_") else v for k, v in terms.items()}
+        total = torch.stack(list(terms.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = self.clipper.clip([p for g in self.optimiser.param_groups for p in g["params"]])
+        self.optimiser.step()
+        self.step += 1
+        values = {k: float(v.detach()) for k, v in terms.items()}
+        return {"total": float(total.detach()), **values, "gradient_norm": norm}
+
+    def loss_terms(self, batch: PointBatch) -> dict[str, torch.Tensor]:
+        """Every term of Eq. 7 with its weight, by name; terms whose weight is zero are left out."""
+        w, model, n = self.config.weights, self.model, batch.n_surface
+        alpha, beta = self.codes["alpha"][batch.shapes], self.codes["beta"][batch.shapes]
+        deform = model.deform_layers(alpha, beta)
+        values = model.evaluate(deform, batch.points)
+        terms = {
+            "sdf": w.sdf * losses.sdf_loss(values.sdf, batch.sdf),
+            "normal": w.normal * losses.normal_loss(values.gradient[:, :n], batch.normals),
+            "eikonal": w.eikonal * losses.eikonal_loss(values.gradient),
+            "off_surface": w.off_surface * losses.off_surface_loss(values.sdf[:, n:]),
+        }
+        if w.template_normal:
+            tpn = losses.template_normal_loss(values.template_gradient[:, :n], batch.normals)
+            terms["template_normal"] = w.template_normal * w.normal * tpn
+        if w.vec:
+            points = self._laplacian_points(batch.points)
+            laplacian = siren_jet(deform, points, model.options.omegas)[2][..., :3]
+            terms["vec"] = w.vec * losses.smoothness_loss(laplacian)
+        if w.dis:
+            terms["dis"] = w.dis * losses.displacement_loss(values.ddis)
+        if w.template_shape and w.dis:
+            at_template = siren_values(model.template_deform_layers(), self._template_points()[None], model.options.omegas)
+            terms["template_shape"] = w.template_shape * w.dis * losses.template_shape_loss(at_template)
+        terms["reg_alpha"] = w.alpha * (losses.code_loss(alpha) + losses.code_loss(model.template_alpha))
+        terms["reg_beta"] = w.beta * (losses.code_loss(beta) + losses.code_loss(model.template_beta))
+        return terms
+
+    def _laplacian_points(self, points: torch.Tensor) -> torch.Tensor:
+        count = self.config.optimiser.laplacian_points
+        if not 0 < count < points.shape[1]:
+            return points
+        chosen = torch.randperm(points.shape[1], generator=self.generator)[:count].to(points.device)
+        return points[:, chosen]
+
+    def _template_points(self) -> torch.Tensor:
+        """Points on the current template surface and in the unit ball around it, unit frame."""
+        o = self.config.optimiser
+        free = torch.rand(o.free_points, 3, generator=self.generator) * 2 - 1
+        free = free.to(self.device)
+        if not len(self.template_surface):
+            return free
+        chosen = torch.randint(len(self.template_surface), (o.surface_points,), generator=self.generator)
+        return torch.cat([self.template_surface[chosen.to(self.device)], free])
+
+    @torch.no_grad()
+    def _sample_template_surface(self) -> torch.Tensor:
+        def sdf(points):
+            return self.model.template_values(torch.as_tensor(points, dtype=torch.float32, device=self.device)).cpu().numpy()
+
+        bounds = (np.full(3, -1.1), np.full(3, 1.1))
+        vertices, faces = extract_zero_level(sdf, bounds, self.config.optimiser.template_resolution)
+        if not len(faces):
+            return self.template_surface
+        rng = np.random.default_rng(self.config.seed + self.step)
+        points = TriangleSurface.from_triangles(vertices, faces).sample_points(4 * self.config.optimiser.surface_points, rng)[0]
+        return torch.as_tensor(points, dtype=torch.float32, device=self.device)
+
+    def _save(self) -> None:
+        extra = {"template_surface": self.template_surface, "gradient_norms": self.clipper.state()}
+        save_checkpoint(
+            self.folder / CHECKPOINT_NAME, self.model, self.codes, self.optimiser, self.generator, extra,
+            self.step, self._identity(),
+        )  # fmt: skip
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT_NAME
+        if not path.exists():
+            (self.folder / LOG_NAME).unlink(missing_ok=True)
+            return
+        self.step, extra = load_checkpoint(
+            path, self.model, self.codes, self.optimiser, self.generator, self._identity()
+        )
+        self.template_surface = extra["template_surface"].to(self.device)
+        self.clipper.restore(extra["gradient_norms"])
+        _drop_log_after(self.folder / LOG_NAME, self.step)
+
+    def _identity(self) -> dict:
+        """What must be the same for a checkpoint to go on; how often it is written and the threads may differ."""
+        config = asdict(self.config)
+        for free in ("checkpoint_interval", "threads"):
+            config.pop(free)
+        return {"config": config, "cases": self.data.cases}
+
+
+def _drop_log_after(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _summary_writer(folder: Path):
+    """A TensorBoard writer where tensorboard is installed (extra 'train'), else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def median_of_last(path: Path, name: str, count: int = 50) -> float:
+    """Median of one loss term over the last ``count`` logged steps."""
+    lines = path.read_text(encoding="utf-8").splitlines()[-count:]
+    return statistics.median(json.loads(line)[name] for line in lines)

@@ -1,0 +1,31 @@
+"""What all tests share: one compute thread, reproducible hypothesis runs and the way to the development data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported anywhere: with more threads than free cores it becomes many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("reproducible")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real organ label volumes (development data beside the checkout); skips where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real label volumes are not beside this checkout (../shared/data)")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers with a fixed seed, new for every test."""
+    return np.random.default_rng(20240501)

@@ -64,6 +64,16 @@ def atomic_path(target, suffix: str | None = None) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_writable(target) -> None:
+    """Raise what ``atomic_path`` would raise for ``target``, before any work is done for it."""
+    with contextlib.suppress(_Probe), atomic_path(target):
+        raise _Probe
+
+
+class _Probe(Exception):
+    """Leaves ``atomic_path`` without writing."""
+
+
 def _remedy(error: OSError, target: Path) -> str:
     """What the operating system said, with what to do about it."""
     if error.errno == errno.ENOENT and not target.parent.is_dir():

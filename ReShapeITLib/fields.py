@@ -48,6 +48,9 @@ class FieldOptions:
         return asdict(self)
 
 
+# Training points fill the unit ball; beyond this radius a field says nothing, so it is cut off there.
+DOMAIN_RADIUS_UNIT = 1.1
+
 FIELD_PRESETS = {
     "paper": FieldOptions(),
     "compact": FieldOptions(hidden=128, code_size=64, hyper_hidden=48, first_omega=15.0),
@@ -150,6 +153,14 @@ class DeformTemplateField(torch.nn.Module):
         """Temp at (..., 3) points: (...,) signed distance in unit lengths."""
         return siren_values(self.temp.layers(), points, self.options.omegas).squeeze(-1)
 
+    def template_distance(self, points: torch.Tensor) -> torch.Tensor:
+        """Temp at (..., 3) points within the domain, the distance to the domain outside it: for extraction."""
+        return _within_domain(self.template_values(points), points)
+
+    def distance(self, deform: Layers, points: torch.Tensor) -> torch.Tensor:
+        """F at (S, N, 3) points within the domain, the distance to the domain outside it: for extraction."""
+        return _within_domain(self.values(deform, points), points)
+
     def values(self, deform: Layers, points: torch.Tensor) -> torch.Tensor:
         """F at (S, N, 3) points: (S, N) signed distance in unit lengths (Eq. 3)."""
         moved = siren_values(deform, points, self.options.omegas)
@@ -202,6 +213,10 @@ class _ParameterLayers(torch.nn.Module):
 
     def layers(self) -> Layers:
         return list(zip(self.weights, self.biases, strict=True))
+
+
+def _within_domain(sdf: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    return torch.maximum(sdf, points.norm(dim=-1) - DOMAIN_RADIUS_UNIT)
 
 
 def _kaiming_linear(n_in: int, n_out: int, generator: torch.Generator) -> torch.nn.Linear:

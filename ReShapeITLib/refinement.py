@@ -174,7 +174,10 @@ def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, optio
 
 
 def _with_scale_prior(options: AlignmentOptions, template: OrganTemplate) -> AlignmentOptions:
-    return options
+    """The training cases say how large the organ is; without this the template shrinks into a truncated one."""
+    log_scales = np.log(template.info.scales_mm)
+    spread = max(0.05, float(log_scales.std()))
+    return replace(options, expected_scale_mm=float(np.exp(log_scales.mean())), scale_log_sd=spread)
 
 
 def _without_specks(surface: TriangleSurface, share: float = 1e-4) -> TriangleSurface:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from .atomic import atomic_path, require_file
 from .distance import MeshDistance
 from .errors import BadInputError
 from .geometry import Similarity
@@ -68,7 +67,6 @@ class ShapeSamples:
         """Write to a safetensors file; normals are stored as float16 (error below 0.03 degrees)."""
         from safetensors.numpy import save_file
 
-        path = Path(path)
         tensors = {
             "surface_points_unit": np.ascontiguousarray(self.surface_points_unit, dtype=np.float32),
             "surface_normals": np.ascontiguousarray(self.surface_normals, dtype=np.float16),
@@ -86,14 +84,8 @@ class ShapeSamples:
             },
         }
         metadata = {"format": _FORMAT, **{name: json.dumps(value) for name, value in values.items()}}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        os.close(handle)
-        try:
+        with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> ShapeSamples:
@@ -101,7 +93,7 @@ class ShapeSamples:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(os.fspath(path), framework="numpy") as file:
+            with safe_open(require_file(path, "samples file"), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise BadInputError(f"{path} holds no shape samples of this version: sample the shape again")

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from .errors import BadInputError
 from .geometry import ImageGeometry
+from .mask_distance import signed_distance_mm, smoothed_keeping_voxels
 from .mesh import TriangleSurface
 
 
@@ -24,17 +25,23 @@ class SurfaceOptions:
         fill_holes: fill cavities that are closed on all sides.
         margin_mm: how far the grid reaches beyond the mask.
         target_spacing_mm: thick slices are interpolated to about this spacing (or the in-plane one where larger).
-        max_voxels: interpolation between slices stops at this grid size.
+        max_voxels: slices are interpolated less where the grid would become larger than this.
     """
 
-    smoothing_voxels: float = 1.0
-    smoothing_passes: int = 3
+    smoothing_voxels: float = 2.0
+    smoothing_passes: int = 2
     min_island_mm3: float = 5.0
     min_island_fraction: float = 0.0
     fill_holes: bool = True
     margin_mm: float = 8.0
     target_spacing_mm: float = 1.0
-    max_voxels: int = 60_000_000
+    max_voxels: int = 40_000_000
+
+    def __post_init__(self):
+        if not (self.smoothing_voxels >= 0 and self.smoothing_passes >= 0 and self.margin_mm >= 0):
+            raise BadInputError("smoothing_voxels, smoothing_passes and margin_mm must not be negative: use 0 or more")
+        if not self.target_spacing_mm > 0:
+            raise BadInputError(f"target_spacing_mm must be positive, not {self.target_spacing_mm}: use about 1")
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,13 @@ class DistanceGrid:
 def surface_from_mask(
     mask: np.ndarray, geometry: ImageGeometry, options: SurfaceOptions | None = None
 ) -> TriangleSurface:
-    """Closed, smooth, outward surface of a (K, J, I) mask, islands and cavities cleaned as ``options`` say."""
+    """Closed, smooth, outward surface of a (K, J, I) mask, islands and cavities cleaned as ``options`` say.
+
+    Raises:
+        BadInputError: the mask is empty or does not have the shape of the geometry.
+    """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask)
+    start_ijk, cropped = _bounding_crop(mask, geometry)
     geometry = geometry.cropped(start_ijk, cropped.shape[::-1])
     cleaned, _ = clean_mask(cropped, geometry, options)
     return surface_from_grid(signed_distance_grid(cleaned, geometry, options))
@@ -85,32 +96,19 @@ def surface_from_mask(
 def clean_mask(
     mask: np.ndarray, geometry: ImageGeometry, options: SurfaceOptions | None = None
 ) -> tuple[np.ndarray, CleaningReport]:
-    """Drop specks and fill closed cavities of a (K, J, I) mask.
+    """Drop specks and fill closed cavities of a (K, J, I) mask; returns a boolean mask and what was changed.
 
     Real organs come in pieces, so pieces stay unless they are below the limits; the largest one always stays.
     Pieces touch by corners (26-neighbours); cavities are closed when no face leads out (6-neighbours).
     """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask)
-    voxel_mm3 = geometry.voxel_volume_mm3
-    kept = cropped.copy()
-    labels, n_pieces = ndimage.label(cropped, structure=np.ones((3, 3, 3)))
-    volumes = np.bincount(labels.ravel())[1:] * voxel_mm3
-    small = (volumes < options.min_island_mm3) | (volumes < options.min_island_fraction * volumes.max())
-    small[volumes.argmax()] = False
-    if small.any():
-        kept &= ~np.concatenate([[False], small])[labels]
-    holes_filled = filled_mm3 = 0
-    if options.fill_holes:
-        labels, n_spaces = ndimage.label(np.pad(~kept, 1, constant_values=True))
-        holes_filled = n_spaces - 1
-        if holes_filled:
-            cavities = (labels != labels[0, 0, 0])[1:-1, 1:-1, 1:-1] & ~kept
-            filled_mm3 = float(cavities.sum() * voxel_mm3)
-            kept |= cavities
+    start_ijk, cropped = _bounding_crop(mask, geometry)
+    kept, volumes = _without_specks(cropped, geometry.voxel_volume_mm3, options)
+    filled, holes_filled = _without_cavities(kept) if options.fill_holes else (kept, 0)
     cleaned = np.zeros(mask.shape, dtype=bool)
-    cleaned[tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], kept.shape, strict=True))] = kept
-    return cleaned, CleaningReport(int(small.sum()), float(volumes[small].sum()), int(holes_filled), float(filled_mm3))
+    cleaned[tuple(slice(start, start + n) for start, n in zip(start_ijk[::-1], filled.shape, strict=True))] = filled
+    filled_mm3 = float((filled.sum() - kept.sum()) * geometry.voxel_volume_mm3)
+    return cleaned, CleaningReport(len(volumes), float(volumes.sum()), holes_filled, filled_mm3)
 
 
 def signed_distance_grid(
@@ -119,32 +117,54 @@ def signed_distance_grid(
     """Smoothed signed distance around a (K, J, I) mask, negative inside.
 
     The grid covers the mask plus the margin. Its voxels are those of the mask, with more of them between thick slices;
-    at every voxel centre of the mask's own grid the sign says exactly what the mask says.
+    at every voxel centre of the mask's own grid the sign says exactly what the mask says. Close to the surface the
+    values are smoothed distances, farther off exact ones.
     """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask)
+    start_ijk, cropped = _bounding_crop(mask, geometry)
     margin = np.maximum(2, np.ceil(options.margin_mm / geometry.spacing_mm)).astype(int)
     padded = np.pad(cropped, [(m, m) for m in margin[::-1]])
-    geometry = geometry.cropped(start_ijk - margin, padded.shape[::-1])
-    factors = _interpolation_factors(geometry, options)
-    fine = _fine_geometry(geometry, factors)
-    distance_mm = _signed_distance(padded, geometry.spacing_mm, factors)
-    smoothed = _smooth_keeping_voxels(distance_mm, padded, fine.spacing_mm, factors, options)
-    return DistanceGrid(smoothed, fine)
+    coarse = geometry.cropped(start_ijk - margin, padded.shape[::-1])
+    factors = _interpolation_factors(coarse, options)
+    fine_matrix = coarse.ijk_to_ras.copy()
+    fine_matrix[:3, :3] /= factors
+    fine = ImageGeometry(fine_matrix, (np.array(coarse.size_ijk) - 1) * factors + 1)
+    distance_mm = signed_distance_mm(padded, coarse.spacing_mm, factors)
+    values_mm = smoothed_keeping_voxels(
+        distance_mm, padded, fine.spacing_mm, factors, options.smoothing_voxels, options.smoothing_passes
+    )
+    return DistanceGrid(values_mm, fine)
 
 
 def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurface:
     """Closed outward surface where the grid has the value ``level_mm``, with normals from the grid's gradient."""
+    spacing_mm = grid.geometry.spacing_mm
+    # Values on the level itself give slivers; a wall of "outside" closes what would leave the grid.
+    least = np.float32(0.01 * spacing_mm.min())
+    values = np.pad(grid.values_mm, 1, constant_values=np.float32(level_mm + spacing_mm.max()))
+    values = (values - np.float32(level_mm)).astype(np.float32, copy=False)
+    on_level = np.abs(values) < least
+    values[on_level] = np.where(values[on_level] < 0, -least, least)
+    if not (values < 0).any():
+        raise BadInputError(f"nothing lies inside the level of {level_mm:g} mm: no surface can be made")
+    ijk, faces = _zero_level(values)
+    # VTK orients for increasing values in a right-handed grid, inwards for a distance.
+    if np.linalg.det(grid.geometry.ijk_to_ras[:3, :3]) > 0:
+        faces = faces[:, ::-1]
+    plain = TriangleSurface.from_triangles(grid.geometry.ijk_to_ras_points(ijk - 1.0), faces)
+    gradient = grid.gradient_at_ras(plain.vertices_ras)
+    lengths = np.linalg.norm(gradient, axis=1, keepdims=True)
+    # In gaps of about a voxel the gradient can be lost; the triangles still know.
+    usable = np.einsum("ij,ij->i", gradient, plain.normals)[:, None] > 0
+    normals = np.where(usable, gradient / np.where(usable, lengths, 1.0), plain.normals)
+    return TriangleSurface(plain.vertices_ras, faces, normals)
+
+
+def _zero_level(values):
+    """Vertices (V, 3) in (i, j, k) and faces (F, 3) of the zero level of a (K, J, I) float32 array."""
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-    # Values on the level itself give slivers; an outer wall of "outside" closes what would leave the grid.
-    least = 0.01 * grid.geometry.spacing_mm.min()
-    values = np.pad(grid.values_mm - np.float32(level_mm), 1, constant_values=np.float32(np.inf))
-    values[np.isinf(values)] = grid.geometry.spacing_mm.max()
-    values = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values).astype(np.float32)
-    if not (values < 0).any():
-        raise BadInputError(f"nothing lies inside the level of {level_mm:g} mm: no surface can be made")
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=False))
@@ -155,98 +175,50 @@ def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurf
     contour.ComputeGradientsOff()
     contour.ComputeScalarsOff()
     contour.Update()
-    output = contour.GetOutput()
-    ijk = vtk_to_numpy(output.GetPoints().GetData()).astype(np.float64) - 1.0
-    faces = vtk_to_numpy(output.GetPolys().GetConnectivityArray()).reshape(-1, 3)
-    if np.linalg.det(grid.geometry.ijk_to_ras[:3, :3]) > 0:
-        faces = faces[:, ::-1]
-    vertices = grid.geometry.ijk_to_ras_points(ijk)
-    gradient = grid.gradient_at_ras(vertices)
-    lengths = np.linalg.norm(gradient, axis=1, keepdims=True)
-    return TriangleSurface(vertices, faces, gradient / np.where(lengths > 0, lengths, 1.0))
+    mesh = contour.GetOutput()
+    vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
+    return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).copy()
 
 
-def _bounding_crop(mask):
-    """Start (i, j, k) and contents of the smallest box that holds the mask."""
+def _bounding_crop(mask, geometry):
+    """Start (i, j, k) and boolean contents of the smallest box that holds the mask."""
     mask = np.asarray(mask)
+    if mask.shape != geometry.shape_kji:
+        raise BadInputError(f"the mask has shape {mask.shape}, and its geometry {geometry.shape_kji}: they must agree")
     mask = mask if mask.dtype == bool else mask != 0
-    if mask.ndim != 3:
-        raise BadInputError(f"a mask must have three dimensions, and this one has {mask.ndim}")
-    box = []
+    start_kji = []
     for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         if not len(used):
             raise BadInputError("the mask is empty: choose a label or segment that has voxels")
-        box.append(slice(used[0], used[-1] + 1))
-        mask = mask[(slice(None),) * axis + (box[-1],)]
-    return np.array([b.start for b in box[::-1]]), mask
+        start_kji.append(used[0])
+        mask = mask[(slice(None),) * axis + (slice(used[0], used[-1] + 1),)]
+    return np.array(start_kji[::-1]), mask
+
+
+def _without_specks(mask, voxel_mm3, options):
+    """The mask without pieces below the limits, and the volumes (mm^3) of those."""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    volumes = np.bincount(labels.ravel())[1:] * voxel_mm3
+    small = (volumes < options.min_island_mm3) | (volumes < options.min_island_fraction * volumes.max())
+    small[volumes.argmax()] = False
+    kept = mask & ~np.concatenate([[False], small])[labels] if small.any() else mask
+    return kept, volumes[small]
+
+
+def _without_cavities(mask):
+    """The mask with its closed cavities filled, and their number."""
+    labels, n_spaces = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    if n_spaces == 1:
+        return mask, 0
+    return labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0], n_spaces - 1
 
 
 def _interpolation_factors(geometry, options):
     """Odd numbers (along i, j, k) by which the grid is refined; odd, so that voxel centres stay grid points."""
-    target = max(options.target_spacing_mm, geometry.spacing_mm.min())
-    factors = 2 * np.floor(0.5 * (geometry.spacing_mm / target - 1.0) + 0.5).astype(int) + 1
+    target_mm = max(options.target_spacing_mm, geometry.spacing_mm.min())
+    factors = 2 * np.floor(0.5 * (geometry.spacing_mm / target_mm - 1.0) + 0.5).astype(int) + 1
     factors = np.maximum(factors, 1)
     while np.prod(factors * np.array(geometry.size_ijk, dtype=float)) > options.max_voxels and factors.max() > 1:
         factors[factors.argmax()] -= 2
     return factors
-
-
-def _fine_geometry(geometry, factors):
-    matrix = geometry.ijk_to_ras.copy()
-    matrix[:3, :3] /= factors
-    return ImageGeometry(matrix, (np.array(geometry.size_ijk) - 1) * factors + 1)
-
-
-def _signed_distance(mask, spacing_mm, factors):
-    """Signed distance on the refined grid: exact at the slices, linear between them (shape-based interpolation)."""
-    for axis, factor in enumerate(factors[::-1]):
-        mask = np.repeat(mask, factor, axis=axis) if factor > 1 else mask
-    step_kji = (spacing_mm / factors)[::-1]
-    values = _distance_to_boxes(~mask, step_kji) - _distance_to_boxes(mask, step_kji)
-    for axis, factor in enumerate(factors[::-1]):
-        if factor > 1:
-            values = _interpolate_between_slices(values, axis, factor)
-    return values
-
-
-def _distance_to_boxes(mask, step_kji):
-    """Distance (mm) from the centres of the voxels in the mask to the boundary of the nearest one outside; else 0."""
-    nearest = ndimage.distance_transform_edt(mask, sampling=step_kji, return_distances=False, return_indices=True)
-    squared = np.zeros(mask.shape, dtype=np.float32)
-    for axis, step in enumerate(step_kji.astype(np.float32)):
-        own = np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
-        part = np.abs(nearest[axis] - own).astype(np.float32)
-        # Voxels are boxes: their boundary is half a step nearer than their centre.
-        part = np.maximum(step * (part - np.float32(0.5)), 0.0)
-        squared += part * part
-    return np.sqrt(squared)
-
-
-def _interpolate_between_slices(values, axis, factor):
-    values = np.moveaxis(values, axis, 0)
-    slices = values[factor // 2 :: factor]
-    fine = np.empty(((len(slices) - 1) * factor + 1, *slices.shape[1:]), dtype=np.float32)
-    fine[::factor] = slices
-    for step in range(1, factor):
-        part = np.float32(step / factor)
-        fine[step::factor] = (1 - part) * slices[:-1] + part * slices[1:]
-    return np.ascontiguousarray(np.moveaxis(fine, 0, axis))
-
-
-def _smooth_keeping_voxels(distance_mm, mask, spacing_mm, factors, options):
-    """Smooth the distance, holding the sign at the mask's voxel centres; far from the surface it stays as it was."""
-    centres = tuple(slice(None, None, f) for f in factors[::-1])
-    least = np.float32(0.1 * spacing_mm.min())
-    sigma_kji = (options.smoothing_voxels * spacing_mm.max() / spacing_mm)[::-1]
-    smooth = distance_mm
-    for _ in range(options.smoothing_passes if options.smoothing_voxels > 0 else 0):
-        once = ndimage.gaussian_filter(smooth, sigma_kji, truncate=3.0)
-        # 2 G - G G keeps curvature to second order: plain smoothing would shrink the organ.
-        smooth = 2 * once - ndimage.gaussian_filter(once, sigma_kji, truncate=3.0)
-        at_centres = smooth[centres]
-        np.minimum(at_centres, -least, out=at_centres, where=mask)
-        np.maximum(at_centres, least, out=at_centres, where=~mask)
-    near, far = 3.0 * spacing_mm.max(), 6.0 * spacing_mm.max()
-    weight = np.clip((np.abs(distance_mm) - near) / (far - near), 0.0, 1.0)
-    return smooth + weight * (distance_mm - smooth)

@@ -34,7 +34,7 @@ def write_surface(surface: TriangleSurface, path, frame: str = "LPS") -> None:
     Raises:
         BadInputError: unknown extension or frame, no faces, or the folder does not take the file.
     """
-    suffix, path = _known_suffix(path), Path(path)
+    suffix, path = surface_file_suffix(path), Path(path)
     if not len(surface.faces):
         raise BadInputError(f"Cannot write {path}: the surface has no faces.")
     moved = _in_other_frame(surface, _known_frame(frame))
@@ -53,7 +53,7 @@ def read_surface(path, frame: str | None = None) -> TriangleSurface:
     Raises:
         BadInputError: the file is missing, damaged, without faces, or of an unknown extension.
     """
-    suffix = _known_suffix(path)
+    suffix = surface_file_suffix(path)
     path = require_file(path, "surface file")
     surface, in_file = _read_with_vtk(path) if suffix in (".vtp", ".vtk") else _read_with_trimesh(path)
     if not np.isfinite(surface.vertices_ras).all():
@@ -73,7 +73,8 @@ def _in_other_frame(surface: TriangleSurface, frame: str) -> TriangleSurface:
     )
 
 
-def _known_suffix(path) -> str:
+def surface_file_suffix(path) -> str:
+    """Suffix of a surface file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
     if suffix not in _EXTENSIONS:
         raise BadInputError(f"{path} has no known surface extension: use one of {', '.join(_EXTENSIONS)}.")

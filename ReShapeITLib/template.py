@@ -90,7 +90,7 @@ class OrganTemplate:
         Raises:
             BadInputError: the file cannot be written.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {f"model.{k}": _stored(k, v) for k, v in self.model.state_dict().items()}
         tensors |= {"alpha": self.alpha.detach().cpu().clone(), "beta": self.beta.detach().cpu().clone()}
@@ -100,7 +100,8 @@ class OrganTemplate:
         text = json.dumps(header, sort_keys=True)
         digest = _digest(tensors, text)
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"template": text, "sha256": digest})
+            # Not save_file: it leaves a file that nobody but its owner may read.
+            temporary.write_bytes(save(tensors, metadata={"template": text, "sha256": digest}))
         return digest
 
     @classmethod
@@ -110,11 +111,8 @@ class OrganTemplate:
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")
-        header, digest, tensors = _read(path)
-        if _digest(tensors, json.dumps(header, sort_keys=True)) != digest:
+        header, metadata, tensors = _read(Path(path))
+        if _digest(tensors, metadata["template"]) != metadata.get("sha256"):
             raise BadInputError(f"The template file {path} does not match its checksum; get a fresh copy of it.")
         try:
             options = FieldOptions(**header.pop("field"))
@@ -128,29 +126,32 @@ class OrganTemplate:
             )  # fmt: skip
         except (KeyError, TypeError, RuntimeError) as error:
             raise BadInputError(
-                f"The template file {path} lacks parts of a template ({str(error).splitlines()[0]}); "
+                f"The template file {path} lacks parts of a template ({str(error).splitlines()[-1].strip()}); "
                 "get a fresh copy of it."
             ) from error
 
 
 def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
-    """Metadata, sizes and SHA-256 of a template file, without its tensors."""
-    header, digest, _ = _read(Path(path), tensors=False)
+    """Metadata, sizes and SHA-256 of a template file, without its tensors (so the SHA-256 is told, not verified).
+
+    Raises:
+        BadInputError: the file is absent, damaged or of another format.
+    """
+    header, metadata, _ = _read(Path(path), tensors=False)
     header.pop("format")
-    return _without_error(path, header, digest)
-
-
-def _without_error(path, header: dict, digest: str) -> tuple[TemplateInfo, FieldOptions, str]:
     try:
         options = FieldOptions(**header.pop("field"))
-        return TemplateInfo(**header), options, digest
+        return TemplateInfo(**header), options, metadata.get("sha256", "")
     except (KeyError, TypeError) as error:
         raise BadInputError(f"The template file {path} has an incomplete description; get a fresh copy.") from error
 
 
-def _read(path: Path, tensors: bool = True) -> tuple[dict, str, dict[str, torch.Tensor]]:
+def _read(path: Path, tensors: bool = True) -> tuple[dict, dict[str, str], dict[str, torch.Tensor]]:
+    """The description, the file's metadata it came from, and the tensors."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -160,7 +161,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict, str, dict[str, torch.
         raise BadInputError(f"{path} is not a template file or is damaged; get a fresh copy of it.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise BadInputError(f"{path} is a template of another format; this version reads {FORMAT}.")
-    return header, metadata.get("sha256", ""), content
+    return header, metadata, content
 
 
 def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:

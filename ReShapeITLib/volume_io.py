@@ -34,7 +34,7 @@ def read_labels(path) -> LabelVolume:
     Raises:
         BadInputError: the file is missing, unreadable, not 3D, not made of integers, or has no geometry.
     """
-    suffix = _known_suffix(path)
+    suffix = label_file_suffix(path)
     path = require_file(path, "label file")
     try:
         if suffix.endswith("nrrd"):
@@ -52,7 +52,7 @@ def write_labels(volume: LabelVolume, path, names: Mapping[int, str] | None = No
     Raises:
         BadInputError: the folder does not take the file, or the format cannot hold the volume.
     """
-    suffix = _known_suffix(path)
+    suffix = label_file_suffix(path)
     if suffix == ".seg.nrrd":
         volume = volume.with_segments(names)
         with atomic_path(path) as temporary:
@@ -99,17 +99,21 @@ def _spacing_and_direction(vector: np.ndarray) -> tuple[float, np.ndarray]:
     Plain division often misses by the last bit; a length a few bits beside the true one usually does not.
     """
     length = float(np.linalg.norm(vector))
-    for step in sorted(range(-64, 65), key=abs):
-        candidate = length * (1.0 + step * 2.0**-52)
-        nearest = vector / candidate
-        choices = np.stack([nearest, np.nextafter(nearest, -np.inf), np.nextafter(nearest, np.inf)])
-        hit = choices * candidate == vector
-        if hit.any(axis=0).all():
-            return candidate, choices[hit.argmax(axis=0), range(3)]
-    return length, vector / length
+    steps = np.arange(512)
+    steps = np.where(steps % 2, -(steps + 1) // 2, steps // 2)  # 0, -1, 1, -2, 2 ...
+    lengths = (length * (1.0 + steps * 2.0**-52))[:, None, None]
+    nearest = vector / lengths[:, 0]
+    choices = np.stack([nearest, np.nextafter(nearest, -np.inf), np.nextafter(nearest, np.inf)], axis=1)
+    hit = choices * lengths == vector
+    usable = np.flatnonzero(hit.any(axis=1).all(axis=1))
+    if not len(usable):
+        return length, vector / length
+    first = usable[0]
+    return float(lengths[first, 0, 0]), choices[first][hit[first].argmax(axis=0), range(3)]
 
 
-def _known_suffix(path) -> str:
+def label_file_suffix(path) -> str:
+    """Suffix of a label file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
     if suffix not in _IMAGE_IO:
         raise BadInputError(f"{path} has no known label map extension: use one of {', '.join(_IMAGE_IO)}.")

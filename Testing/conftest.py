@@ -29,3 +29,17 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """Random numbers with a fixed seed, new for every test."""
     return np.random.default_rng(20240501)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """Folder of a small run on generated organs: labels, samples, config.yaml, run, test_organ.safetensors."""
+    from Testing.tiny_template import train_tiny_template
+
+    return train_tiny_template(tmp_path_factory.mktemp("tiny")).parent
+
+
+@pytest.fixture(scope="session")
+def tiny_template_file(tiny_run) -> Path:
+    """A template of generated superellipsoids, trained for these tests."""
+    return tiny_run / "test_organ.safetensors"

@@ -112,7 +112,7 @@ def test_every_integer_type_is_kept(tmp_path, extension, dtype):
     assert again.layers[0].dtype == np.dtype(dtype)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, -1]))
 @pytest.mark.parametrize("extension", ["nrrd", "seg.nrrd", "mha", "mhd"])
 def test_any_affine_comes_back_to_the_last_bit(tmp_path_factory, extension, seed, handedness):
@@ -121,7 +121,7 @@ def test_any_affine_comes_back_to_the_last_bit(tmp_path_factory, extension, seed
     assert np.array_equal(again.geometry.ijk_to_ras, volume.geometry.ijk_to_ras)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, -1]))
 @pytest.mark.parametrize("extension", ["nii", "nii.gz"])
 def test_nifti_rounds_the_affine_to_32_bits_once(tmp_path_factory, extension, seed, handedness):
@@ -397,7 +397,7 @@ def test_a_nifti_file_under_another_name_is_told(tmp_path):
 # Geometry of SimpleITK images
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, -1]))
 def test_a_geometry_comes_back_from_a_simpleitk_image_to_the_last_bit(seed, handedness):
     geometry = oblique_geometry(seed, handedness)

@@ -45,6 +45,7 @@ class CpdOptions:
         scale_range: least and greatest scale, as factors of the initial scale.
         scale_prior: (mean, sd) of log scale, scale in target units per source unit; None for none.
         rotation_prior_degrees: sd of the rotation angle from the identity; None for none.
+        max_rotation_degrees: greatest rotation angle from the identity; None for no limit.
         effective_points: how many independent observations the target is worth against the priors. Neighbouring points
             of two organs deviate together, so thousands of points are a few dozen of observations; None counts all.
         concentration: None keeps pi_m = 1/M. A number c lets pi_m follow the points: pi_m ~ c / M + P1_m / sum(P1), so
@@ -63,6 +64,7 @@ class CpdOptions:
     scale_range: tuple[float, float] = (0.5, 2.0)
     scale_prior: tuple[float, float] | None = None
     rotation_prior_degrees: float | None = None
+    max_rotation_degrees: float | None = None
     effective_points: float | None = None
     concentration: float | None = None
     initial_sigma2: float | None = None
@@ -201,9 +203,9 @@ class _Problem:
         import torch
 
         self.options, self.device, self.dtype = options, torch.device(device), getattr(torch, options.dtype)
-        self.chunk_points = options.chunk_points or (256 if self.device.type == "cpu" else 2048)
-        self.y_order, self.y_bounds = _compact_order(y, 128)
-        self.x_order, self.x_bounds = _compact_order(x, self.chunk_points)
+        self.chunk_points = options.chunk_points or (512 if self.device.type == "cpu" else 2048)
+        self.y_order, self.y_bounds = compact_order(y, 128)
+        self.x_order, self.x_bounds = compact_order(x, self.chunk_points)
         self.y, self.x = y[self.y_order], x[self.x_order]
         self.y_spheres, self.x_spheres = _spheres(self.y, self.y_bounds), _spheres(self.x, self.x_bounds)
         self.lowest_sigma2 = 1e-6 if options.dtype == "float32" else 1e-14
@@ -303,7 +305,11 @@ def _best_rotation(a: np.ndarray, options: CpdOptions, trust: float) -> np.ndarr
     if options.rotation_prior_degrees is not None:
         a = a + trust / (2.0 * np.radians(options.rotation_prior_degrees) ** 2) * np.eye(3)
     u, _, vt = np.linalg.svd(a)
-    return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    if options.max_rotation_degrees is None:
+        return rotation
+    vector, limit = Rotation.from_matrix(rotation).as_rotvec(), np.radians(options.max_rotation_degrees)
+    return Rotation.from_rotvec(vector * min(1.0, limit / max(np.linalg.norm(vector), 1e-12))).as_matrix()
 
 
 def _best_scale(along: float, spread_y: float, sigma2: float, options: CpdOptions, trust: float) -> float:
@@ -347,7 +353,7 @@ def _prior_penalty(state: Similarity, options: CpdOptions, n: int) -> float:
     return trust * penalty
 
 
-def _compact_order(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def compact_order(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Order of (N, 3) points that makes pieces of at most ``most`` compact, and the bounds of the pieces."""
     pieces, waiting = [], [np.arange(len(points))]
     while waiting:

@@ -79,7 +79,7 @@ class FittedField:
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance in mm (negative inside) at (N, 3) RAS points."""
-        return self._ask(points_ras, self.template.model.values) * self.mm_per_unit
+        return self._ask(points_ras, self.template.model.distance) * self.mm_per_unit
 
     def template_coordinates(self, points_ras: np.ndarray) -> np.ndarray:
         """(N, 3) unit-frame points of the template that (N, 3) RAS points correspond to."""

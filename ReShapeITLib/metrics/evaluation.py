@@ -89,8 +89,9 @@ def evaluate(
 
 
 def _surface_of(mask, geometry, surface) -> TriangleSurface:
+    """``surface``, or that of the mask as it is: cleaning away specks and cavities would hide them from the metrics."""
     if surface is not None:
         return surface
-    from ..surface import surface_from_mask
+    from ..surface import SurfaceOptions, surface_from_mask
 
-    return surface_from_mask(mask, geometry)
+    return surface_from_mask(mask, geometry, SurfaceOptions(min_island_mm3=0.0, fill_holes=False))

@@ -2,7 +2,9 @@
 
 Distances run from surfel to nearest surfel of the other mask (see ``surfels``), and every mean, percentile and fraction
 is weighted by surfel area. This is the definition of Nikolov et al., "Clinically Applicable Segmentation of Head and
-Neck Anatomy for Radiotherapy" (J Med Internet Res 2021), here for any affine voxel grid.
+Neck Anatomy for Radiotherapy" (J Med Internet Res 2021), here for any affine voxel grid. Its surfels form a layer, not
+a sheet: they reach about half a voxel to either side, so smooth surfaces 2 mm apart read 1.6 mm in ASSD at 1 mm spacing.
+Values are comparable between methods on one grid, and with others of this definition.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -19,7 +21,9 @@ class OptimiserOptions:
         shapes_per_step: shapes in one step.
         surface_points, free_points: points of each shape in a step.
         laplacian_points: points of each shape on which L_vec is estimated (0: all of them).
-        learning_rate: of Temp, Deform and H.
+        learning_rate: of Temp (and of Deform where there is no H).
+        hyper_learning_rate: of H. A weight of Deform is a sum over all of H's last hidden units, so a step of Adam
+            moves it many times as far as H's own weights.
         code_learning_rate: of alpha, beta, t and beta_t.
         warmup_steps: linear warm-up; the code penalties reach full weight only after ten times as many steps, else
             they pull the codes to zero before these mean anything.
@@ -35,6 +39,7 @@ class OptimiserOptions:
     free_points: int = 4000
     laplacian_points: int = 0
     learning_rate: float = 1e-4
+    hyper_learning_rate: float = 1e-4
     code_learning_rate: float = 1e-4
     warmup_steps: int = 50
     final_rate: float = 0.05
@@ -55,6 +60,7 @@ class TrainingConfig:
         code_start: "normal" draws codes from N(0, 0.01^2) as in the paper; "pca" starts them at the principal
             components of the shapes' coarse distance maps, so neighbouring shapes have neighbouring codes at once.
         code_spread: root mean square entry of codes that start at principal components.
+        start_from: checkpoint of another run over the same cases whose weights and codes this one starts with.
         seed: of initialisation and of every draw.
         threads: torch threads on the CPU.
         checkpoint_interval: steps between checkpoints.
@@ -66,6 +72,7 @@ class TrainingConfig:
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     code_start: str = "normal"
     code_spread: float = 0.1
+    start_from: str = ""
     seed: int = 0
     threads: int = 1
     checkpoint_interval: int = 250
@@ -80,26 +87,37 @@ COMPACT_CONFIG = TrainingConfig(
     # Free points near the surface would be pushed off it by the paper's off-surface weight.
     weights=LossWeights(off_surface=20.0, alpha=4.0, beta=4.0),
     optimiser=OptimiserOptions(
-        steps=3000, shapes_per_step=6, surface_points=500, free_points=500, laplacian_points=250,
-        learning_rate=5e-4, code_learning_rate=1e-3, warmup_steps=100, final_rate=0.02,
+        steps=4000, shapes_per_step=8, surface_points=250, free_points=250, laplacian_points=100,
+        learning_rate=5e-4, hyper_learning_rate=1e-4, code_learning_rate=1e-3, warmup_steps=100, final_rate=0.02,
     ),
     code_start="pca",
     code_spread=0.3,
 )  # fmt: skip
 CONFIG_PRESETS = {"paper": TrainingConfig(), "compact": COMPACT_CONFIG}
+CODE_STARTS = ("normal", "pca")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+# What is no size, rate or count above zero may be zero, never less.
+_POSITIVE = {
+    "hidden", "code_size", "hyper_hidden", "hyper_depth", "first_omega", "hidden_omega", "steps", "shapes_per_step",
+    "surface_points", "free_points", "clip_norm", "template_interval", "template_resolution", "threads",
+    "checkpoint_interval",
+}  # fmt: skip
 
 
 def config_from_dict(values: dict, where: str = "the configuration") -> TrainingConfig:
     """A configuration from nested plain values; ``preset`` names what the rest overrides.
 
     Raises:
-        BadInputError: an unknown key or preset, or a value of the wrong type.
+        BadInputError: an unknown key, preset or code start, or a value of the wrong type or range.
     """
     values = dict(values)
     preset = values.pop("preset", "compact")
-    if preset not in CONFIG_PRESETS:
+    if not isinstance(preset, str) or preset not in CONFIG_PRESETS:
         raise BadInputError(f"{where}: preset '{preset}' is unknown; use one of {', '.join(CONFIG_PRESETS)}.")
-    return _override(CONFIG_PRESETS[preset], values, where)
+    config = _override(CONFIG_PRESETS[preset], values, where)
+    if config.code_start not in CODE_STARTS:
+        raise BadInputError(f"{where}: code_start '{config.code_start}' is unknown; use {' or '.join(CODE_STARTS)}.")
+    return config
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -128,10 +146,22 @@ def _override(base, values: dict, where: str):
             if not isinstance(value, dict):
                 raise BadInputError(f"{where}: '{key}' must hold settings of its own, not {value!r}.")
             changes[key] = _override(current, value, f"{where}, {key}")
-        elif isinstance(current, float) and isinstance(value, int | float) and not isinstance(value, bool):
-            changes[key] = float(value)
-        elif type(value) is type(current):
-            changes[key] = value
         else:
-            raise BadInputError(f"{where}: '{key}' must be a {type(current).__name__}, not {value!r}.")
+            changes[key] = _checked(key, value, type(current), where)
     return replace(base, **changes)
+
+
+def _checked(key: str, value, kind: type, where: str):
+    """The value as its setting's type, within its range."""
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        # YAML 1.1 takes a number without a point, such as 5e-4, for text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if type(value) is not kind:
+        raise BadInputError(f"{where}: '{key}' must be {_KINDS[kind]}, not {value!r}.")
+    if kind in (int, float):
+        least = 2 if key == "depth" else 0
+        if not (math.isfinite(value) and value >= least) or (key in _POSITIVE and value == 0):
+            bound = "more than 0" if key in _POSITIVE else f"at least {least}"
+            raise BadInputError(f"{where}: '{key}' must be {bound}, not {value!r}.")
+    return value

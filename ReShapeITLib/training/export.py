@@ -61,9 +61,9 @@ def template_surface(model, resolution: int = 128) -> TriangleSurface:
     @torch.no_grad()
     def sdf(points):
         unit = torch.as_tensor(points, dtype=torch.float32, device=device)
-        return model.template_values(unit).cpu().numpy()
+        return model.template_distance(unit).cpu().numpy()
 
-    vertices, faces = extract_zero_level(sdf, (np.full(3, -1.2), np.full(3, 1.2)), resolution)
+    vertices, faces = extract_zero_level(sdf, (np.full(3, -1.15), np.full(3, 1.15)), resolution)
     if not len(faces):
         raise ReShapeITError("The template has no surface: training failed; look at the losses in the log.")
     return TriangleSurface.from_triangles(vertices, faces)
@@ -72,7 +72,7 @@ def template_surface(model, resolution: int = 128) -> TriangleSurface:
 @torch.no_grad()
 def reconstruction_residual_mm(trainer: Trainer, index: int, n_points: int = 5000) -> float:
     """Mean |F| over surface points of a training case, in its own mm (F is a distance to first order there)."""
-    points = trainer.data.surface(index)[:n_points][None]
+    points = _spread(trainer.data.surface(index), n_points)[None]
     deform = trainer.model.deform_layers(
         trainer.codes["alpha"][index : index + 1], trainer.codes["beta"][index : index + 1]
     )
@@ -81,5 +81,10 @@ def reconstruction_residual_mm(trainer: Trainer, index: int, n_points: int = 500
 
 
 def _alignment_residual(data, index: int, template_points: np.ndarray) -> float:
-    points_mm = data.surface(index)[:2000].double().cpu().numpy() * data.scales_mm[index]
+    points_mm = _spread(data.surface(index), 2000).double().cpu().numpy() * data.scales_mm[index]
     return float(align_to_template(points_mm, template_points, AlignmentOptions()).mean_residual_mm)
+
+
+def _spread(points: torch.Tensor, n: int) -> torch.Tensor:
+    """About ``n`` of the points, from all parts of the shape (samples may be sorted by triangle)."""
+    return points[:: max(1, len(points) // n)]

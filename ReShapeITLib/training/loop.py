@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from .. import losses
-from ..errors import ReShapeITError
+from ..errors import BadInputError, ReShapeITError
 from ..extraction import extract_zero_level
 from ..fields import DeformTemplateField
 from ..mesh import TriangleSurface
 from ..progress import Progress
 from ..siren import siren_jet, siren_values
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .config import TrainingConfig
 from .data import PointBatch, TrainingSet
 from .schedule import GradientClipper, code_penalty_factor, learning_rate_factor
@@ -46,15 +46,15 @@ class Trainer:
         start = self._first_codes()
         self.codes = {name: torch.nn.Parameter(code.to(self.device)) for name, code in start.items()}
         o = config.optimiser
-        template_codes = [self.model.template_alpha, self.model.template_beta]
-        networks = [p for n, p in self.model.named_parameters() if not n.startswith("template_")]
+        named = dict(self.model.named_parameters())
+        groups = [
+            (o.learning_rate, [p for n, p in named.items() if not n.startswith(("hyper.", "template_"))]),
+            (o.hyper_learning_rate, [p for n, p in named.items() if n.startswith("hyper.")]),
+            (o.code_learning_rate, [*self.codes.values(), self.model.template_alpha, self.model.template_beta]),
+        ]
         self.optimiser = torch.optim.Adam(
-            [
-                {"params": networks, "lr": o.learning_rate, "peak": o.learning_rate},
-                {"params": [*self.codes.values(), *template_codes], "lr": o.code_learning_rate,
-                 "peak": o.code_learning_rate},
-            ]
-        )  # fmt: skip
+            [{"params": parameters, "lr": rate, "peak": rate} for rate, parameters in groups if parameters]
+        )
         self.clipper = GradientClipper(o.clip_norm)
         self.template_surface = torch.zeros(0, 3, device=self.device)
         self.step = 0
@@ -166,11 +166,13 @@ class Trainer:
     @torch.no_grad()
     def _sample_template_surface(self) -> torch.Tensor:
         def sdf(points):
-            return self.model.template_values(torch.as_tensor(points, dtype=torch.float32, device=self.device)).cpu().numpy()
+            unit = torch.as_tensor(points, dtype=torch.float32, device=self.device)
+            return self.model.template_distance(unit).cpu().numpy()
 
-        bounds = (np.full(3, -1.1), np.full(3, 1.1))
-        vertices, faces = extract_zero_level(sdf, bounds, self.config.optimiser.template_resolution)
-        if not len(faces):
+        bounds = (np.full(3, -1.15), np.full(3, 1.15))
+        try:
+            vertices, faces = extract_zero_level(sdf, bounds, self.config.optimiser.template_resolution)
+        except BadInputError:  # no surface yet: the free points alone hold the template for now
             return self.template_surface
         rng = np.random.default_rng(self.config.seed + self.step)
         points = TriangleSurface.from_triangles(vertices, faces).sample_points(4 * self.config.optimiser.surface_points, rng)[0]
@@ -187,6 +189,8 @@ class Trainer:
         path = self.folder / CHECKPOINT_NAME
         if not path.exists():
             (self.folder / LOG_NAME).unlink(missing_ok=True)
+            if self.config.start_from:
+                load_weights(Path(self.config.start_from), self.model, self.codes)
             return
         self.step, extra = load_checkpoint(
             path, self.model, self.codes, self.optimiser, self.generator, self._identity()

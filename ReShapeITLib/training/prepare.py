@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInputError
-from ..geometry import Similarity
+from ..geometry import ImageGeometry, Similarity
 from ..interaction.cpd import CpdOptions, similarity_cpd
 from ..mesh import TriangleSurface
 from ..progress import Progress
@@ -32,6 +32,7 @@ class PrepareOptions:
         sampling: numbers of points.
         surface: smoothing of the label surfaces.
         alignment_points: points per shape for the group alignment.
+        least_spacing_mm: finer label grids are thinned to about this spacing, which shapes of this size do not miss.
         largest_radius_unit: radius within which the furthest point of the median shape comes to lie.
         seed: of every draw.
     """
@@ -39,6 +40,7 @@ class PrepareOptions:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     surface: SurfaceOptions = field(default_factory=SurfaceOptions)
     alignment_points: int = 800
+    least_spacing_mm: float = 0.0
     largest_radius_unit: float = 0.9
     seed: int = 0
 
@@ -57,17 +59,18 @@ def prepare_shapes(
         label_modulo: label values are taken modulo this first (some data sets mark voxels by an added flag).
 
     Raises:
-        BadInputError: a file cannot be read or lacks the organ.
+        BadInputError: a file cannot be read or lacks the organ, or two files name the same case.
     """
     progress = progress or Progress("none")
     if not paths:
         raise BadInputError("There is no label file to prepare; give files or a folder that holds some.")
+    _require_distinct_cases(paths)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     surfaces = []
     for index, path in enumerate(paths):
         progress.stage("surfaces", 0.3 * index / len(paths), case_name(path))
-        surfaces.append(_read_surface(path, options.surface, label, label_modulo))
+        surfaces.append(_read_surface(path, options, label, label_modulo))
     progress.stage("align", 0.3)
     frames = group_alignment(surfaces, options)
     written = []
@@ -88,21 +91,44 @@ def case_name(path: Path) -> str:
     return name
 
 
-def _read_surface(path, options: SurfaceOptions, label: int | None, modulo: int | None) -> TriangleSurface:
+def _require_distinct_cases(paths: list[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in paths:
+        case = case_name(path)
+        if case in first:
+            raise BadInputError(
+                f"{first[case]} and {path} both name the case '{case}', so one would overwrite the other; rename one."
+            )
+        first[case] = path
+
+
+def _read_surface(path, options: PrepareOptions, label: int | None, modulo: int | None) -> TriangleSurface:
     volume = read_labels(path)
     if modulo is not None:
         volume = replace(volume, layers=tuple(layer % modulo for layer in volume.layers), segments=())
     mask = volume.mask(volume.single_label() if label is None else label)
     if not mask.any():
         raise BadInputError(f"{path} has no voxel of label {label}; check the label value.")
-    return surface_from_mask(mask, volume.geometry, options)
+    mask, geometry = _thinned(mask, volume.geometry, options.least_spacing_mm)
+    return surface_from_mask(mask, geometry, options.surface)
+
+
+def _thinned(mask: np.ndarray, geometry: ImageGeometry, least_spacing_mm: float) -> tuple[np.ndarray, ImageGeometry]:
+    """Every n-th voxel along each axis, such that the spacing is about ``least_spacing_mm`` or coarser."""
+    step = np.maximum(1, np.round(least_spacing_mm / geometry.spacing_mm).astype(int))
+    if (step == 1).all():
+        return mask, geometry
+    thin = mask[:: step[2], :: step[1], :: step[0]]
+    matrix = geometry.ijk_to_ras.copy()
+    matrix[:3, :3] = matrix[:3, :3] * step
+    return thin, ImageGeometry(matrix, thin.shape[::-1])
 
 
 def group_alignment(surfaces: list[TriangleSurface], options: PrepareOptions) -> list[Similarity]:
     """A similarity from RAS mm to the canonical unit frame for each surface.
 
     The frame keeps the directions of RAS, has its origin at the centroid of the most central shape, and its unit is
-    such that this shape reaches to ``largest_radius_unit``.
+    such that the median shape reaches to ``largest_radius_unit``.
     """
     rng = np.random.default_rng(options.seed)
     clouds = [s.sample_points(options.alignment_points, rng)[0] for s in surfaces]

@@ -1,0 +1,63 @@
+"""Options that several subcommands share. Nothing heavy is imported here: ``--help`` must be quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..errors import BadInputError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRESETS = ("draft", "standard", "fine")
+PROGRESS_MODES = ("bar", "json", "none")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are BadInputErrors, so that usage errors are one line, too."""
+
+    def error(self, message: str):
+        raise BadInputError(f"{message}; see '{self.prog} --help'")
+
+
+def add_command(commands, name: str, run, summary: str, **options) -> Parser:
+    """A subcommand's parser; ``run(arguments)`` returns nothing or an exit code."""
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """``--progress``; left out, it is a bar on a terminal and nothing elsewhere."""
+    parser.add_argument(
+        "--progress", choices=PROGRESS_MODES, default="bar" if sys.stderr.isatty() else "none",
+        help="bar on stderr, one JSON object a line on stdout, or none (default: bar on a terminal)",
+    )  # fmt: skip
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
+
+
+def add_seed_option(parser: argparse.ArgumentParser) -> None:
+    """``--seed``."""
+    parser.add_argument("--seed", type=whole_number, default=0, help="of every random draw (default: 0)")
+
+
+def whole_number(text: str) -> int:
+    """An argument that is a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def notice(text: str) -> None:
+    """One line for the user beside the result, on stderr."""
+    print(f"reshapeit: {text}", file=sys.stderr)

@@ -1,0 +1,38 @@
+"""``reshapeit demo``: an unseen patient, damaged and refined, with metrics and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .common import add_command, add_device_option, add_progress_option, add_seed_option, notice
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "demo", run, "draw a patient from a template, damage it, refine it, measure it")
+    parser.add_argument("--output", default="demo_output", metavar="FOLDER", help="for files (default: demo_output)")
+    parser.add_argument("--template", metavar="NAME|FILE", help="template (default: pancreas, else liver)")
+    add_device_option(parser)
+    add_seed_option(parser)
+    add_progress_option(parser)
+
+
+def run(arguments) -> None:
+    """Run the demo and print what it measured."""
+    from ..demo import EASY_CASE, comparison_table, run_demo
+    from ..report import NOTICE
+
+    folder = Path(arguments.output)
+    result = run_demo(
+        folder, arguments.template, arguments.seed, arguments.progress, notice, device=arguments.device
+    )
+    arguments.progress.stage("done", 1.0)
+    if arguments.progress.mode == "json":
+        return
+    (organ,) = result.refinement.report.organs
+    print(f"A {result.organ} of a patient that never was (seed {arguments.seed}), damaged and refined.")
+    print(EASY_CASE)
+    print(comparison_table(result.before, result.after))
+    print(f"{organ.summary()}; {result.refinement.report.seconds:.0f} s on {organ.device}")
+    print("wrote " + ", ".join(path.name for path in result.files) + f" to {folder}")
+    print(NOTICE)

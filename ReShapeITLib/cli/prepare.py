@@ -1,0 +1,103 @@
+"""``reshapeit prepare``: label files of one organ to training samples in one frame."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ..errors import BadInputError
+from .common import add_command, add_progress_option, add_seed_option, positive_number
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "prepare", run, "sample label files of one organ for training")
+    parser.add_argument("inputs", nargs="+", metavar="FILE|FOLDER", help="label files, or folders that hold them")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the samples; made if absent")
+    parser.add_argument("--label", type=positive_number, metavar="N", help="label of the organ (default: the only one)")
+    parser.add_argument(
+        "--label-modulo", type=positive_number, metavar="M", help="take label values modulo M first (flag bits)"
+    )
+    parser.add_argument(
+        "--surface-points", type=positive_number, default=100_000, metavar="N",
+        help="points on each surface (default: 100000; the paper has 800000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--free-points", type=positive_number, default=100_000, metavar="N",
+        help="points around each surface (default: 100000; the paper has 200000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--near-surface-fraction", type=float, default=0.5, metavar="SHARE",
+        help="share of the free points near the surface (default: 0.5; the paper has 0)",
+    )  # fmt: skip
+    add_seed_option(parser)
+    add_progress_option(parser)
+
+
+def run(arguments) -> None:
+    """Sample all files, then move the samples into the folder: it never holds half a set."""
+    from ..sampling import SamplingOptions
+    from ..training.prepare import PrepareOptions, prepare_shapes
+
+    paths = label_files(arguments.inputs)
+    sampling = SamplingOptions(arguments.surface_points, arguments.free_points, arguments.near_surface_fraction)
+    options = PrepareOptions(sampling=sampling, seed=arguments.seed)
+    folder = Path(arguments.output)
+    _check_folder(folder, paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".prepare-") as temporary:
+        written = prepare_shapes(
+            paths, Path(temporary), options, arguments.label, arguments.label_modulo, arguments.progress
+        )
+        for path in written:
+            os.replace(path, folder / path.name)
+    arguments.progress.stage("done", 1.0)
+    if arguments.progress.mode != "json":
+        print(f"prepared {len(written)} shapes in {folder}")
+
+
+def label_files(inputs: list[str]) -> list[Path]:
+    """The label files named, and those in the folders named, sorted within each.
+
+    Raises:
+        BadInputError: something is absent, a folder holds none, or two files would become the same case.
+    """
+    from ..training.prepare import case_name
+    from ..volume_io import label_file_suffix
+
+    def is_label_file(path: Path) -> bool:
+        try:
+            label_file_suffix(path)
+        except BadInputError:
+            return False
+        return path.is_file() and not path.name.startswith(".")
+
+    found: list[Path] = []
+    for path in map(Path, inputs):
+        if not path.exists():
+            raise BadInputError(f"There is no file or folder {path}; check the path.")
+        inside = [p for p in sorted(path.iterdir()) if is_label_file(p)] if path.is_dir() else [path]
+        if not inside:
+            raise BadInputError(f"The folder {path} holds no label files; give .nrrd, .nii, .nii.gz or .mha files.")
+        found += inside
+    cases: dict[str, Path] = {}
+    for path in found:
+        other = cases.setdefault(case_name(path), path)
+        if other is not path:
+            raise BadInputError(f"{other} and {path} would both become case '{case_name(path)}'; rename one of them.")
+    return found
+
+
+def _check_folder(folder: Path, paths: list[Path]) -> None:
+    """Shapes of one training run share a frame, so a folder must not mix two preparations."""
+    from ..training.prepare import SUFFIX, case_name
+
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder} is a file; give a folder for the samples.")
+    strangers = {p.name for p in folder.glob(f"*{SUFFIX}")} - {case_name(p) + SUFFIX for p in paths}
+    if strangers:
+        raise BadInputError(
+            f"{folder} holds samples of other cases ({sorted(strangers)[0]}), aligned to another frame; "
+            "give an empty folder."
+        )

@@ -1,0 +1,110 @@
+"""``reshapeit templates``: list, describe and draw the organ templates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import BadInputError
+from .common import add_command
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand and its own subcommands."""
+    parser = add_command(commands, "templates", run_list, "list, describe and draw templates")
+    parser.set_defaults(json=False)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    listing = add_command(actions, "list", run_list, "list all templates (the default)")
+    show = add_command(actions, "show", run_show, "describe one template")
+    render = add_command(actions, "render", run_render, "draw the template's surface")
+    for action in (show, render):
+        action.add_argument("template", metavar="NAME|FILE", help="template name or file")
+    for action in (listing, show):
+        action.add_argument("--json", action="store_true", help="print JSON")
+    render.add_argument("--output", required=True, metavar="PNG", help="picture to write")
+
+
+def run_list(arguments) -> None:
+    """One line per template: name, cases, licence, file; damaged files are named as such."""
+    from ..template_store import FOLDERS_VARIABLE, available_templates
+
+    described = {name: _description(path) for name, path in available_templates().items()}
+    if arguments.json:
+        print(json.dumps(described, indent=2))
+    elif not described:
+        print(f"No templates; put template files into a folder named by ${FOLDERS_VARIABLE}.")
+    else:
+        print("\n".join(_listed(name, entry) for name, entry in described.items()))
+
+
+def run_show(arguments) -> None:
+    """Everything the file says about itself; its checksum is verified."""
+    from ..template import OrganTemplate
+    from ..template_store import find_template
+
+    path = find_template(arguments.template)
+    OrganTemplate.load(path)
+    entry = _description(path)
+    if arguments.json:
+        print(json.dumps(entry, indent=2))
+        return
+    mark = "  NON-COMMERCIAL USE ONLY" if entry["non_commercial"] else ""
+    rows = {
+        "organ": f"{entry['organ']} (SNOMED CT {entry['snomed_code'] or 'unknown'})",
+        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "SHA-256": entry["sha256"],
+        "licence": entry["licence"] + mark,
+        "source": entry["source"],
+        "cases": len(entry["cases"]),
+        "volume, mL": _spread(entry["volumes_ml"]),
+        "size, mm per unit": _spread(entry["scales_mm"]),
+        "alignment residual, mm": _spread(entry["alignment_residuals_mm"]),
+        "fit residual, mm": _spread(entry["fit_residuals_mm"]),
+        "frame": entry["frame"],
+        "network": ", ".join(f"{key} {value}" for key, value in entry["field"].items()),
+    }
+    print("\n".join(f"{name:<24}{value}" for name, value in rows.items()))
+
+
+def run_render(arguments) -> None:
+    """Draw the template's surface, at the average size of its training cases."""
+    import numpy as np
+
+    from ..geometry import Similarity
+    from ..rendering import render_panels
+    from ..template import OrganTemplate
+    from ..template_store import find_template
+    from ..training.export import template_surface
+
+    if not arguments.output.lower().endswith(".png"):
+        raise BadInputError(f"{arguments.output} is no PNG file name; give one that ends in .png.")
+    template = OrganTemplate.load(find_template(arguments.template))
+    size = Similarity(float(np.mean(template.info.scales_mm)), np.eye(3), np.zeros(3))
+    surface = template_surface(template.model).transformed(size)
+    views = ("anterior", "right", "superior")
+    render_panels([(surface, template.info.organ, None)], views, Path(arguments.output))
+    print(f"wrote {arguments.output}")
+
+
+def _description(path: Path) -> dict:
+    """What a file says about itself, as plain values; of a damaged one, the error."""
+    from ..template import read_info
+
+    try:
+        info, options, sha256 = read_info(path)
+    except BadInputError as error:
+        return {"file": str(path), "error": str(error)}
+    known = {"file": str(path), "sha256": sha256, "non_commercial": info.non_commercial}
+    return {**asdict(info), "field": options.as_dict(), **known}
+
+
+def _listed(name: str, entry: dict) -> str:
+    if "error" in entry:
+        return f"{name:<26}damaged: {entry['error']}"
+    mark = "  [non-commercial use only]" if entry["non_commercial"] else ""
+    return f"{name:<26}{len(entry['cases']):>3} cases  {entry['licence']}{mark}  {entry['file']}"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.2f} on average, {min(values):.2f} to {max(values):.2f}"

@@ -1,0 +1,76 @@
+"""``reshapeit train``: a template from prepared shapes; goes on by itself after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import BadInputError, CancelledError
+from .common import add_command, add_device_option, add_progress_option, positive_number
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "train", run, "train a template; the same command again goes on where it stopped")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="samples made by 'reshapeit prepare'")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="for checkpoint, log and template")
+    parser.add_argument("--config", metavar="YAML", help="settings of the run (default: the compact preset)")
+    parser.add_argument("--organ", metavar="NAME", help="TotalSegmentator's name of the organ")
+    parser.add_argument("--steps", type=positive_number, metavar="N", help="optimisation steps")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the template's weights")
+    parser.add_argument("--source", default="not stated", metavar="TEXT", help="where the training labels come from")
+    parser.add_argument(
+        "--template-out", metavar="FILE", help="template file to write (default: OUTPUT/ORGAN.safetensors)"
+    )
+    add_device_option(parser)
+    add_progress_option(parser)
+
+
+def run(arguments) -> None:
+    """Train and export."""
+    folder = Path(arguments.output)
+    config = _config(arguments)
+    target = Path(arguments.template_out or folder / f"{config.organ}.safetensors")
+    if arguments.template_out:
+        from ..atomic import check_writable
+
+        check_writable(target)
+    trainer = _trainer(arguments, config, folder)
+    try:
+        trainer.run(arguments.progress.part(0.0, 0.95))
+    except CancelledError as error:
+        raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
+    from ..training.export import export_template
+
+    arguments.progress.stage("export", 0.95)
+    template = export_template(trainer, arguments.licence, arguments.source)
+    template.save(target)
+    residuals = template.info.fit_residuals_mm
+    arguments.progress.stage("done", 1.0)
+    if arguments.progress.mode != "json":
+        print(f"{config.organ}: {len(residuals)} cases, mean fit residual {sum(residuals) / len(residuals):.2f} mm")
+        print(f"wrote {target}")
+
+
+def _config(arguments):
+    from ..training.config import CONFIG_PRESETS, read_config
+
+    config = read_config(arguments.config) if arguments.config else CONFIG_PRESETS["compact"]
+    organ = arguments.organ or config.organ
+    if not organ or Path(organ).name != organ:
+        raise BadInputError(f"'{organ}' is no organ name; give one with --organ, e.g. --organ liver.")
+    steps = arguments.steps or config.optimiser.steps
+    return replace(config, organ=organ, optimiser=replace(config.optimiser, steps=steps))
+
+
+def _trainer(arguments, config, folder: Path):
+    from ..device import choose_device
+    from ..training.data import TrainingSet
+    from ..training.loop import Trainer
+    from ..training.prepare import SUFFIX
+
+    data = Path(arguments.data)
+    if not any(data.glob(f"*{SUFFIX}")):
+        raise BadInputError(f"The folder {data} holds no prepared shapes; run 'reshapeit prepare' first.")
+    device = choose_device(arguments.device)
+    return Trainer(TrainingSet.from_folder(data, device.name), config, folder, device.name)

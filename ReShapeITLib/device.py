@@ -1,0 +1,80 @@
+"""Which device computes, and why; and how many threads the processor gives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device torch can use.
+
+    Args:
+        name: "cpu", "cuda" or "mps".
+        reason: why it was chosen, for the report.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """The device to compute on; a GPU is tried out, because being listed does not mean that torch supports it.
+
+    Args:
+        wanted: "cpu", "cuda", "mps", or "auto": CUDA where it works, else the processor.
+
+    Raises:
+        BadInputError: the wanted device does not exist or does not work.
+    """
+    if wanted == "cpu":
+        return Device("cpu", "asked for")
+    problem = _problem_with("cuda" if wanted == "auto" else wanted)
+    if wanted == "auto":
+        return Device("cpu", problem) if problem else Device("cuda", f"{_gpu_name()} is there")
+    if problem:
+        raise BadInputError(f"--device {wanted} cannot be used: {problem}; use --device cpu or auto.")
+    return Device(wanted, "asked for")
+
+
+def limit_cpu_threads(most: int = 8) -> int:
+    """Leave one core to the rest of the machine; returns the threads torch then uses.
+
+    With as many threads as cores, one other busy program makes torch many times slower. ``OMP_NUM_THREADS`` rules.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(most, _physical_cores() - 1)))
+    return torch.get_num_threads()
+
+
+def _physical_cores() -> int:
+    import psutil
+
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
+def _problem_with(name: str) -> str:
+    """Why torch cannot compute on "cuda" or "mps"; empty where it can."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        return "there is no CUDA device" if built else "this torch was built without CUDA"
+    if name == "mps" and not torch.backends.mps.is_available():
+        return "there is no Apple GPU that torch can use"
+    try:
+        float(torch.ones(8, 8, device=name).mm(torch.ones(8, 8, device=name)).sum())
+    except RuntimeError as error:
+        return f"a first computation on it failed ({str(error).splitlines()[0]})"
+    return ""
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name()

@@ -1,0 +1,244 @@
+"""From files to files: what ``reshapeit refine``, the demo and the Python console all run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .atomic import check_writable
+from .device import Device, choose_device, limit_cpu_threads
+from .errors import BadInputError, ImplausibleError
+from .joint import combine
+from .labels import LabelVolume
+from .progress import Progress
+from .report import OrganReport, RefineReport, StageClock, peak_memory_mb, shape_report, surface_changes, voxel_changes
+from .surface_io import surface_file_suffix, write_surface
+from .template_store import find_template
+from .volume_io import label_file_suffix, read_labels, write_labels
+
+if TYPE_CHECKING:
+    from .mesh import TriangleSurface
+    from .refinement import RefinedShape
+    from .template import OrganTemplate
+
+FEWEST_VOXELS = 64
+
+
+@dataclass(frozen=True)
+class RefineJob:
+    """What to refine and where to put it.
+
+    Args:
+        input: label map or segmentation.
+        templates: name or file of the template for each label number, segment id or name; the key None stands for
+            the only label there is.
+        output: label file on the grid of the input; the extension says the format. May be the input itself.
+        surface: mesh file of the refined organ; of several organs, each gets ``_<label>`` before the extension.
+        report: JSON file, see :class:`RefineReport`.
+        preset: "draft", "standard" or "fine".
+        device: "auto", "cpu", "cuda" or "mps"; "auto" goes on on the processor when the GPU runs out of memory.
+        seed: of every random draw.
+        force: refine although the input does not look like the organ.
+        keep_union: see :func:`ReShapeITLib.joint.combine`.
+    """
+
+    input: Path
+    templates: Mapping[int | str | None, str]
+    output: Path
+    surface: Path | None = None
+    report: Path | None = None
+    preset: str = "standard"
+    device: str = "auto"
+    seed: int = 0
+    force: bool = False
+    keep_union: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RefineResult:
+    """What a job made, for callers that go on with it.
+
+    Args:
+        report: as written to the report file.
+        volume: as written to the output file.
+        shapes: refined shape of each label.
+        surfaces: refined surface of each label; empty where neither surface nor report was asked for.
+    """
+
+    report: RefineReport
+    volume: LabelVolume
+    shapes: dict[int | str, RefinedShape]
+    surfaces: dict[int | str, TriangleSurface]
+
+
+def run_refine_job(
+    job: RefineJob, progress: Progress | None = None, notice: Callable[[str], None] = lambda text: None
+) -> RefineResult:
+    """Read, refine, write.
+
+    Args:
+        job: what to do.
+        progress: told the stages; its cancel request ends the job before anything is written.
+        notice: called with sentences that the user should read (licences, a change of device).
+
+    Raises:
+        BadInputError: a file, label or template is wrong, or an output cannot be written.
+        ImplausibleError: the input does not look like the organ and ``job.force`` is not set.
+        CancelledError: cancelled; nothing was written.
+    """
+    started, progress = time.perf_counter(), progress or Progress("none")
+    _check_outputs(job)
+    progress.stage("read", 0.0)
+    volume = _fitting_layers(read_labels(job.input), job.output)
+    chosen = _chosen_labels(volume, job.templates)
+    files = {label: find_template(name) for label, name in chosen.items()}
+    organs = {}
+    device = choose_device(job.device)
+    limit_cpu_threads()
+    for index, (label, file) in enumerate(files.items()):
+        part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
+        organs[label] = _refine_label(volume, label, file, job, device, part, notice)
+    progress.stage("voxels", 0.85)
+    shapes = {label: organ.shape for label, organ in organs.items()}
+    refined = combine(volume, shapes, job.keep_union)
+    surfaces = {}
+    if job.surface or job.report:
+        for index, (label, organ) in enumerate(organs.items()):
+            progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
+            surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
+    reports = [_organ_report(label, organ, volume, refined, surfaces.get(label)) for label, organ in organs.items()]
+    spent = time.perf_counter() - started
+    report = RefineReport(
+        str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), tuple(reports)
+    )
+    progress.stage("write", 0.98)
+    write_labels(refined, job.output)
+    for label, surface in surfaces.items() if job.surface else ():
+        write_surface(surface, surface_path(job.surface, label, len(surfaces)))
+    if job.report:
+        report.write(job.report)
+    return RefineResult(report, refined, shapes, surfaces)
+
+
+def surface_path(path: Path, label: int | str, n_labels: int) -> Path:
+    """Where the surface of one of ``n_labels`` organs goes."""
+    path = Path(path)
+    return path if n_labels == 1 else path.with_name(f"{path.stem}_{label}{path.suffix}")
+
+
+@dataclass(frozen=True, eq=False)
+class _RefinedOrgan:
+    """One label's result and what the report says about how it came about."""
+
+    shape: RefinedShape
+    template: OrganTemplate
+    file: Path
+    sha256: str
+    device: Device
+    seconds: dict[str, float]
+    surface_cell_mm: float
+
+
+def _check_outputs(job: RefineJob) -> None:
+    """Complain about outputs before the work, not after it."""
+    label_file_suffix(job.output)
+    check_writable(job.output)
+    if job.surface:
+        surface_file_suffix(job.surface)
+    for path in (job.surface, job.report):
+        if path:
+            check_writable(path)
+    targets = [Path(p).resolve() for p in (job.output, job.surface, job.report) if p]
+    if len(set(targets)) < len(targets):
+        raise BadInputError(f"{job.output} is named for two outputs; give each a file of its own.")
+
+
+def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
+    """The volume as the output format can hold it; says at once where segments overlap and it cannot."""
+    if len(volume.layers) == 1 or label_file_suffix(output) == ".seg.nrrd":
+        return volume
+    segments = tuple(replace(segment, layer=0) for segment in volume.segments)
+    return LabelVolume((volume.flattened(),), volume.geometry, segments, volume.header, volume.source)
+
+
+def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, str]:
+    """Template name of each label to refine, every label checked."""
+    chosen, seen = {}, {}
+    for which, name in templates.items():
+        which = _only_label(volume) if which is None else which
+        place = volume.locate(which)
+        if place in seen:
+            raise BadInputError(f"'{seen[place]}' and '{which}' are the same segment of {volume.source}; name it once.")
+        seen[place] = which
+        count = np.count_nonzero(volume.mask(which))
+        if not count:
+            raise BadInputError(f"Label '{which}' of {volume.source} is empty, it has no voxels; choose another.")
+        if count < FEWEST_VOXELS:
+            raise BadInputError(
+                f"Label '{which}' of {volume.source} has only {count} voxels, too few for an organ; choose another."
+            )
+        chosen[which] = name
+    return chosen
+
+
+def _only_label(volume: LabelVolume) -> int:
+    labels = volume.label_values()
+    if len(labels) > 1:
+        shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
+        raise BadInputError(
+            f"{volume.source} holds several labels ({shown}); choose one with --label N, "
+            "or several with --template N=NAME,N=NAME."
+        )
+    return volume.single_label()
+
+
+def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, progress, notice) -> _RefinedOrgan:
+    from torch.cuda import OutOfMemoryError
+
+    from .refinement import REFINE_PRESETS, refine
+    from .template import OrganTemplate, read_info
+
+    options = replace(REFINE_PRESETS[job.preset], seed=job.seed)
+    template = OrganTemplate.load(file)
+    if template.info.non_commercial:
+        notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
+    clock = StageClock(progress, template.info.organ)
+    mask = volume.mask(label)
+    try:
+        try:
+            shape = refine(mask, volume.geometry, template.to(device.name), options, clock, job.force)
+        except OutOfMemoryError:
+            if job.device != "auto":
+                raise
+            device = Device("cpu", "the GPU ran out of memory")
+            notice(f"{device.reason}; going on on the processor.")
+            shape = refine(mask, volume.geometry, template.to("cpu"), options, clock, job.force)
+    except ImplausibleError as error:
+        raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
+    seconds = clock.seconds()
+    return _RefinedOrgan(shape, template, file, read_info(file)[2], device, seconds, options.surface_cell_mm)
+
+
+def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
+    info = organ.template.info
+    change, field_share = surface_changes(surface) if surface is not None else (None, None)
+    return OrganReport(
+        label=label,
+        organ=info.organ,
+        template=organ.file.name,
+        template_sha256=organ.sha256,
+        licence=info.licence,
+        non_commercial=info.non_commercial,
+        device=organ.device.name,
+        device_reason=organ.device.reason,
+        signed_change_mm=change,
+        field_share=field_share,
+        seconds=organ.seconds,
+        **voxel_changes(before.mask(label), after.mask(label), before.geometry),
+        **shape_report(organ.shape),
+    )

@@ -1,0 +1,143 @@
+"""Before and after refinement on real network predictions: all six metrics, case by case.
+
+    python -m Testing.Evaluation.real_predictions --organ pancreas --networks Dice 2-DiceCE SS --output FOLDER
+
+Needs the development data beside the repository (``../shared/data``). Goes on where an earlier start ended; the table
+is ``results.csv``, the summary ``summary.md``, and ``worst.png`` shows the three cases that lost most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+# name, unit, whether larger is better, factor for print
+METRICS = {
+    "cd": ("CD x 100", False, 100.0),
+    "emd": ("EMD", False, 1.0),
+    "dsc": ("DSC %", True, 100.0),
+    "nsd": ("NSD 2 mm %", True, 100.0),
+    "hd95_mm": ("HD95 mm", False, 1.0),
+    "assd_mm": ("ASSD mm", False, 1.0),
+}
+
+
+def evaluate_case(organ: str, case: str, network: str, template_path: str, preset: str) -> dict:
+    """Metrics of one prediction before and after refinement, with times and what the refinement reports."""
+    import time
+
+    import torch
+
+    from ReShapeITLib.errors import ReShapeITError
+    from ReShapeITLib.metrics import evaluate
+    from ReShapeITLib.refinement import REFINE_PRESETS, refine
+    from ReShapeITLib.surface import surface_from_mask
+    from ReShapeITLib.template import OrganTemplate
+    from ReShapeITLib.volume_io import read_labels
+
+    torch.set_num_threads(1)
+    truth = _mask(read_labels(DATA / organ / f"{case}.nii.gz"))
+    volume = read_labels(DATA / "predictions" / organ / case / f"{network}.nii.gz")
+    given, geometry = _mask(volume), volume.geometry
+    row = {"case": case, "network": network}
+    reference = surface_from_mask(truth, geometry)
+    before = asdict(evaluate(truth, given, geometry, reference_surface=reference))
+    started = time.perf_counter()
+    options = REFINE_PRESETS[preset]
+    try:
+        shape = refine(given, geometry, OrganTemplate.load(template_path), options, force=True)
+        after_mask, surface = shape.mask(geometry), shape.surface(options.surface_cell_mm)
+    except ReShapeITError as error:
+        return row | {"error": str(error)} | {f"before_{k}": before[k] for k in METRICS}
+    row["seconds"] = round(time.perf_counter() - started, 2)
+    after = asdict(evaluate(truth, after_mask, geometry, reference_surface=reference, test_surface=surface))
+    row |= {f"before_{k}": before[k] for k in METRICS} | {f"after_{k}": after[k] for k in METRICS}
+    row["field_won"] = round(float((surface.point_data["field_weight"] > 0.5).mean()), 4)
+    row["volume_z"] = round(shape.plausibility.volume_z, 2)
+    row["alignment_z"] = round(shape.plausibility.alignment_z, 2)
+    row["problems"] = "; ".join(shape.plausibility.problems)
+    return row
+
+
+def _mask(volume) -> np.ndarray:
+    """All non-zero voxels."""
+    return volume.layers[0] != 0
+
+
+def run_cases(jobs: list[tuple], path: Path, workers: int) -> list[dict]:
+    """Evaluate all jobs that have no row yet; each row is kept as soon as it is there."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(r["case"], r["network"]) for r in rows}
+    todo = [job for job in jobs if (job[1], job[2]) not in done]
+    with ProcessPoolExecutor(workers) as pool, open(path, "a", encoding="utf-8") as file:
+        for row in pool.map(evaluate_case, *zip(*todo, strict=True)) if todo else ():
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            rows.append(row)
+            print(row["case"], row["network"], _short(row), flush=True)
+    return rows
+
+
+def _short(row: dict) -> str:
+    if "error" in row:
+        return row["error"]
+    return " ".join(f"{k} {row['before_' + k] * f:.3f}->{row['after_' + k] * f:.3f}" for k, (_, _, f) in METRICS.items())
+
+
+def summary(rows: list[dict], title: str) -> str:
+    """Markdown table of means and medians before and after, and shares of cases improved and worsened."""
+    rows = [r for r in rows if "error" not in r and np.isfinite(r["before_hd95_mm"])]
+    lines = [f"### {title} ({len(rows)} cases)", ""]
+    lines += ["| metric | mean before | mean after | median before | median after | improved | worsened |", "|" + "---|" * 7]
+    for key, (name, larger, factor) in METRICS.items():
+        before = np.array([r[f"before_{key}"] for r in rows]) * factor
+        after = np.array([r[f"after_{key}"] for r in rows]) * factor
+        gain = (after - before) if larger else (before - after)
+        # Differences below a thousandth of the mean are sampling noise.
+        noise = 1e-3 * np.abs(before).mean()
+        lines.append(
+            f"| {name} | {before.mean():.3f} | {after.mean():.3f} | {np.median(before):.3f} | {np.median(after):.3f} "
+            f"| {np.mean(gain > noise):.0%} | {np.mean(gain < -noise):.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--organ", choices=("pancreas", "liver"), required=True)
+    parser.add_argument("--networks", nargs="+", required=True)
+    parser.add_argument("--template", help="template file; default: the shipped one")
+    parser.add_argument("--cases", nargs="*", help="default: the evaluation cases of the split")
+    parser.add_argument("--preset", default="standard")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    template = arguments.template or str(
+        Path(__file__).resolve().parents[2] / "Resources" / "Templates" / f"{arguments.organ}.safetensors"
+    )
+    split = json.loads((DATA / "splits.json").read_text())[arguments.organ]
+    cases = arguments.cases or split["eval_with_predictions"]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    jobs = [(arguments.organ, c, n, template, arguments.preset) for c in cases for n in arguments.networks]
+    rows = run_cases(jobs, arguments.output / "rows.jsonl", arguments.workers)
+    keys = sorted({k for r in rows for k in r}, key=lambda k: (k not in ("case", "network"), k))
+    with open(arguments.output / "results.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+    parts = [summary(rows, f"{arguments.organ}, all networks")]
+    parts += [summary([r for r in rows if r["network"] == n], f"{arguments.organ}, {n}") for n in arguments.networks]
+    (arguments.output / "summary.md").write_text("\n".join(parts), encoding="utf-8")
+    print("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ other by more (a bite, a leak, a stray island, a missing part) does the field ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -18,21 +18,34 @@ from .surface import DistanceGrid
 
 @dataclass(frozen=True)
 class BlendOptions:
-    """When the field wins.
+    """When the field wins. The lengths hold for an organ whose unit is 90 mm long (a pancreas); see :meth:`scaled`.
+
+    They were chosen on real predictions of ten patients that neither training nor evaluation has seen: within about
+    a tenth of a unit length the field of an unseen organ is less to be believed than a network that saw the image.
 
     Args:
         add_mm: depth inside the field's organ at which voxels missing from the given one are believed missing.
         remove_mm: distance outside the field's organ at which voxels of the given one are believed wrong.
+        island_mm: the same for separate pieces, which are judged as a whole: a piece is believed wrong where all but
+            a tenth of it lies further out than this.
         reach: how far sideways a believed contradiction spreads, as a multiple of its depth.
         transition_mm: width of the smooth transition around it.
         cell_mm: spacing of the working grid.
     """
 
-    add_mm: float = 8.0
-    remove_mm: float = 8.0
-    reach: float = 1.5
+    add_mm: float = 12.0
+    remove_mm: float = 15.0
+    island_mm: float = 9.0
+    reach: float = 1.0
     transition_mm: float = 4.0
     cell_mm: float = 2.0
+
+    def scaled(self, mm_per_unit: float, alignment_z: float) -> BlendOptions:
+        """Tolerances for another organ's size, and wider ones where the organ aligns worse than those of training."""
+        factor = mm_per_unit / 90.0 * max(1.0, alignment_z)
+        return replace(
+            self, add_mm=self.add_mm * factor, remove_mm=self.remove_mm * factor, island_mm=self.island_mm * factor
+        )
 
 
 def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, options: BlendOptions) -> np.ndarray:
@@ -43,13 +56,25 @@ def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, op
     """
     missing = (given_mm > 0) & (fitted_mm < -options.add_mm)
     wrong = (given_mm < 0) & (fitted_mm > options.remove_mm)
-    contradicted = missing | wrong
+    contradicted = missing | wrong | _false_islands(given_mm < 0, fitted_mm, options.island_mm)
     if not contradicted.any():
         return np.zeros(given_mm.shape, dtype=np.float32)
     distance, nearest = ndimage.distance_transform_edt(~contradicted, sampling=cell_mm, return_indices=True)
     depth = np.abs(fitted_mm)[tuple(nearest)]
     beyond = distance - options.reach * depth
     return np.clip(1.0 - beyond / options.transition_mm, 0.0, 1.0).astype(np.float32)
+
+
+def _false_islands(given: np.ndarray, fitted_mm: np.ndarray, island_mm: float) -> np.ndarray:
+    """Voxels of the separate pieces, other than the largest, that lie outside the field's organ."""
+    pieces, n_pieces = ndimage.label(given, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
+    false = np.zeros(n_pieces + 1, dtype=bool)
+    for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
+        if piece != 1 + int(sizes.argmax()):
+            inside = pieces[box] == piece
+            false[piece] = np.percentile(fitted_mm[box][inside], 10) > island_mm
+    return false[pieces]
 
 
 def working_geometry(lower_ras: np.ndarray, upper_ras: np.ndarray, cell_mm: float) -> ImageGeometry:

@@ -25,7 +25,7 @@ def signed_distance_mm(mask: np.ndarray, spacing_mm: np.ndarray, factors: np.nda
     for axis, factor in enumerate(factors[::-1]):
         mask = np.repeat(mask, factor, axis=axis) if factor > 1 else mask
     step_kji = (spacing_mm / factors)[::-1]
-    values = _distance_to_boxes(~mask, step_kji) - _distance_to_boxes(mask, step_kji)
+    values = _distance_to_other_side(~mask, step_kji) - _distance_to_other_side(mask, step_kji)
     for axis, factor in enumerate(factors[::-1]):
         if factor > 1:
             values = _interpolated_between_layers(values, axis, factor)
@@ -71,17 +71,19 @@ def _hold_sign(values, mask, least):
     np.maximum(values, least, out=values, where=~mask)
 
 
-def _distance_to_boxes(mask, step_kji):
-    """Distance (mm) from the centres of the voxels in the mask to the boundary of the nearest one outside; else 0."""
+def _distance_to_other_side(mask, step_kji):
+    """Distance (mm) from voxel centres in the mask to the boundary before the nearest voxel outside it; else 0."""
     nearest = ndimage.distance_transform_edt(mask, sampling=step_kji, return_distances=False, return_indices=True)
-    squared = np.zeros(mask.shape, dtype=np.float32)
-    for axis, step in enumerate(step_kji.astype(np.float32)):
+    squared, half_step = np.zeros((2, *mask.shape), dtype=np.float32)
+    for axis, step in enumerate(step_kji):
         own = np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
-        part = np.abs(nearest[axis] - own).astype(np.float32)
-        # Voxels are boxes: their boundary is half a step nearer than their centre.
-        part = np.maximum(step * (part - np.float32(0.5)), 0.0)
-        squared += part * part
-    return np.sqrt(squared)
+        part = np.square((nearest[axis] - own).astype(np.float32) * np.float32(step))
+        squared += part
+        half_step += part * np.float32(0.25 * step**2)
+    # The boundary lies half a step before that voxel's centre; a step is an ellipsoid with the voxel's axes.
+    lengths = np.sqrt(squared)
+    half_step = np.sqrt(half_step, out=half_step)
+    return lengths - np.divide(half_step, lengths, out=half_step, where=lengths > 0)
 
 
 def _interpolated_between_layers(values, axis, factor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,33 +95,26 @@ def run_refine_job(
     _check_outputs(job)
     progress.stage("read", 0.0)
     volume = _fitting_layers(read_labels(job.input), job.output)
-    chosen = _chosen_labels(volume, job.templates)
-    files = {label: find_template(name) for label, name in chosen.items()}
-    organs = {}
+    files = {label: find_template(name) for label, name in _chosen_labels(volume, job.templates).items()}
     device = choose_device(job.device)
     limit_cpu_threads()
+    organs = {}
     for index, (label, file) in enumerate(files.items()):
         part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
         organs[label] = _refine_label(volume, label, file, job, device, part, notice)
     progress.stage("voxels", 0.85)
     shapes = {label: organ.shape for label, organ in organs.items()}
     refined = combine(volume, shapes, job.keep_union)
+    _check_that_something_is_left(refined, shapes)
     surfaces = {}
-    if job.surface or job.report:
-        for index, (label, organ) in enumerate(organs.items()):
-            progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
-            surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
-    reports = [_organ_report(label, organ, volume, refined, surfaces.get(label)) for label, organ in organs.items()]
+    for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
+        progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
+        surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
+    reports = tuple(_organ_report(name, organ, volume, refined, surfaces.get(name)) for name, organ in organs.items())
     spent = time.perf_counter() - started
-    report = RefineReport(
-        str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), tuple(reports)
-    )
+    report = RefineReport(str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), reports)
     progress.stage("write", 0.98)
-    write_labels(refined, job.output)
-    for label, surface in surfaces.items() if job.surface else ():
-        write_surface(surface, surface_path(job.surface, label, len(surfaces)))
-    if job.report:
-        report.write(job.report)
+    _write(job, refined, surfaces, report)
     return RefineResult(report, refined, shapes, surfaces)
 
 
@@ -156,6 +149,14 @@ def _check_outputs(job: RefineJob) -> None:
     targets = [Path(p).resolve() for p in (job.output, job.surface, job.report) if p]
     if len(set(targets)) < len(targets):
         raise BadInputError(f"{job.output} is named for two outputs; give each a file of its own.")
+
+
+def _write(job: RefineJob, refined: LabelVolume, surfaces: Mapping, report: RefineReport) -> None:
+    write_labels(refined, job.output)
+    for label, surface in surfaces.items() if job.surface else ():
+        write_surface(surface, surface_path(job.surface, label, len(surfaces)))
+    if job.report:
+        report.write(job.report)
 
 
 def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
@@ -195,6 +196,12 @@ def _only_label(volume: LabelVolume) -> int:
             "or several with --template N=NAME,N=NAME."
         )
     return volume.single_label()
+
+
+def _check_that_something_is_left(refined: LabelVolume, labels: Iterable) -> None:
+    for label in labels:
+        if not refined.mask(label).any():
+            raise BadInputError(f"Nothing is left of label '{label}' of {refined.source}; check label and template.")
 
 
 def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, progress, notice) -> _RefinedOrgan:

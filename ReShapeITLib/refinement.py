@@ -153,7 +153,8 @@ def refine(
         lambda done: progress.stage("fit", 0.2 + 0.6 * done),
     )  # fmt: skip
     progress.stage("blend", 0.8)
-    field_, bounds = blend(grid, given, fitted, options.blend)
+    tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z)
+    field_, bounds = blend(grid, given, fitted, tolerances)
     return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
 
 

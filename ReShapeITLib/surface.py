@@ -23,9 +23,9 @@ class SurfaceOptions:
         min_island_mm3: separate pieces below this volume are dropped.
         min_island_fraction: pieces below this share of the largest piece are dropped, too.
         fill_holes: fill cavities that are closed on all sides.
-        margin_mm: how far the grid reaches beyond the mask.
+        margin_mm: how far the grid reaches beyond the mask, at least.
         target_spacing_mm: thick slices are interpolated to about this spacing (or the in-plane one where larger).
-        max_voxels: slices are interpolated less where the grid would become larger than this.
+        max_voxels: slices are interpolated less where the organ would take more voxels than this.
     """
 
     smoothing_voxels: float = 2.0
@@ -122,10 +122,13 @@ def signed_distance_grid(
     """
     options = options or SurfaceOptions()
     start_ijk, cropped = _bounding_crop(mask, geometry)
-    margin = np.maximum(2, np.ceil(options.margin_mm / geometry.spacing_mm)).astype(int)
+    factors = _interpolation_factors(geometry.spacing_mm, cropped.shape[::-1], options)
+    # Closer to the border the smoothing would see the end of the grid and shrink the organ.
+    smoothing_mm = options.smoothing_voxels * (geometry.spacing_mm / factors).max()
+    margin_mm = max(options.margin_mm, 4.0 * smoothing_mm)
+    margin = np.maximum(2, np.ceil(margin_mm / geometry.spacing_mm)).astype(int)
     padded = np.pad(cropped, [(m, m) for m in margin[::-1]])
     coarse = geometry.cropped(start_ijk - margin, padded.shape[::-1])
-    factors = _interpolation_factors(coarse, options)
     fine_matrix = coarse.ijk_to_ras.copy()
     fine_matrix[:3, :3] /= factors
     fine = ImageGeometry(fine_matrix, (np.array(coarse.size_ijk) - 1) * factors + 1)
@@ -214,11 +217,10 @@ def _without_cavities(mask):
     return labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0], n_spaces - 1
 
 
-def _interpolation_factors(geometry, options):
+def _interpolation_factors(spacing_mm, size_ijk, options):
     """Odd numbers (along i, j, k) by which the grid is refined; odd, so that voxel centres stay grid points."""
-    target_mm = max(options.target_spacing_mm, geometry.spacing_mm.min())
-    factors = 2 * np.floor(0.5 * (geometry.spacing_mm / target_mm - 1.0) + 0.5).astype(int) + 1
-    factors = np.maximum(factors, 1)
-    while np.prod(factors * np.array(geometry.size_ijk, dtype=float)) > options.max_voxels and factors.max() > 1:
+    target_mm = max(options.target_spacing_mm, spacing_mm.min())
+    factors = np.maximum(1, 2 * np.floor(0.5 * (spacing_mm / target_mm - 1.0) + 0.5).astype(int) + 1)
+    while np.prod(factors * np.array(size_ijk, dtype=float)) > options.max_voxels and factors.max() > 1:
         factors[factors.argmax()] -= 2
     return factors

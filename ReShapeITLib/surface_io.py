@@ -116,7 +116,7 @@ def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
         writer.SetHeader(_mark(frame))
     writer.SetFileName(str(path))
     writer.SetInputData(polydata)
-    with _vtk_errors(writer) as errors:
+    with _vtk_errors(writer, writer.GetExecutive()) as errors:
         succeeded = writer.Write()
     return bool(succeeded) and not errors and not writer.GetErrorCode()
 

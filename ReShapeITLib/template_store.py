@@ -34,7 +34,7 @@ def find_template(name_or_file: str | Path) -> Path:
         BadInputError: there is no such file, or no template of that name; the message lists those there are.
     """
     text = str(name_or_file)
-    if text.endswith(SUFFIX) or os.sep in text or Path(text).is_file():
+    if text.endswith(SUFFIX) or {"/", os.sep} & set(text) or Path(text).is_file():
         path = Path(text).expanduser()
         if not path.is_file():
             raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")

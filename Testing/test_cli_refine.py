@@ -83,7 +83,8 @@ def test_the_output_may_be_the_input(refine, case_file):
 
 
 def test_surface_and_report_go_with_the_labels(refine, case_file, tmp_path):
-    printed = refine(case_file, tmp_path / "out.nii.gz", "--surface", tmp_path / "m.vtp", "--report", tmp_path / "r.json")
+    extras = ("--surface", tmp_path / "m.vtp", "--report", tmp_path / "r.json")
+    printed = refine(case_file, tmp_path / "out.nii.gz", *extras)
     surface = read_surface(tmp_path / "m.vtp")
     assert surface.is_closed
     assert {"signed_change_mm", "confidence", "field_weight", "template_coordinates"} <= set(surface.point_data)

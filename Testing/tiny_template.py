@@ -18,7 +18,7 @@ TINY_CONFIG = """\
 preset: compact
 model: {hidden: 32, depth: 4, code_size: 8, hyper_hidden: 16, first_omega: 10.0, hidden_omega: 15.0}
 optimiser:
-  steps: 150
+  steps: 120
   shapes_per_step: 6
   surface_points: 150
   free_points: 150

@@ -26,8 +26,9 @@ NOTICE = "Research software, not a medical device."
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments); returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = build_parser().parse_args([word for word in argv if word != "--debug"])
         return _run(arguments)
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        if "--debug" in argv:
+        if debug:
             traceback.print_exc()
         told = explained(error)
         print("reshapeit: " + " ".join(str(told).split()), file=sys.stderr)
@@ -50,12 +51,11 @@ def build_parser() -> Parser:
         prog="reshapeit",
         description=f"Repair organ segmentations with learned implicit shape templates. {NOTICE}",
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (also after COMMAND)")
     parser.add_argument("--version", action="version", version=f"reshapeit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:
         command.add_parser(commands)
-    for subcommand in commands.choices.values():
-        subcommand.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

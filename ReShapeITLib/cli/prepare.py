@@ -61,9 +61,8 @@ def label_files(inputs: list[str]) -> list[Path]:
     """The label files named, and those in the folders named, sorted within each.
 
     Raises:
-        BadInputError: something is absent, a folder holds none, or two files would become the same case.
+        BadInputError: something is absent or a folder holds none.
     """
-    from ..training.prepare import case_name
     from ..volume_io import label_file_suffix
 
     def is_label_file(path: Path) -> bool:
@@ -81,11 +80,6 @@ def label_files(inputs: list[str]) -> list[Path]:
         if not inside:
             raise BadInputError(f"The folder {path} holds no label files; give .nrrd, .nii, .nii.gz or .mha files.")
         found += inside
-    cases: dict[str, Path] = {}
-    for path in found:
-        other = cases.setdefault(case_name(path), path)
-        if other is not path:
-            raise BadInputError(f"{other} and {path} would both become case '{case_name(path)}'; rename one of them.")
     return found
 
 

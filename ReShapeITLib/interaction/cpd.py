@@ -67,6 +67,7 @@ class CpdOptions:
     max_rotation_degrees: float | None = None
     effective_points: float | None = None
     concentration: float | None = None
+    weight_regions: int = 32
     initial_sigma2: float | None = None
     dtype: str = "float32"
 
@@ -137,7 +138,7 @@ def similarity_cpd(
             break  # every target point is an outlier: there is nothing to move towards
         previous, previous_sigma2 = state, sigma2
         state, sigma2 = _maximise(problem, p1, pt1, px, state, sigma2)
-        log_weights = _log_weights(p1, options.concentration)
+        log_weights = _log_weights(p1, options)
         converged = _moved_less_than(options.tolerance, previous, state, previous_sigma2, sigma2)
         iterations += 1
 
@@ -233,7 +234,7 @@ class _Problem:
         totals[totals <= _NOTHING] = 0.0
         density = np.maximum(totals + constant, _NOTHING)
         likelihood = np.log(density).sum() - n * (log(m) + 1.5 * log(2.0 * pi * sigma2) - log(1.0 - w))
-        return sums[:, 0], totals / density, sums[:, 1:] / unit, -likelihood
+        return sums[:, 0], totals / density, sums[:, 1:] / unit, -float(likelihood)
 
     def _tensor(self, values):
         import torch
@@ -327,11 +328,15 @@ def _best_scale(along: float, spread_y: float, sigma2: float, options: CpdOption
     return float(np.clip(best, low, high))
 
 
-def _log_weights(p1: np.ndarray, concentration: float | None) -> np.ndarray:
-    """log(M pi_m): zero for equal weights."""
-    if concentration is None:
+def _log_weights(p1: np.ndarray, options: CpdOptions) -> np.ndarray:
+    """log(M pi_m) of points in compact order: zero for equal weights, else one weight for each region."""
+    if options.concentration is None:
         return np.zeros(len(p1))
-    return np.log((concentration + p1 * (len(p1) / p1.sum())) / (1.0 + concentration))
+    regions = min(options.weight_regions, len(p1))
+    firsts = np.arange(regions) * len(p1) // regions
+    sizes = np.diff(np.append(firsts, len(p1)))
+    share = np.repeat(np.add.reduceat(p1, firsts) / sizes, sizes) * (len(p1) / p1.sum())
+    return np.log((options.concentration + share) / (1.0 + options.concentration))
 
 
 def _moved_less_than(tolerance, previous, state, previous_sigma2, sigma2) -> bool:
@@ -350,7 +355,7 @@ def _prior_penalty(state: Similarity, options: CpdOptions, n: int) -> float:
     if options.rotation_prior_degrees is not None:
         angle = Rotation.from_matrix(state.rotation).magnitude()
         penalty += 0.5 * (angle / np.radians(options.rotation_prior_degrees)) ** 2
-    return trust * penalty
+    return float(trust * penalty)
 
 
 def compact_order(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

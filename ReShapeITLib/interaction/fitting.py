@@ -92,7 +92,7 @@ class FittedField:
         # Chunks of this size keep the activations within the processor's cache.
         for part in np.array_split(np.asarray(points_ras), max(1, len(points_ras) // 16384)):
             unit = torch.as_tensor(self.ras_to_unit.apply(part), dtype=torch.float32, device=device)
-            parts.append(question(self.deform, unit[None])[0].double().cpu().numpy())
+            parts.append(question(self.deform, unit[None])[0].cpu().double().numpy())
         return np.concatenate(parts)
 
 

@@ -27,17 +27,17 @@ class CodePrior:
     def from_template(cls, template: OrganTemplate, shrinkage: float = 0.1) -> CodePrior:
         """Fit to the training codes; the covariance is shrunk towards a sphere, for there are fewer codes than
         dimensions."""
-        codes = torch.cat([template.alpha, template.beta], dim=1).double()
+        # On the processor: not every GPU has 64-bit numbers.
+        codes = torch.cat([template.alpha, template.beta], dim=1).cpu().double()
         mean = codes.mean(0)
         centred = codes - mean
         covariance = centred.T @ centred / max(1, len(codes) - 1)
         size = covariance.shape[0]
-        sphere = torch.eye(size, dtype=torch.float64, device=codes.device) * (covariance.trace() / size + 1e-12)
+        sphere = torch.eye(size, dtype=torch.float64) * (covariance.trace() / size + 1e-12)
         covariance = (1 - shrinkage) * covariance + shrinkage * sphere
         values, vectors = torch.linalg.eigh(covariance)
-        return cls(
-            mean.float(), (vectors / values.sqrt()).float(), (vectors * values.sqrt()).float()
-        )
+        parts = (mean, vectors / values.sqrt(), vectors * values.sqrt())
+        return cls(*(part.float().to(template.alpha.device) for part in parts))
 
     def energy(self, alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
         """Mean squared Mahalanobis distance per dimension of (S, c) codes: about 1 for a typical shape."""

@@ -71,10 +71,11 @@ def compare_surfaces(
     distance of its farthest vertex from there, so results do not depend on the size of the organ.
 
     Two samplings of one and the same surface are not at distance zero. With A the area of the reference in its unit
-    sphere (12.6 for a sphere, about 4 for a pancreas) this floor is 2 A / (pi n_cd) for ``cd``, 0.0003 for a sphere,
-    and at 1K points about 0.032 sqrt(A) for ``emd_mean``: 0.11 for a sphere and 0.065 for a pancreas, as much as the
-    best values of the paper's tables. So ``emd_mean`` tells good results hardly apart, and values of different
-    ``n_cd`` or ``n_emd`` cannot be compared. ``compare_surfaces(reference, reference)`` gives the floor of a case.
+    sphere (12.6 for a sphere, 4 to 6 for a pancreas or liver) this floor is 2 A / (pi n_cd) for ``cd``, 0.0003 for a
+    sphere, and for ``emd_mean`` at 1K points about 0.03 sqrt(A): 0.11 for a sphere, 0.065 for a pancreas or liver,
+    give or take 10 % from seed to seed. The paper's tables start at 0.067, so ``emd_mean`` hardly tells good results
+    apart, and values of different ``n_cd`` or ``n_emd`` cannot be compared. ``compare_surfaces(reference, reference)``
+    gives the floor of a case.
 
     Args:
         reference, test: closed surfaces in RAS mm.

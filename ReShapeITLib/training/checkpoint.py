@@ -64,7 +64,9 @@ def load_weights(path: Path, model, codes: dict) -> None:
     try:
         _put_weights(tensors, model, codes)
     except (RuntimeError, KeyError) as error:
-        raise BadInputError(f"The checkpoint {path} has other sizes or cases than this run; start without it.") from error
+        raise BadInputError(
+            f"The checkpoint {path} has other sizes or cases than this run; start without it."
+        ) from error
 
 
 def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:

@@ -119,7 +119,7 @@ class Trainer:
         return {"total": float(total.detach()), **values, "gradient_norm": norm}
 
     def loss_terms(self, batch: PointBatch) -> dict[str, torch.Tensor]:
-        """Every term of Eq. 7 with its weight, by name; terms whose weight is zero are left out."""
+        """Every term of Eq. 7 with its weight, by name; L_tpn, L_vec, L_dis and L_TempShape only where theirs is not 0."""
         w, model, n = self.config.weights, self.model, batch.n_surface
         alpha, beta = self.codes["alpha"][batch.shapes], self.codes["beta"][batch.shapes]
         deform = model.deform_layers(alpha, beta)
@@ -140,7 +140,8 @@ class Trainer:
         if w.dis:
             terms["dis"] = w.dis * losses.displacement_loss(values.ddis)
         if w.template_shape and w.dis:
-            at_template = siren_values(model.template_deform_layers(), self._template_points()[None], model.options.omegas)
+            points = self._template_points()[None]
+            at_template = siren_values(model.template_deform_layers(), points, model.options.omegas)
             terms["template_shape"] = w.template_shape * w.dis * losses.template_shape_loss(at_template)
         terms["reg_alpha"] = w.alpha * (losses.code_loss(alpha) + losses.code_loss(model.template_alpha))
         terms["reg_beta"] = w.beta * (losses.code_loss(beta) + losses.code_loss(model.template_beta))
@@ -175,7 +176,8 @@ class Trainer:
         except BadInputError:  # no surface yet: the free points alone hold the template for now
             return self.template_surface
         rng = np.random.default_rng(self.config.seed + self.step)
-        points = TriangleSurface.from_triangles(vertices, faces).sample_points(4 * self.config.optimiser.surface_points, rng)[0]
+        surface = TriangleSurface.from_triangles(vertices, faces)
+        points, _, _ = surface.sample_points(4 * self.config.optimiser.surface_points, rng)
         return torch.as_tensor(points, dtype=torch.float32, device=self.device)
 
     def _save(self) -> None:

@@ -1,0 +1,170 @@
+"""Blending: the given surface stands where the field agrees, the field wins where they contradict each other deeply."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ReShapeITLib.blending import BlendedField, BlendOptions, field_weight, grid_points, working_geometry
+from ReShapeITLib.surface import DistanceGrid
+
+CELL_MM = 2.0
+OPTIONS = BlendOptions()
+GEOMETRY = working_geometry(np.full(3, -60.0), np.full(3, 60.0), CELL_MM)
+POINTS = grid_points(GEOMETRY)
+BITE_CENTRE, LEAK_CENTRE = np.array([40.0, 0, 0]), np.array([-40.0, 0, 0])
+
+
+def on_grid(values):
+    return values.reshape(GEOMETRY.shape_kji)
+
+
+def sphere_mm(points, radius=40.0, centre=(0.0, 0.0, 0.0)):
+    return np.linalg.norm(points - np.asarray(centre), axis=1) - radius
+
+
+def bitten_mm(points, bite_radius=20.0):
+    return np.maximum(sphere_mm(points), -sphere_mm(points, bite_radius, BITE_CENTRE))
+
+
+def leaking_mm(points, leak_radius=18.0):
+    return np.minimum(sphere_mm(points), sphere_mm(points, leak_radius, LEAK_CENTRE))
+
+
+def weights(given, fitted=sphere_mm, options=OPTIONS):
+    return on_grid(field_weight(on_grid(given(POINTS)), on_grid(fitted(POINTS)), CELL_MM, options).ravel())
+
+
+def blended(given, fitted=sphere_mm, options=OPTIONS):
+    grid = DistanceGrid(on_grid(given(POINTS)).astype(np.float32), GEOMETRY)
+    return BlendedField(grid, fitted, DistanceGrid(weights(given, fitted, options), GEOMETRY))
+
+
+def test_the_weight_is_zero_where_both_surfaces_are_the_same():
+    assert (weights(sphere_mm) == 0).all()
+
+
+@pytest.mark.parametrize("difference_mm", [-7.0, 7.0])
+def test_a_difference_below_the_tolerance_keeps_the_given_surface(difference_mm):
+    assert (weights(lambda p: sphere_mm(p, 40.0 + difference_mm)) == 0).all()
+
+
+@pytest.mark.parametrize("difference_mm", [-14.0, 14.0])
+def test_a_difference_beyond_the_tolerance_does_not(difference_mm):
+    assert weights(lambda p: sphere_mm(p, 40.0 + difference_mm)).max() == 1.0
+
+
+def test_the_weight_is_one_in_a_bite_and_zero_far_from_it():
+    weight = weights(bitten_mm).ravel()
+    inside_bite = (sphere_mm(POINTS, 20.0, BITE_CENTRE) < -1) & (sphere_mm(POINTS) < -8.5)
+    assert inside_bite.sum() > 100
+    assert (weight[inside_bite] == 1.0).all()
+    assert (weight[POINTS[:, 0] < -15] == 0.0).all()
+
+
+def test_the_weight_is_one_in_a_leak_and_zero_far_from_it():
+    weight = weights(leaking_mm).ravel()
+    leaked = (leaking_mm(POINTS) < 0) & (sphere_mm(POINTS) > 8.5)
+    assert leaked.sum() > 100
+    assert (weight[leaked] == 1.0).all()
+    assert (weight[POINTS[:, 0] > 20] == 0.0).all()
+
+
+def test_a_stray_island_is_given_to_the_field():
+    def organ(points):
+        return sphere_mm(points, 25.0)
+
+    def island(points):
+        return sphere_mm(points, 5.0, (50.0, 0, 0))
+
+    weight = weights(lambda points: np.minimum(organ(points), island(points)), organ)
+    assert (weight.ravel()[island(POINTS) < 0] == 1.0).all()
+
+
+def test_the_weight_falls_smoothly_over_the_transition():
+    options = replace(OPTIONS, transition_mm=10.0)
+    weight = weights(bitten_mm, options=options)
+    between = (weight > 0) & (weight < 1)
+    assert between.sum() > 500
+    largest_step = max(np.abs(np.diff(weight, axis=axis)).max() for axis in range(3))
+    # Distance and depth both change by at most one cell from a voxel to the next.
+    assert largest_step <= CELL_MM * (1 + options.reach) / options.transition_mm + 1e-6
+
+
+def test_a_deeper_contradiction_reaches_further():
+    def reached_mm(bite_radius):
+        weight = weights(lambda p: bitten_mm(p, bite_radius)).ravel()
+        return np.linalg.norm(POINTS[weight > 0.5] - BITE_CENTRE, axis=1).max() - bite_radius
+
+    assert reached_mm(28.0) > reached_mm(14.0) + 5.0
+
+
+def test_either_direction_can_be_switched_off_by_its_tolerance():
+    assert (weights(bitten_mm, options=replace(OPTIONS, add_mm=100.0)) == 0).all()
+    assert (weights(leaking_mm, options=replace(OPTIONS, remove_mm=100.0)) == 0).all()
+    assert weights(bitten_mm, options=replace(OPTIONS, remove_mm=100.0)).max() == 1
+
+
+def random_points(rng, n=4000):
+    return rng.uniform(-58, 58, size=(n, 3))
+
+
+def test_where_the_weight_is_zero_the_blended_field_is_the_given_one_exactly(rng):
+    field, points = blended(bitten_mm), random_points(rng)
+    kept = field.weight_at(points) == 0
+    assert 1000 < kept.sum() < len(points)
+    assert np.array_equal(field.sdf_mm(points)[kept], field.given.at_ras(points)[kept])
+
+
+def test_where_the_weight_is_one_the_blended_field_is_the_fitted_one(rng):
+    field, points = blended(bitten_mm), random_points(rng)
+    won = field.weight_at(points) == 1
+    assert won.sum() > 50
+    assert field.sdf_mm(points)[won] == pytest.approx(sphere_mm(points)[won])
+
+
+def test_in_between_the_blended_field_is_the_weighted_mean(rng):
+    field, points = blended(bitten_mm), random_points(rng)
+    weight = field.weight_at(points)
+    expected = (1 - weight) * field.given.at_ras(points) + weight * sphere_mm(points)
+    assert ((weight > 0) & (weight < 1)).sum() > 50
+    assert field.sdf_mm(points) == pytest.approx(expected)
+
+
+def test_the_bite_is_filled_and_the_leak_removed():
+    assert bitten_mm(np.array([[28.0, 0, 0]]))[0] > 0 > blended(bitten_mm).sdf_mm(np.array([[28.0, 0, 0]]))[0]
+    assert leaking_mm(np.array([[-52.0, 0, 0]]))[0] < 0 < blended(leaking_mm).sdf_mm(np.array([[-52.0, 0, 0]]))[0]
+
+
+def test_the_network_is_asked_only_where_it_has_a_say(rng):
+    asked = []
+
+    def fitted(points):
+        asked.append(points)
+        return sphere_mm(points)
+
+    field = replace(blended(bitten_mm), fitted_sdf_mm=fitted)
+    points = random_points(rng)
+    field.sdf_mm(points)
+    assert np.array_equal(np.concatenate(asked), points[field.weight_at(points) > 0])
+
+
+def test_outside_its_grid_the_weight_is_zero():
+    field = blended(lambda p: sphere_mm(p, 5.0))
+    assert field.weight_at(np.array([[0.0, 0, 0], [1000.0, 0, 0]])).tolist() == [1.0, 0.0]
+
+
+def test_the_working_grid_covers_the_box_with_cubic_cells():
+    geometry = working_geometry(np.array([-5.0, 0, 7]), np.array([6.0, 4.1, 7.0]), 2.0)
+    assert geometry.spacing_mm == pytest.approx([2.0, 2.0, 2.0])
+    assert geometry.origin_ras.tolist() == [-5.0, 0.0, 7.0]
+    assert geometry.size_ijk == (7, 4, 1)
+
+
+def test_grid_points_come_in_the_order_of_a_raveled_array():
+    geometry = working_geometry(np.zeros(3), np.array([1.0, 2.0, 3.0]), 1.0)
+    values = grid_points(geometry)[:, 2].reshape(geometry.shape_kji)
+    assert values.shape == (4, 3, 2)
+    assert values[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]

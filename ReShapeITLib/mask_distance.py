@@ -1,4 +1,4 @@
-"""Smoothed signed distance of a voxel mask as arrays: the numerical half of ``surface`` (no frames in here).
+"""Smooth signed distance of a voxel mask as arrays: the numerical half of ``surface`` (no frames in here).
 
 Arrays are (K, J, I); spacings and factors are given along i, j, k, as in ``ImageGeometry``.
 """
@@ -10,80 +10,65 @@ from scipy import ndimage
 
 # A voxel centre is at least this share of the (finest) spacing away from the surface.
 _LEAST_SHARE = 0.1
-# Smoothed distances stand up to the first distance (in voxels) from the surface, exact ones from the second.
-_NEAR_VOXELS, _FAR_VOXELS = 3.0, 6.0
+# The smoothed field stands up to the first distance (in voxels) from the surface, true distances from the second.
+_NEAR_VOXELS, _FAR_VOXELS = 1.0, 3.0
 
 
-def signed_distance_mm(mask: np.ndarray, spacing_mm: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Signed distance (negative inside) to the boundary of a mask's voxels, on a grid refined by odd ``factors``.
-
-    Exact at the mask's voxel centres; in between, shape-based interpolation, so that thick slices leave no terraces.
-
-    Returns:
-        float32 array with ``(n - 1) * factor + 1`` points along each axis.
-    """
-    for axis, factor in enumerate(factors[::-1]):
-        mask = np.repeat(mask, factor, axis=axis) if factor > 1 else mask
-    step_kji = (spacing_mm / factors)[::-1]
-    values = _distance_to_other_side(~mask, step_kji) - _distance_to_other_side(mask, step_kji)
-    for axis, factor in enumerate(factors[::-1]):
-        if factor > 1:
-            values = _interpolated_between_layers(values, axis, factor)
-    return values
-
-
-def smoothed_keeping_voxels(
-    distance_mm: np.ndarray,
-    mask: np.ndarray,
-    spacing_mm: np.ndarray,
-    factors: np.ndarray,
-    sigma_voxels: float,
-    passes: int,
+def smooth_signed_distance_mm(
+    mask: np.ndarray, spacing_mm: np.ndarray, factors: np.ndarray, sigma_voxels: float, passes: int
 ) -> np.ndarray:
-    """Smooth a distance from ``signed_distance_mm`` without changing its sign at any voxel centre of the mask.
+    """Signed distance (negative inside) to a smooth surface that keeps every voxel centre of the mask on its side.
+
+    Thick slices are bridged by shape-based interpolation, so that they leave no terraces.
 
     Args:
-        distance_mm: refined (K', J', I') distance.
-        mask: the (K, J, I) mask it belongs to.
-        spacing_mm: spacing of the refined grid.
-        factors: refinement along i, j, k.
-        sigma_voxels: standard deviation in voxels of the coarsest axis of the refined grid.
+        mask: (K, J, I) boolean, not touching its border.
+        spacing_mm: spacing of the mask.
+        factors: odd numbers by which the grid is refined along i, j, k.
+        sigma_voxels: standard deviation of the smoothing, in voxels of the coarsest axis of the refined grid.
         passes: how often smoothing and the constraint alternate.
+
+    Returns:
+        float32 array with ``(n - 1) * factor + 1`` points along each axis; every factor-th is a voxel centre.
     """
-    centres = tuple(slice(None, None, factor) for factor in factors[::-1])
-    least = np.float32(_LEAST_SHARE * spacing_mm.min())
-    sigma_kji = (sigma_voxels * spacing_mm.max() / spacing_mm)[::-1]
-    smooth = distance_mm.copy()
-    for _ in range(passes if sigma_voxels > 0 else 0):
-        # 2 G - G G leaves curved surfaces in place to second order; G alone would shrink the organ.
-        once = ndimage.gaussian_filter(smooth, sigma_kji, truncate=3.0)
-        twice = ndimage.gaussian_filter(once, sigma_kji, truncate=3.0)
-        smooth = np.subtract(2 * once, twice, out=once)
-        _hold_sign(smooth[centres], mask, least)
-    _hold_sign(smooth[centres], mask, least)
-    near, far = (float(n * spacing_mm.max()) for n in (_NEAR_VOXELS, _FAR_VOXELS))
-    share = np.clip((np.abs(distance_mm) - near) / (far - near), 0.0, 1.0)
-    return smooth + share * (distance_mm - smooth)
+    fine_mm = spacing_mm / factors
+    fine_mask = mask
+    for axis, factor in enumerate(factors[::-1]):
+        fine_mask = np.repeat(fine_mask, factor, axis=axis) if factor > 1 else fine_mask
+    to_centre_mm, to_boundary_mm, hops = _to_other_side(fine_mask, fine_mm[::-1])
+    for axis, factor in enumerate(factors[::-1]):
+        if factor > 1:
+            to_boundary_mm = _interpolated_between_layers(to_boundary_mm, axis, factor)
+    smooth_mm = _smoothed(to_boundary_mm, mask, fine_mm, factors, sigma_voxels, passes)
+    far_mm = _through_other_side(smooth_mm, to_centre_mm, hops, factors)
+    near, far = (float(n * fine_mm.max()) for n in (_NEAR_VOXELS, _FAR_VOXELS))
+    share = np.clip((np.abs(smooth_mm) - near) / (far - near), 0.0, 1.0)
+    share[np.sign(far_mm) != np.sign(smooth_mm)] = 0.0
+    return smooth_mm + share * (far_mm - smooth_mm)
 
 
-def _hold_sign(values, mask, least):
-    np.minimum(values, -least, out=values, where=mask)
-    np.maximum(values, least, out=values, where=~mask)
+def _to_other_side(mask, step_kji):
+    """From each voxel centre to the nearest one of the other side, both signed distances negative inside.
 
-
-def _distance_to_other_side(mask, step_kji):
-    """Distance (mm) from voxel centres in the mask to the boundary before the nearest voxel outside it; else 0."""
-    nearest = ndimage.distance_transform_edt(mask, sampling=step_kji, return_distances=False, return_indices=True)
-    squared, half_step = np.zeros((2, *mask.shape), dtype=np.float32)
-    for axis, step in enumerate(step_kji):
-        own = np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
-        part = np.square((nearest[axis] - own).astype(np.float32) * np.float32(step))
-        squared += part
-        half_step += part * np.float32(0.25 * step**2)
-    # The boundary lies half a step before that voxel's centre; a step is an ellipsoid with the voxel's axes.
-    lengths = np.sqrt(squared)
-    half_step = np.sqrt(half_step, out=half_step)
-    return lengths - np.divide(half_step, lengths, out=half_step, where=lengths > 0)
+    Returns:
+        distance to that centre, distance to the boundary half a voxel before it, and its place (flat, relative).
+    """
+    squared, half = np.zeros((2, *mask.shape), dtype=np.float32)
+    hops = np.zeros(mask.shape, dtype=np.int32)
+    strides = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1], dtype=np.int32)
+    for side in (mask, ~mask):
+        # Voxels of the other side find themselves and add nothing.
+        nearest = ndimage.distance_transform_edt(side, sampling=step_kji, return_distances=False, return_indices=True)
+        for axis, step in enumerate(step_kji):
+            nearest[axis] -= np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
+            hops += nearest[axis] * strides[axis]
+            part = np.square(nearest[axis].astype(np.float32) * np.float32(step))
+            squared += part
+            half += part * np.float32(0.25 * step**2)
+    sign = np.where(mask, np.float32(-1), np.float32(1))
+    lengths = np.sqrt(squared, out=squared)
+    half = np.sqrt(half, out=half) / lengths  # half the voxel, seen as an ellipsoid, in that direction
+    return sign * lengths, sign * (lengths - half), hops
 
 
 def _interpolated_between_layers(values, axis, factor):
@@ -99,3 +84,33 @@ def _interpolated_between_layers(values, axis, factor):
         w = weights.astype(np.float32)
         fine[step::factor] = w[0] * layers[before] + w[1] * layers[left] + w[2] * layers[right] + w[3] * layers[after]
     return np.ascontiguousarray(np.moveaxis(fine, 0, axis))
+
+
+def _smoothed(distance_mm, mask, fine_mm, factors, sigma_voxels, passes):
+    """Smooth the distance without changing its sign at any voxel centre of the mask."""
+    centres = tuple(slice(None, None, factor) for factor in factors[::-1])
+    least = np.float32(_LEAST_SHARE * fine_mm.min())
+    sigma_kji = (sigma_voxels * fine_mm.max() / fine_mm)[::-1]
+    smooth = distance_mm.copy()
+    _hold_sign(smooth[centres], mask, least)
+    for _ in range(passes if sigma_voxels > 0 else 0):
+        # 2 G - G G leaves curved surfaces in place to second order; G alone would shrink the organ.
+        once = ndimage.gaussian_filter(smooth, sigma_kji, truncate=3.0)
+        twice = ndimage.gaussian_filter(once, sigma_kji, truncate=3.0)
+        smooth = np.subtract(2 * once, twice, out=once)
+        _hold_sign(smooth[centres], mask, least)
+    return smooth
+
+
+def _hold_sign(values, mask, least):
+    np.minimum(values, -least, out=values, where=mask)
+    np.maximum(values, least, out=values, where=~mask)
+
+
+def _through_other_side(smooth_mm, to_centre_mm, hops, factors):
+    """Distance by way of the nearest centre of the other side and its own small distance to the smooth surface."""
+    rims = [(factor // 2, factor // 2) for factor in factors[::-1]]
+    padded = np.pad(smooth_mm, rims, mode="edge") if max(factors) > 1 else smooth_mm
+    there = padded.ravel().take(np.arange(hops.size, dtype=np.int32) + hops.ravel()).reshape(hops.shape)
+    inner = tuple(slice(rim, -rim or None) for rim, _ in rims)
+    return (to_centre_mm + there)[inner]

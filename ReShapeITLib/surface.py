@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from .errors import BadInputError
 from .geometry import ImageGeometry
-from .mask_distance import signed_distance_mm, smoothed_keeping_voxels
+from .mask_distance import smooth_signed_distance_mm
 from .mesh import TriangleSurface
 
 
@@ -117,8 +117,7 @@ def signed_distance_grid(
     """Smoothed signed distance around a (K, J, I) mask, negative inside.
 
     The grid covers the mask plus the margin. Its voxels are those of the mask, with more of them between thick slices;
-    at every voxel centre of the mask's own grid the sign says exactly what the mask says. Close to the surface the
-    values are smoothed distances, farther off exact ones.
+    at every voxel centre of the mask's own grid the sign says exactly what the mask says.
     """
     options = options or SurfaceOptions()
     start_ijk, cropped = _bounding_crop(mask, geometry)
@@ -132,9 +131,8 @@ def signed_distance_grid(
     fine_matrix = coarse.ijk_to_ras.copy()
     fine_matrix[:3, :3] /= factors
     fine = ImageGeometry(fine_matrix, (np.array(coarse.size_ijk) - 1) * factors + 1)
-    distance_mm = signed_distance_mm(padded, coarse.spacing_mm, factors)
-    values_mm = smoothed_keeping_voxels(
-        distance_mm, padded, fine.spacing_mm, factors, options.smoothing_voxels, options.smoothing_passes
+    values_mm = smooth_signed_distance_mm(
+        padded, coarse.spacing_mm, factors, options.smoothing_voxels, options.smoothing_passes
     )
     return DistanceGrid(values_mm, fine)
 

@@ -10,8 +10,8 @@ import pytest
 from ReShapeITLib.blending import BlendedField, BlendOptions, field_weight, grid_points, working_geometry
 from ReShapeITLib.surface import DistanceGrid
 
-CELL_MM = 2.0
-OPTIONS = BlendOptions()
+CELL_MM = 3.0
+OPTIONS = BlendOptions(add_mm=8.0, remove_mm=8.0, island_mm=5.0, reach=1.5, transition_mm=4.0)
 GEOMETRY = working_geometry(np.full(3, -60.0), np.full(3, 60.0), CELL_MM)
 POINTS = grid_points(GEOMETRY)
 BITE_CENTRE, LEAK_CENTRE = np.array([40.0, 0, 0]), np.array([-40.0, 0, 0])
@@ -72,25 +72,43 @@ def test_the_weight_is_one_in_a_leak_and_zero_far_from_it():
     assert (weight[POINTS[:, 0] > 20] == 0.0).all()
 
 
-def test_a_stray_island_is_given_to_the_field():
-    def organ(points):
-        return sphere_mm(points, 25.0)
+def small_organ_mm(points):
+    return sphere_mm(points, 25.0)
+
+
+def island_weights(distance_mm, options=OPTIONS):
+    """Weights within a stray island of radius 6 mm whose nearest point is so far from the organ."""
 
     def island(points):
-        return sphere_mm(points, 5.0, (50.0, 0, 0))
+        return sphere_mm(points, 6.0, (25.0 + distance_mm + 6.0, 0, 0))
 
-    weight = weights(lambda points: np.minimum(organ(points), island(points)), organ)
-    assert (weight.ravel()[island(POINTS) < 0] == 1.0).all()
+    weight = weights(lambda points: np.minimum(small_organ_mm(points), island(points)), small_organ_mm, options)
+    return weight.ravel()[island(POINTS) < 0]
+
+
+def test_a_stray_island_is_given_to_the_field():
+    assert (island_weights(12.0) == 1.0).all()
+
+
+def test_an_island_is_judged_as_a_whole():
+    assert (island_weights(5.5) == 1.0).all()
+    assert (island_weights(5.5, replace(OPTIONS, island_mm=12.0, remove_mm=100.0)) == 0.0).all()
+
+
+def test_the_largest_piece_is_no_island_however_far_it_is_from_the_field():
+    def elsewhere(points):
+        return sphere_mm(points, 12.0, (0, -40.0, 0))
+
+    weight = weights(elsewhere, lambda points: sphere_mm(points, 12.0, (0, 40.0, 0)), replace(OPTIONS, remove_mm=100.0))
+    assert (weight.ravel()[elsewhere(POINTS) < 0] == 0.0).all()
 
 
 def test_the_weight_falls_smoothly_over_the_transition():
-    options = replace(OPTIONS, transition_mm=10.0)
-    weight = weights(bitten_mm, options=options)
-    between = (weight > 0) & (weight < 1)
-    assert between.sum() > 500
+    weight = weights(leaking_mm, options=replace(OPTIONS, transition_mm=15.0))
+    assert ((weight > 0) & (weight < 1)).sum() > 500
     largest_step = max(np.abs(np.diff(weight, axis=axis)).max() for axis in range(3))
     # Distance and depth both change by at most one cell from a voxel to the next.
-    assert largest_step <= CELL_MM * (1 + options.reach) / options.transition_mm + 1e-6
+    assert 0.9 * CELL_MM / 15.0 < largest_step <= CELL_MM * (1 + OPTIONS.reach) / 15.0
 
 
 def test_a_deeper_contradiction_reaches_further():
@@ -99,6 +117,13 @@ def test_a_deeper_contradiction_reaches_further():
         return np.linalg.norm(POINTS[weight > 0.5] - BITE_CENTRE, axis=1).max() - bite_radius
 
     assert reached_mm(28.0) > reached_mm(14.0) + 5.0
+
+
+def test_tolerances_grow_with_the_organ_and_with_a_poor_alignment():
+    options = replace(OPTIONS, add_mm=12.0, remove_mm=15.0, island_mm=9.0)
+    assert options.scaled(90.0, 0.3) == options
+    doubled = replace(options, add_mm=24.0, remove_mm=30.0, island_mm=18.0)
+    assert options.scaled(180.0, 1.0) == options.scaled(90.0, 2.0) == doubled
 
 
 def test_either_direction_can_be_switched_off_by_its_tolerance():

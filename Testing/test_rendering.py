@@ -235,7 +235,7 @@ def ball_mask(geometry, radius_mm, centre_ras):
 
 def pixels_of(path, colour):
     """(N, 2) row and column of the pixels of about this colour."""
-    return np.argwhere(np.abs(np.asarray(Image.open(path)).astype(int) - colour).max(axis=-1) < 60)
+    return np.argwhere(np.abs(np.asarray(Image.open(path)).astype(int) - colour).max(axis=-1) < 40)
 
 
 TILTED = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])

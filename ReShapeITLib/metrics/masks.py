@@ -3,8 +3,8 @@
 Distances run from surfel to nearest surfel of the other mask (see ``surfels``), and every mean, percentile and fraction
 is weighted by surfel area. This is the definition of Nikolov et al., "Clinically Applicable Segmentation of Head and
 Neck Anatomy for Radiotherapy" (J Med Internet Res 2021), here for any affine voxel grid. Its surfels form a layer, not
-a sheet: they reach about half a voxel to either side, so smooth surfaces 2 mm apart read 1.6 mm in ASSD at 1 mm spacing.
-Values are comparable between methods on one grid, and with others of this definition.
+a sheet: they reach about half a voxel to either side, so the ASSD of smooth surfaces 2 mm apart reads 1.6 mm at a
+spacing of 1 mm. Values can be compared on one grid, and with others of this definition.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def compare_masks(
         raise BadInputError("The reference mask is empty; choose the segment or label that holds the organ.")
     if test_box is None:
         return MaskMetrics(0.0, 0.0, float(nsd_tolerance_mm), np.inf, np.inf)
-    box = tuple(
-        slice(min(r.start, t.start), max(r.stop, t.stop)) for r, t in zip(reference_box, test_box, strict=True)
-    )
+    box = tuple(slice(min(r.start, t.start), max(r.stop, t.stop)) for r, t in zip(reference_box, test_box, strict=True))
     return _compare_cropped(reference_mask[box], test_mask[box], geometry, nsd_tolerance_mm)
 
 

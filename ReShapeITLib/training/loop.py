@@ -119,7 +119,7 @@ class Trainer:
         return {"total": float(total.detach()), **values, "gradient_norm": norm}
 
     def loss_terms(self, batch: PointBatch) -> dict[str, torch.Tensor]:
-        """Every term of Eq. 7 with its weight, by name; L_tpn, L_vec, L_dis and L_TempShape only where theirs is not 0."""
+        """Every term of Eq. 7 with its weight, by name; those of Eq. 5, 6 and 7 only where their weight is not zero."""
         w, model, n = self.config.weights, self.model, batch.n_surface
         alpha, beta = self.codes["alpha"][batch.shapes], self.codes["beta"][batch.shapes]
         deform = model.deform_layers(alpha, beta)

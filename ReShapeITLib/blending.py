@@ -24,17 +24,19 @@ class BlendOptions:
     a tenth of a unit length the field of an unseen organ is less to be believed than a network that saw the image.
 
     Args:
-        add_mm: depth inside the field's organ at which voxels missing from the given one are believed missing.
-        remove_mm: distance outside the field's organ at which voxels of the given one are believed wrong.
+        add_mm: distance from the given organ at which a part of the field's organ is believed to be missing there.
+        add_depth_mm: how deep inside the field's organ such a part must lie.
+        remove_mm: distance outside the field's organ at which a part of the given one is believed wrong.
         island_mm: the same for separate pieces, which are judged as a whole: a piece is believed wrong where all but
             a tenth of it lies further out than this.
-        reach: how far sideways a believed contradiction spreads, as a multiple of its depth.
+        reach: how far sideways a believed contradiction spreads, as a multiple of its distance.
         transition_mm: width of the smooth transition around it.
         cell_mm: spacing of the working grid.
     """
 
     add_mm: float = 12.0
-    remove_mm: float = 15.0
+    add_depth_mm: float = 5.0
+    remove_mm: float = 25.0
     island_mm: float = 9.0
     reach: float = 1.0
     transition_mm: float = 4.0
@@ -43,9 +45,8 @@ class BlendOptions:
     def scaled(self, mm_per_unit: float, alignment_z: float) -> BlendOptions:
         """Tolerances for another organ's size, and wider ones where the organ aligns worse than those of training."""
         factor = mm_per_unit / 90.0 * max(1.0, alignment_z)
-        return replace(
-            self, add_mm=self.add_mm * factor, remove_mm=self.remove_mm * factor, island_mm=self.island_mm * factor
-        )
+        lengths = ("add_mm", "add_depth_mm", "remove_mm", "island_mm")
+        return replace(self, **{name: factor * getattr(self, name) for name in lengths})
 
 
 def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, options: BlendOptions) -> np.ndarray:
@@ -54,14 +55,15 @@ def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, op
     Args:
         given_mm, fitted_mm: (K, J, I) signed distances of both on a cubic grid with spacing ``cell_mm``.
     """
-    missing = (given_mm > 0) & (fitted_mm < -options.add_mm)
+    missing = (given_mm > options.add_mm) & (fitted_mm < -options.add_depth_mm)
     wrong = (given_mm < 0) & (fitted_mm > options.remove_mm)
     contradicted = missing | wrong | _false_islands(given_mm < 0, fitted_mm, options.island_mm)
     if not contradicted.any():
         return np.zeros(given_mm.shape, dtype=np.float32)
     distance, nearest = ndimage.distance_transform_edt(~contradicted, sampling=cell_mm, return_indices=True)
-    depth = np.abs(fitted_mm)[tuple(nearest)]
-    beyond = distance - options.reach * depth
+    # A missing part must reach back to the given organ, a wrong one to the field's.
+    length = np.where(missing, given_mm, np.abs(fitted_mm))[tuple(nearest)]
+    beyond = distance - options.reach * length
     return np.clip(1.0 - beyond / options.transition_mm, 0.0, 1.0).astype(np.float32)
 
 

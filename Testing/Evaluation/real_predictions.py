@@ -3,7 +3,8 @@
     python -m Testing.Evaluation.real_predictions --organ pancreas --networks Dice 2-DiceCE SS --output FOLDER
 
 Needs the development data beside the repository (``../shared/data``). Goes on where an earlier start ended; the table
-is ``results.csv``, the summary ``summary.md``, and ``worst.png`` shows the three cases that lost most.
+is ``results.csv``, the summary ``summary.md``, and ``worst_*.png`` show the three cases with the largest distance to the
+truth afterwards.
 """
 
 from __future__ import annotations
@@ -99,6 +100,37 @@ def _short(row: dict) -> str:
     return " ".join(f"{k} {row['before_' + k] * f:.3f}->{row['after_' + k] * f:.3f}" for k, (_, _, f) in METRICS.items())
 
 
+def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, folder: Path, n: int = 3) -> None:
+    """Truth, input and refined organ of the ``n`` cases with the largest ASSD after refinement."""
+    from ReShapeITLib.refinement import REFINE_PRESETS, refine
+    from ReShapeITLib.rendering import render_panels
+    from ReShapeITLib.slices import slice_contours
+    from ReShapeITLib.surface import signed_distance_grid, surface_from_grid, surface_from_mask
+    from ReShapeITLib.template import OrganTemplate
+    from ReShapeITLib.volume_io import read_labels
+
+    ranked = sorted((r for r in rows if "error" not in r), key=lambda r: -r["after_assd_mm"])
+    for rank, row in enumerate(ranked[:n], start=1):
+        case, network = row["case"], row["network"]
+        volume = read_labels(DATA / "predictions" / organ / case / f"{network}.nii.gz")
+        truth, given = _mask(read_labels(DATA / organ / f"{case}.nii.gz")), _mask(volume)
+        shape = refine(given, volume.geometry, OrganTemplate.load(template_path), REFINE_PRESETS[preset], force=True)
+        distance = signed_distance_grid(truth, volume.geometry)
+        panels = [("truth", surface_from_grid(distance)), ("input", surface_from_mask(given, volume.geometry))]
+        panels.append(("refined", shape.surface()))
+        name = f"{case} {network}, ASSD {row['before_assd_mm']:.2f} to {row['after_assd_mm']:.2f} mm"
+        coloured = [
+            (surface, name if title == "truth" else title, None if title == "truth" else distance.at_ras(surface.vertices_ras))
+            for title, surface in panels
+        ]
+        render_panels(
+            coloured, ("anterior", "superior"), folder / f"worst_{rank}_surface.png",
+            scalar_range_mm=(-15.0, 15.0), label="mm outside the truth",
+        )  # fmt: skip
+        masks = {"truth": truth, "input": given, "refined": shape.mask(volume.geometry)}
+        slice_contours(masks, volume.geometry, folder / f"worst_{rank}_slices.png", title=name)
+
+
 def summary(rows: list[dict], title: str) -> str:
     """Markdown table of means and medians before and after, and shares of cases improved and worsened."""
     rows = [r for r in rows if "error" not in r and np.isfinite(r["before_hd95_mm"])]
@@ -145,6 +177,7 @@ def main() -> None:
     parts += [summary([r for r in rows if r["network"] == n], f"{arguments.organ}, {n}") for n in arguments.networks]
     (arguments.output / "summary.md").write_text("\n".join(parts), encoding="utf-8")
     print("\n".join(parts))
+    draw_worst(rows, arguments.organ, template, arguments.preset, arguments.output)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ from .geometry import ImageGeometry
 from .surface import DistanceGrid
 
 
+# Median fit residual above which a fitted field is trusted less: 0.4 mm of a pancreas.
+TYPICAL_FIT_RESIDUAL_UNIT = 0.0045
+
+
 @dataclass(frozen=True)
 class BlendOptions:
     """When the field wins. The lengths hold for an organ whose unit is 90 mm long (a pancreas); see :meth:`scaled`.
@@ -29,22 +33,31 @@ class BlendOptions:
         remove_mm: distance outside the field's organ at which a part of the given one is believed wrong.
         island_mm: the same for separate pieces, which are judged as a whole: a piece is believed wrong where all but
             a tenth of it lies further out than this.
-        reach: how far sideways a believed contradiction spreads, as a multiple of its distance.
-        transition_mm: width of the smooth transition around it.
+        skin_mm: contradictions thinner than this never count as part of a believed one, so that it does not creep
+            along the surface.
+        transition_mm: width of the smooth transition around a believed contradiction.
         cell_mm: spacing of the working grid.
     """
 
-    add_mm: float = 12.0
-    add_depth_mm: float = 5.0
-    remove_mm: float = 25.0
+    add_mm: float = 10.0
+    add_depth_mm: float = 4.0
+    remove_mm: float = 18.0
     island_mm: float = 9.0
-    reach: float = 1.0
+    skin_mm: float = 3.0
     transition_mm: float = 4.0
     cell_mm: float = 2.0
 
-    def scaled(self, mm_per_unit: float, alignment_z: float) -> BlendOptions:
-        """Tolerances for another organ's size, and wider ones where the organ aligns worse than those of training."""
-        factor = mm_per_unit / 90.0 * max(1.0, alignment_z)
+    def scaled(self, mm_per_unit: float, alignment_z: float, fit_residual_unit: float) -> BlendOptions:
+        """Tolerances for another organ's size, and wider ones where the field explains the given organ badly.
+
+        Args:
+            mm_per_unit: size of the organ.
+            alignment_z: how much worse than the training cases it aligns, in standard deviations.
+            fit_residual_unit: median distance of its surface to the fitted field, unit lengths. Damage leaves it
+                small, because most of the surface is right; an organ that the template does not know does not.
+        """
+        caution = max(1.0, alignment_z, fit_residual_unit / TYPICAL_FIT_RESIDUAL_UNIT)
+        factor = mm_per_unit / 90.0 * caution
         lengths = ("add_mm", "add_depth_mm", "remove_mm", "island_mm")
         return replace(self, **{name: factor * getattr(self, name) for name in lengths})
 
@@ -55,16 +68,26 @@ def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, op
     Args:
         given_mm, fitted_mm: (K, J, I) signed distances of both on a cubic grid with spacing ``cell_mm``.
     """
-    missing = (given_mm > options.add_mm) & (fitted_mm < -options.add_depth_mm)
-    wrong = (given_mm < 0) & (fitted_mm > options.remove_mm)
-    contradicted = missing | wrong | _false_islands(given_mm < 0, fitted_mm, options.island_mm)
-    if not contradicted.any():
-        return np.zeros(given_mm.shape, dtype=np.float32)
-    distance, nearest = ndimage.distance_transform_edt(~contradicted, sampling=cell_mm, return_indices=True)
-    # A missing part must reach back to the given organ, a wrong one to the field's.
-    length = np.where(missing, given_mm, np.abs(fitted_mm))[tuple(nearest)]
-    beyond = distance - options.reach * length
-    return np.clip(1.0 - beyond / options.transition_mm, 0.0, 1.0).astype(np.float32)
+    inside = given_mm < 0
+    missing = (given_mm > options.skin_mm) & (fitted_mm < 0)
+    surely_missing = (given_mm > options.add_mm) & (fitted_mm < -options.add_depth_mm)
+    wrong = inside & (fitted_mm > options.skin_mm)
+    contradicted = _pieces_with(missing, surely_missing) | _pieces_with(wrong, fitted_mm > options.remove_mm)
+    weight = np.zeros(given_mm.shape, dtype=np.float32)
+    if contradicted.any():
+        distance_mm = ndimage.distance_transform_edt(~contradicted, sampling=cell_mm)
+        weight = np.clip(1.0 - (distance_mm - options.skin_mm) / options.transition_mm, 0.0, 1.0).astype(np.float32)
+    # An island goes alone: what it lies beside stays as it was.
+    return np.maximum(weight, ndimage.binary_dilation(_false_islands(inside, fitted_mm, options.island_mm)))
+
+
+def _pieces_with(region: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """The connected pieces of a region that hold a voxel of its core."""
+    pieces, n_pieces = ndimage.label(region)
+    kept = np.zeros(n_pieces + 1, dtype=bool)
+    kept[np.unique(pieces[core & region])] = True
+    kept[0] = False
+    return kept[pieces]
 
 
 def _false_islands(given: np.ndarray, fitted_mm: np.ndarray, island_mm: float) -> np.ndarray:

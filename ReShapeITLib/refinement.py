@@ -153,7 +153,8 @@ def refine(
         lambda done: progress.stage("fit", 0.2 + 0.6 * done),
     )  # fmt: skip
     progress.stage("blend", 0.8)
-    tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z)
+    residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
+    tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
     field_, bounds = blend(grid, given, fitted, tolerances)
     return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
 

@@ -142,8 +142,8 @@ TINY_CONFIG = TrainingConfig(
     weights=LossWeights(off_surface=20.0, alpha=4.0, beta=4.0),
     optimiser=OptimiserOptions(
         steps=200, shapes_per_step=3, surface_points=150, free_points=150, laplacian_points=80, learning_rate=1e-3,
-        hyper_learning_rate=1e-3,
-        code_learning_rate=2e-3, warmup_steps=10, final_rate=0.02, template_interval=50, template_resolution=16,
+        hyper_learning_rate=1e-3, code_learning_rate=2e-3, warmup_steps=10, final_rate=0.02, template_interval=50,
+        template_resolution=16,
     ),
     code_start="pca",
     code_spread=0.3,

@@ -43,7 +43,12 @@ def test_it_agrees_with_pycpd_after_the_same_iterations(dtype, tolerance, iterat
     target = np.vstack([TRUTH.apply(source[:170]) + rng.normal(0, 0.02, (170, 3)), rng.uniform(-2, 2, (20, 3))])
     oracle = pycpd_after(source, target, iterations)
     options = CpdOptions(
-        outlier_volume=len(target), tolerance=0, max_iterations=iterations, scale_range=(0.01, 100), dtype=dtype
+        outlier_volume=len(target),
+        tolerance=0,
+        max_iterations=iterations,
+        scale_range=(0.01, 100),
+        dtype=dtype,
+        accelerate=False,
     )
     ours = similarity_cpd(source, target, options)
     assert ours.iterations == iterations

@@ -152,19 +152,15 @@ def test_the_fit_starts_from_the_most_similar_training_shape(template):
 UNSEEN = (0.66, 0.54, 0.6)
 
 
-def test_fitting_codes_and_then_weights_brings_an_unseen_shape_ever_closer(template):
-    steps = [(0, 0), (60, 0), (60, 60)]
-    errors = [
-        surface_error_mm(
-            fit_field(
-                template, candidates_of(UNSEEN), UNIT,
-                replace(CODES_ONLY, code_steps=codes, weight_steps=weights, weight_learning_rate=3e-4),
-            ), UNSEEN,
-        )[0].mean()
-        for codes, weights in steps
-    ]  # fmt: skip
-    assert errors[0] > 1.5 * errors[1] > 1.5 * errors[2]
-    assert errors[2] < 1.0
+def test_each_stage_of_the_fit_brings_an_unseen_shape_closer(template):
+    options = replace(CODES_ONLY, weight_learning_rate=3e-4)
+    start, codes, weights = (
+        surface_error_mm(fit_field(template, candidates_of(UNSEEN), UNIT, replace(options, **steps)), UNSEEN)[0].mean()
+        for steps in ({"code_steps": 0}, {}, {"weight_steps": 60})
+    )
+    assert codes < 0.98 * start
+    assert weights < 0.25 * codes
+    assert weights < 0.5
 
 
 def test_a_strong_weight_prior_holds_the_weights_at_the_hyper_network(template):

@@ -117,10 +117,10 @@ def test_a_loaded_model_is_frozen(tmp_path, template_bytes):
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
 
-def test_saving_twice_gives_the_same_file_and_the_checksum_that_is_told(tmp_path, template, template_bytes):
+def test_saving_twice_gives_the_same_checksum_and_it_is_the_one_in_the_file(tmp_path, template, template_bytes):
     digest = template.save(tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == template_bytes
     assert read_info(tmp_path / "again.safetensors")[2] == digest
+    assert read_info(file_of(tmp_path, template_bytes))[2] == digest
 
 
 def test_a_template_file_has_the_permissions_of_any_new_file(tmp_path, template):
@@ -183,7 +183,7 @@ def test_a_flipped_bit_in_the_data_is_noticed(tmp_path, template_bytes, place):
         OrganTemplate.load(file_of(tmp_path, flipped(template_bytes, position)))
 
 
-@pytest.mark.parametrize("text", [b"CC0-1.0", b"generated", b"volumes_ml", b"first_omega", b"case3", b"200"])
+@pytest.mark.parametrize("text", [b"CC0-1.0", b"generated", b"volumes_ml", b"first_omega", b"case3", b"as generated"])
 def test_a_flipped_bit_in_the_description_is_noticed(tmp_path, template_bytes, text):
     position = template_bytes.index(text) + len(text) - 1
     with pytest.raises(BadInputError, match="organ.safetensors"):

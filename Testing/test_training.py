@@ -160,8 +160,19 @@ def test_a_training_step_uses_the_scheduled_rates_and_code_penalty(tmp_path):
         trainer.generator.set_state(batch_state)
         found = trainer.train_step()["reg_alpha"]
         assert found == pytest.approx(full * (step + 1) / 40, rel=1e-5)
-        rates = [group["lr"] for group in trainer.optimiser.param_groups]
-        assert rates == pytest.approx([1e-3 * (step + 1) / 4, 2e-3 * (step + 1) / 4])
+        for group in trainer.optimiser.param_groups:
+            assert group["lr"] == pytest.approx(group["peak"] * (step + 1) / 4)
+
+
+def test_temp_hyper_network_and_codes_have_learning_rates_of_their_own(tmp_path):
+    rates = {"learning_rate": 1e-3, "hyper_learning_rate": 2e-3, "code_learning_rate": 3e-3}
+    trainer = short_trainer(tmp_path, with_optimiser(SHORT_CONFIG, **rates))
+    peaks = {id(p): group["peak"] for group in trainer.optimiser.param_groups for p in group["params"]}
+    assert {peaks[id(p)] for p in trainer.model.temp.parameters()} == {1e-3}
+    assert {peaks[id(p)] for p in trainer.model.hyper.parameters()} == {2e-3}
+    codes = [*trainer.codes.values(), trainer.model.template_alpha, trainer.model.template_beta]
+    assert {peaks[id(p)] for p in codes} == {3e-3}
+    assert len(peaks) == len(codes) + len(list(trainer.model.parameters())) - 2
 
 
 def clipped_norm(clipper, norm):

@@ -31,6 +31,10 @@ def add_parser(commands) -> None:
         "--near-surface-fraction", type=float, default=0.5, metavar="SHARE",
         help="share of the free points near the surface (default: 0.5; the paper has 0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--least-spacing", type=float, default=0.0, metavar="MM",
+        help="thin finer label grids to about this spacing, for speed (default: 0, as they are)",
+    )  # fmt: skip
     add_seed_option(parser)
     add_progress_option(parser)
 
@@ -42,7 +46,7 @@ def run(arguments) -> None:
 
     paths = label_files(arguments.inputs)
     sampling = SamplingOptions(arguments.surface_points, arguments.free_points, arguments.near_surface_fraction)
-    options = PrepareOptions(sampling=sampling, seed=arguments.seed)
+    options = PrepareOptions(sampling=sampling, least_spacing_mm=arguments.least_spacing, seed=arguments.seed)
     folder = Path(arguments.output)
     _check_folder(folder, paths)
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,13 @@ from math import log, sqrt
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.geometry import Similarity
-from ReShapeITLib.interaction.cpd import CpdOptions, CpdResult, checked_points, compact_order, similarity_cpd
+from ..errors import BadInputError
+from ..geometry import Similarity
+from .cpd import CpdOptions, CpdResult, checked_points, similarity_cpd
+from .posterior import compact_order
 
 STARTS = ("centroid", "box", "expected", "missing")
-_COARSE = {"tolerance": 1e-2, "max_iterations": 30}  # enough to tell good starts from bad ones
+_COARSE = {"tolerance": 1e-2, "max_iterations": 20}  # enough to tell good starts from bad ones
 _FIRST_SIGMA = 0.3  # of the template's RMS radius: smaller than "all pairs" as the orientation is known
 _MISSING = 1.0 / 3.0  # share of the template that a "missing" start leaves out
 
@@ -47,13 +48,15 @@ class AlignmentOptions:
         scale_range: least and greatest mm per unit, as factors of the expected (or measured) one.
     """
 
-    n_points: int = 2500
+    n_points: int = 1500
     coarse_points: int = 300
     starts: tuple[str, ...] = STARTS
     finalists: int = 2
     seed: int = 0
     backend: str = "torch"
-    cpd: CpdOptions = field(default_factory=lambda: CpdOptions(tolerance=1e-3, max_iterations=60))
+    cpd: CpdOptions = field(
+        default_factory=lambda: CpdOptions(tolerance=1e-3, max_iterations=60, concentration=0.2, weight_regions=24)
+    )
     max_rotation_degrees: float | None = 45.0
     rotation_sd_degrees: float | None = 15.0
     expected_scale_mm: float | None = None
@@ -120,40 +123,49 @@ def align_to_template(
     given = checked_points(points_ras, "given organ's")
     template = checked_points(template_points_unit, "template's")
     register = _register_with_pycpd if options.backend == "pycpd" else similarity_cpd
-
-    coarse_template, coarse_given = (_spread_sample(p, options.coarse_points, options.seed) for p in (template, given))
-    field_of = {name: start for name, start in _starts(coarse_given, coarse_template, options).items()}
     reference = options.expected_scale_mm or _radius(given) / _radius(template)
-    first = (_FIRST_SIGMA * _radius(template) * reference) ** 2
 
-    def run(source, target, start, sigma2, **changes):
+    def run(source, target, start, sigma2, **changes) -> CpdResult:
         cpd = _cpd_options(options, start, reference, sigma2)
         return register(source, target, replace(cpd, **changes), start, device)
 
-    tried = {name: run(coarse_template, coarse_given, start, first, **_COARSE) for name, start in field_of.items()}
-    best = sorted(tried, key=lambda name: tried[name].objective)[: options.finalists]
-    ended = {n: run(coarse_template, coarse_given, tried[n].transform, tried[n].sigma2) for n in best}
-    winner = min(ended, key=lambda name: ended[name].objective)
+    name, coarse = _best_start(given, template, options, reference, run)
+    few_template, few_given = (_spread_sample(points, options.n_points, options.seed) for points in (template, given))
+    fine = run(few_template, few_given, coarse.transform, coarse.sigma2)
 
-    fine_template, fine_given = (_spread_sample(p, options.n_points, options.seed) for p in (template, given))
-    fine = run(fine_template, fine_given, ended[winner].transform, ended[winner].sigma2)
-    posterior = {"max_iterations": 0}  # the E step alone, for all points of one side at a time
-    p1 = run(template, fine_given, fine.transform, fine.sigma2, **posterior).p1
-    confidence = run(fine_template, given, fine.transform, fine.sigma2, **posterior).pt1
+    # The E step alone, for all points of one side at a time.
+    p1 = run(template, few_given, fine.transform, fine.sigma2, max_iterations=0).p1
+    confidence = run(few_template, given, fine.transform, fine.sigma2, max_iterations=0).pt1
     ras_to_unit = fine.transform.inverse()
     distances_mm = cKDTree(template).query(ras_to_unit.apply(given))[0] * fine.transform.scale
     return Alignment(
-        ras_to_unit,
-        float(np.median(distances_mm)),
-        float(distances_mm.mean()),
-        sqrt(fine.sigma2),
-        p1 * (len(template) / len(fine_given)),
-        confidence,
-        winner,
-        options.backend,
-        ended[winner].objective,
-        fine.converged,
+        ras_to_unit=ras_to_unit,
+        residual_mm=float(np.median(distances_mm)),
+        mean_residual_mm=float(distances_mm.mean()),
+        sigma_mm=sqrt(fine.sigma2),
+        p1_template=p1 * (len(template) / len(few_given)),
+        confidence=confidence,
+        start_used=name,
+        backend=options.backend,
+        objective=coarse.objective,
+        converged=fine.converged,
     )
+
+
+def _best_start(given, template, options: AlignmentOptions, reference: float, run) -> tuple[str, CpdResult]:
+    """Name and coarse registration of the start that ends at the highest posterior density."""
+    few_template, few_given = (
+        _spread_sample(points, options.coarse_points, options.seed) for points in (template, given)
+    )
+    sigma2 = (_FIRST_SIGMA * _radius(template) * reference) ** 2
+    tried = {
+        name: run(few_template, few_given, start, sigma2, **_COARSE)
+        for name, start in _starts(few_given, few_template, options).items()
+    }
+    finalists = sorted(tried, key=lambda name: tried[name].objective)[: max(1, options.finalists)]
+    ended = {name: run(few_template, few_given, tried[name].transform, tried[name].sigma2) for name in finalists}
+    best = min(ended, key=lambda name: ended[name].objective)
+    return best, ended[best]
 
 
 def _cpd_options(options: AlignmentOptions, start: Similarity, reference: float, sigma2: float) -> CpdOptions:

@@ -1,31 +1,28 @@
 """Coherent point drift for similarities (Myronenko & Song, IEEE TPAMI 32(12), 2010; arXiv 0905.2635), with priors.
 
-The source points, moved by scale s, rotation R and translation t, are the centres of M equal Gaussians of variance
-sigma2; a target point comes from one of them or, with probability w, from a uniform distribution over a volume V::
+The source points, moved by scale s, rotation R and translation t, are the centres of M Gaussians of variance sigma2; a
+target point comes from one of them or, with probability w, from a uniform distribution over a volume V::
 
     p(x) = w / V + (1 - w) sum_m pi_m N(x; s R y_m + t, sigma2 I)
 
-EM alternates the posteriors P (E step) and the closed-form R, t, s and sigma2 (M step, Fig. 2 of the paper). Priors on
-log s and on the rotation angle make it a MAP estimate. P is never stored: the target is cut into compact chunks, and
-pairs too far apart to matter are left out, by a bound and not by a guess.
+EM alternates the posteriors P (E step, ``posterior.py``) and the closed-form R, t, s and sigma2 (M step, Fig. 2 of the
+paper, ``maximisation.py``). Priors on log s and on the rotation angle make it a MAP estimate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import log, pi, sqrt
+from math import log, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
-from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.geometry import Similarity
+from ..errors import BadInputError
+from ..geometry import Similarity
+from .maximisation import Estimate, maximise, prior_penalty
+from .posterior import Mixture
 
-_SKIP_ERROR = 1e-6  # share of a target point's density that left-out source points may hold
-_LOWEST_EXPONENT = -80.0  # keeps float32 out of denormals, which are slow; exp(-80) adds nothing
-_NOTHING = 1e-30  # a sum of Gaussians below this counts as none
+_LONGEST_LEAP = 16.0  # times an EM step
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,11 @@ class CpdOptions:
         outlier_weight: w in [0, 1): expected share of target points that belong to no source point.
         outlier_volume: V in cubed target units; None takes the box of the target, so that the result does not depend
             on the unit. The number of target points gives the 1/N of the paper and of pycpd.
-        max_iterations: upper bound of EM iterations.
+        max_iterations: upper bound of EM iterations; 0 gives the posterior at the initial transform and variance.
         tolerance: stop when sigma2 changes by less than this fraction and no source point moves by more than this
             fraction of the target's RMS radius.
+        accelerate: leap along the last two steps (SQUAREM) where that lowers the objective; False is the plain EM of
+            the paper and of pycpd, which needs two to four times the iterations for the same precision.
         chunk_points: most target points worked on at a time; memory is this times M. None chooses by device.
         estimate_scale: False keeps the initial scale.
         estimate_rotation: False keeps the initial rotation.
@@ -48,8 +47,10 @@ class CpdOptions:
         max_rotation_degrees: greatest rotation angle from the identity; None for no limit.
         effective_points: how many independent observations the target is worth against the priors. Neighbouring points
             of two organs deviate together, so thousands of points are a few dozen of observations; None counts all.
-        concentration: None keeps pi_m = 1/M. A number c lets pi_m follow the points: pi_m ~ c / M + P1_m / sum(P1), so
-            that a part of the source without any target costs little (missing parts).
+        concentration: None keeps pi_m = 1/M. A number c lets the weight of a region of the source follow what is
+            matched there: M pi_m = (c + share) / (c + 1), with share the mean P1 of the region over the mean of all;
+            so a part without any target costs little, and the source need not shrink to use its points up.
+        weight_regions: number of regions with a weight of their own.
         initial_sigma2: first variance in squared target units; None takes the mean over all pairs.
         dtype: "float32" or "float64" for P; sums over chunks are always float64.
     """
@@ -58,6 +59,7 @@ class CpdOptions:
     outlier_volume: float | None = None
     max_iterations: int = 100
     tolerance: float = 1e-4
+    accelerate: bool = True
     chunk_points: int | None = None
     estimate_scale: bool = True
     estimate_rotation: bool = True
@@ -128,26 +130,20 @@ def similarity_cpd(
     from_source, from_target = _normalisation(source), _normalisation(target)
     y, x = from_source.apply(source), from_target.apply(target)
     start = from_target.after(initial).after(from_source.inverse())
-    problem = _Problem(y, x, _in_work_units(options, start, from_source, from_target, target), device)
+    options = _in_work_units(options, start, from_source, from_target, target)
+    mixture = Mixture(
+        y, x, options.outlier_weight, options.outlier_volume, options.chunk_points, options.dtype, device
+    )
+    sigma2 = options.initial_sigma2 or _mean_square_distance(start.apply(y), x) / 3.0
+    estimate, iterations, converged = _iterate(mixture, Estimate(start, sigma2, np.zeros(len(y))), options)
 
-    state, sigma2 = start, problem.options.initial_sigma2 or _mean_square_distance(start.apply(y), x) / 3.0
-    log_weights, converged, iterations = np.zeros(len(y)), False, 0
-    while iterations < options.max_iterations and not converged:
-        p1, pt1, px, _ = problem.expect(state, sigma2, log_weights)
-        if p1.sum() < 1e-12 * len(x):
-            break  # every target point is an outlier: there is nothing to move towards
-        previous, previous_sigma2 = state, sigma2
-        state, sigma2 = _maximise(problem, p1, pt1, px, state, sigma2)
-        log_weights = _log_weights(p1, options)
-        converged = _moved_less_than(options.tolerance, previous, state, previous_sigma2, sigma2)
-        iterations += 1
-
-    compact_p1, compact_pt1, _, objective = problem.expect(state, sigma2, log_weights)
+    found = mixture.expect(estimate.state, estimate.sigma2, estimate.log_weights)
     p1, pt1 = np.empty(len(y)), np.empty(len(x))
-    p1[problem.y_order], pt1[problem.x_order] = compact_p1, compact_pt1
-    objective += _prior_penalty(state, problem.options, len(x)) - 3.0 * len(x) * log(from_target.scale)
-    transform = from_target.inverse().after(state).after(from_source)
-    return CpdResult(transform, sigma2 / from_target.scale**2, p1, pt1, iterations, objective, converged)
+    p1[mixture.y_order], pt1[mixture.x_order] = found.p1, found.pt1
+    objective = found.minus_log_likelihood + prior_penalty(estimate.state, options, len(x))
+    objective -= 3.0 * len(x) * log(from_target.scale)
+    transform = from_target.inverse().after(estimate.state).after(from_source)
+    return CpdResult(transform, estimate.sigma2 / from_target.scale**2, p1, pt1, iterations, objective, converged)
 
 
 def checked_points(points: np.ndarray, name: str) -> np.ndarray:
@@ -197,184 +193,53 @@ def _mean_square_distance(a: np.ndarray, b: np.ndarray) -> float:
     return np.square(a).sum(1).mean() + np.square(b).sum(1).mean() - 2.0 * a.mean(0) @ b.mean(0)
 
 
-class _Problem:
-    """Both normalised point sets in compact order, and the E step over them (``y`` source, ``x`` target)."""
+def _iterate(mixture: Mixture, estimate: Estimate, options: CpdOptions) -> tuple[Estimate, int, bool]:
+    """EM from ``estimate`` to rest: the last estimate, the number of iterations and whether it came to rest.
 
-    def __init__(self, y, x, options, device):
-        import torch
-
-        self.options, self.device, self.dtype = options, torch.device(device), getattr(torch, options.dtype)
-        self.chunk_points = options.chunk_points or (512 if self.device.type == "cpu" else 2048)
-        self.y_order, self.y_bounds = compact_order(y, 128)
-        self.x_order, self.x_bounds = compact_order(x, self.chunk_points)
-        self.y, self.x = y[self.y_order], x[self.x_order]
-        self.y_spheres, self.x_spheres = _spheres(self.y, self.y_bounds), _spheres(self.x, self.x_bounds)
-        self.lowest_sigma2 = 1e-6 if options.dtype == "float32" else 1e-14
-
-    def expect(self, state, sigma2, log_weights):
-        """E step, in compact order: p1 (M,), pt1 (N,), P X (M, 3) in float64, and the negative log-likelihood."""
-        import torch
-
-        w, n, m = self.options.outlier_weight, len(self.x), len(self.y)
-        constant = (2.0 * pi * sigma2) ** 1.5 * w / (1.0 - w) * m / self.options.outlier_volume
-        unit = 1.0 / sqrt(2.0 * sigma2)
-        x, y, bias = (self._tensor(v) for v in (self.x * unit, state.apply(self.y) * unit, log_weights))
-        sums = torch.zeros((m, 4), dtype=torch.float64, device=self.device)
-        totals = torch.empty(n, dtype=torch.float64, device=self.device)
-        for (first, last), sources in self._pairs(state, sigma2, constant, log_weights):
-            centre = x[first:last].mean(dim=0)
-            chunk = x[first:last] - centre
-            kernel = _kernel(chunk, y[sources] - centre, bias[sources])
-            total = totals[first:last] = kernel.sum(dim=1).double()
-            inverse = torch.where(total > _NOTHING, 1.0 / (total + constant), 0.0).to(self.dtype)
-            part = (kernel.T @ torch.cat([inverse[:, None], chunk * inverse[:, None]], dim=1)).double()
-            part[:, 1:] += part[:, :1] * centre
-            sums[sources] += part
-        sums, totals = sums.cpu().numpy(), totals.cpu().numpy()
-        totals[totals <= _NOTHING] = 0.0
-        density = np.maximum(totals + constant, _NOTHING)
-        likelihood = np.log(density).sum() - n * (log(m) + 1.5 * log(2.0 * pi * sigma2) - log(1.0 - w))
-        return sums[:, 0], totals / density, sums[:, 1:] / unit, -float(likelihood)
-
-    def _tensor(self, values):
-        import torch
-
-        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
-
-    def _pairs(self, state, sigma2, constant, log_weights):
-        """Chunks of the target with the source points that matter to them.
-
-        Left out is what cannot hold more than _SKIP_ERROR of the outliers' density; without outliers even the
-        farthest target point is shared out among the source, so nothing is.
-        """
-        import torch
-
-        centres, radii = self.y_spheres
-        sizes = np.diff(self.y_bounds)
-        near = np.ones((len(self.x_bounds) - 1, len(sizes)), dtype=bool)
-        if constant > 0.0:
-            exponent = log(len(self.y) / (_SKIP_ERROR * constant)) + max(0.0, float(log_weights.max()))
-            gaps = np.linalg.norm(self.x_spheres[0][:, None] - state.apply(centres)[None], axis=2)
-            gaps -= self.x_spheres[1][:, None] + state.scale * radii[None]
-            near = gaps <= sqrt(2.0 * sigma2 * max(exponent, 0.0))
-        gather = near.mean() < 0.5  # above, picking points costs more than it saves
-        for row, (first, last) in zip(near, pairwise(self.x_bounds), strict=True):
-            picked = np.flatnonzero(np.repeat(row, sizes)) if gather else None
-            yield (first, last), torch.from_numpy(picked).to(self.device) if gather else slice(None)
-
-
-def _kernel(x, y, bias):
-    """exp(bias_m - |x_n - y_m|^2), (n, m), for points already divided by sqrt(2) sigma."""
-    import torch
-
-    reach = float(x.square().sum(1).max())
-    if reach * torch.finfo(x.dtype).eps < 1e-4:  # one matrix product: -|x|^2 + 2 x y - |y|^2
-        ones = torch.ones_like(bias)
-        left = torch.cat([x, -x.square().sum(1, keepdim=True), torch.ones_like(x[:, :1])], dim=1)
-        right = torch.stack([2 * y[:, 0], 2 * y[:, 1], 2 * y[:, 2], ones, bias - y.square().sum(1)])
-        exponent = left @ right
-    else:  # differences first, where the product would cancel
-        exponent = bias.expand(len(x), len(y)).clone()
-        for axis in range(3):
-            exponent -= (x[:, axis, None] - y[None, :, axis]).square_()
-    return exponent.clamp_(min=_LOWEST_EXPONENT).exp_()
-
-
-def _maximise(problem, p1, pt1, px, state, sigma2):
-    """M step: new similarity and sigma2 (Fig. 2 of the paper), with the priors of the options."""
-    options, y, x = problem.options, problem.y, problem.x
-    total = p1.sum()
-    mean_x, mean_y = px.sum(axis=0) / total, p1 @ y / total
-    a = px.T @ y - total * np.outer(mean_x, mean_y)
-    spread_x = pt1 @ np.square(x).sum(1) - total * mean_x @ mean_x
-    spread_y = p1 @ np.square(y).sum(1) - total * mean_y @ mean_y
-    trust = 1.0 if options.effective_points is None else max(1.0, len(x) / options.effective_points)
-
-    rotation = _best_rotation(a * state.scale / sigma2, options, trust) if options.estimate_rotation else state.rotation
-    along = float(np.sum(a * rotation))
-    scale = _best_scale(along, spread_y, sigma2, options, trust) if options.estimate_scale else state.scale
-    new_sigma2 = (spread_x - 2.0 * scale * along + scale**2 * spread_y) / (3.0 * total)
-    new = Similarity(scale, rotation, mean_x - scale * rotation @ mean_y)
-    return new, max(new_sigma2, problem.lowest_sigma2)
-
-
-def _best_rotation(a: np.ndarray, options: CpdOptions, trust: float) -> np.ndarray:
-    """Rotation that maximises tr(a^T R) - trust * angle^2 / (2 sd^2), by SVD with the determinant kept at one.
-
-    The prior is taken as kappa tr(R), which is -kappa angle^2 up to fourth order and keeps the closed form.
+    After two EM steps it leaps along them (squared extrapolation, Varadhan & Roland 2008, scheme S3); where the
+    objective then is worse than before the leap, it goes back to the estimate before it, the refuge.
     """
-    if options.rotation_prior_degrees is not None:
-        a = a + trust / (2.0 * np.radians(options.rotation_prior_degrees) ** 2) * np.eye(3)
-    u, _, vt = np.linalg.svd(a)
-    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    if options.max_rotation_degrees is None:
-        return rotation
-    vector, limit = Rotation.from_matrix(rotation).as_rotvec(), np.radians(options.max_rotation_degrees)
-    return Rotation.from_rotvec(vector * min(1.0, limit / max(np.linalg.norm(vector), 1e-12))).as_matrix()
-
-
-def _best_scale(along: float, spread_y: float, sigma2: float, options: CpdOptions, trust: float) -> float:
-    """Scale that minimises (s^2 spread_y - 2 s along) / (2 sigma2) + trust (log s - mean)^2 / (2 sd^2), clamped."""
-    low, high = options.scale_range
-    best = max(along / max(spread_y, 1e-300), low)
-    if options.scale_prior is not None:
-        mean, weight = options.scale_prior[0], trust / options.scale_prior[1] ** 2
-
-        def slope(u):
-            return (np.exp(2 * u) * spread_y - np.exp(u) * along) / sigma2 + weight * (u - mean)
-
-        ends = sorted((log(best), mean))  # the slope changes sign between the likelihood's optimum and the prior's
-        best = np.exp(brentq(slope, *ends)) if slope(ends[0]) * slope(ends[1]) < 0 else best
-    return float(np.clip(best, low, high))
-
-
-def _log_weights(p1: np.ndarray, options: CpdOptions) -> np.ndarray:
-    """log(M pi_m) of points in compact order: zero for equal weights, else one weight for each region."""
-    if options.concentration is None:
-        return np.zeros(len(p1))
-    regions = min(options.weight_regions, len(p1))
-    firsts = np.arange(regions) * len(p1) // regions
-    sizes = np.diff(np.append(firsts, len(p1)))
-    share = np.repeat(np.add.reduceat(p1, firsts) / sizes, sizes) * (len(p1) / p1.sum())
-    return np.log((options.concentration + share) / (1.0 + options.concentration))
-
-
-def _moved_less_than(tolerance, previous, state, previous_sigma2, sigma2) -> bool:
-    """True where sigma2 and every source point (within about one unit of the origin) have come to rest."""
-    motion = np.linalg.norm(state.scale * state.rotation - previous.scale * previous.rotation)
-    motion += np.linalg.norm(state.translation - previous.translation)
-    return bool(motion < tolerance and abs(sigma2 - previous_sigma2) < tolerance * previous_sigma2)
-
-
-def _prior_penalty(state: Similarity, options: CpdOptions, n: int) -> float:
-    """Negative log of both priors, up to constants, in the likelihood's currency."""
-    trust = 1.0 if options.effective_points is None else max(1.0, n / options.effective_points)
-    penalty = 0.0
-    if options.scale_prior is not None and options.estimate_scale:
-        penalty += 0.5 * ((log(state.scale) - options.scale_prior[0]) / options.scale_prior[1]) ** 2
-    if options.rotation_prior_degrees is not None:
-        angle = Rotation.from_matrix(state.rotation).magnitude()
-        penalty += 0.5 * (angle / np.radians(options.rotation_prior_degrees)) ** 2
-    return float(trust * penalty)
-
-
-def compact_order(points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Order of (N, 3) points that makes pieces of at most ``most`` compact, and the bounds of the pieces."""
-    pieces, waiting = [], [np.arange(len(points))]
-    while waiting:
-        piece = waiting.pop()
-        if len(piece) <= most:
-            pieces.append(piece)
+    path, refuge, bar = [], None, 0.0
+    for iteration in range(1, options.max_iterations + 1):
+        found = mixture.expect(estimate.state, estimate.sigma2, estimate.log_weights)
+        objective = found.minus_log_likelihood + prior_penalty(estimate.state, options, len(mixture.x))
+        if refuge is not None and not objective <= bar:
+            estimate, path, refuge = refuge, [], None
             continue
-        axis = int(np.ptp(points[piece], axis=0).argmax())
-        order, half = np.argsort(points[piece, axis], kind="stable"), len(piece) // 2
-        waiting += [piece[order[half:]], piece[order[:half]]]
-    return np.concatenate(pieces), np.cumsum([0] + [len(piece) for piece in pieces])
+        if found.p1.sum() < 1e-12 * len(mixture.x):
+            return refuge or estimate, iteration, False  # all are outliers: there is nothing to move towards
+        refuge, previous = None, estimate
+        estimate = maximise(mixture, found, previous, options)
+        if _at_rest(options.tolerance, previous, estimate):
+            return estimate, iteration, True
+        path.append(previous)
+        if options.accelerate and len(path) == 2:
+            refuge, bar = estimate, objective + 1e-5 * len(mixture.x)  # the slack is float32's noise
+            estimate, path = _leap(*path, estimate), []
+    return refuge or estimate, options.max_iterations, False
 
 
-def _spheres(points: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (B, 3) and radii (B,) of spheres around the pieces between the bounds."""
-    pieces = [points[first:last] for first, last in pairwise(bounds)]
-    centres = np.array([piece.mean(axis=0) for piece in pieces])
-    radii = np.array([sqrt(np.square(p - c).sum(axis=1).max()) for p, c in zip(pieces, centres, strict=True)])
-    return centres, radii
+def _leap(first: Estimate, second: Estimate, third: Estimate) -> Estimate:
+    """Squared extrapolation of three successive EM estimates; the weights are those of the last."""
+    a, b, c = (
+        np.concatenate([
+            [log(e.state.scale), 0.5 * log(e.sigma2)],
+            Rotation.from_matrix(e.state.rotation).as_rotvec(),
+            e.state.translation,
+        ])
+        for e in (first, second, third)
+    )  # fmt: skip
+    step, change = b - a, (c - b) - (b - a)
+    length = np.linalg.norm(step) / max(np.linalg.norm(change), 1e-12)
+    length = min(max(length, 1.0), _LONGEST_LEAP)
+    end = a + 2.0 * length * step + length**2 * change
+    state = Similarity(np.exp(end[0]), Rotation.from_rotvec(end[2:5]).as_matrix(), end[5:])
+    return Estimate(state, float(np.exp(2.0 * end[1])), third.log_weights)
+
+
+def _at_rest(tolerance: float, previous: Estimate, estimate: Estimate) -> bool:
+    """True where neither sigma2 nor any source point (about one unit from the origin) moves any more."""
+    old, new = previous.state, estimate.state
+    motion = np.linalg.norm(new.scale * new.rotation - old.scale * old.rotation)
+    motion += np.linalg.norm(new.translation - old.translation)
+    return bool(motion < tolerance and abs(estimate.sigma2 - previous.sigma2) < tolerance * previous.sigma2)

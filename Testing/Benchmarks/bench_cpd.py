@@ -2,8 +2,9 @@
 
 Usage: python Testing/Benchmarks/bench_cpd.py [--points 4000] [--repeats 5] [--large 40000]
 
-Both run in turns in one process with one thread, so that the ratio means something on a busy machine; the memory is that
-of a process of its own. The first variance is the usual one (all pairs), where nothing can be left out, and a late one.
+Both run in turns in one process with one thread, so that the ratio means something on a busy machine; the memory is
+that of a process of its own. The variance is once the first one (all pairs), where nothing can be left out, and once a
+late one.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SurfaceOptions:
         max_voxels: slices are interpolated less where the organ would take more voxels than this.
     """
 
-    smoothing_voxels: float = 2.0
+    smoothing_voxels: float = 1.5
     smoothing_passes: int = 2
     min_island_mm3: float = 5.0
     min_island_fraction: float = 0.0

@@ -7,11 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ReShapeITLib.blending import BlendedField, BlendOptions, field_weight, grid_points, working_geometry
+from ReShapeITLib.blending import (
+    TYPICAL_FIT_RESIDUAL_UNIT,
+    BlendedField,
+    BlendOptions,
+    field_weight,
+    grid_points,
+    working_geometry,
+)
 from ReShapeITLib.surface import DistanceGrid
 
 CELL_MM = 3.0
-OPTIONS = BlendOptions(add_mm=8.0, remove_mm=8.0, island_mm=5.0, reach=1.5, transition_mm=4.0)
+OPTIONS = BlendOptions(
+    add_mm=8.0, add_depth_mm=4.0, remove_mm=8.0, island_mm=5.0, skin_mm=3.0, transition_mm=4.0
+)  # fmt: skip
 GEOMETRY = working_geometry(np.full(3, -60.0), np.full(3, 60.0), CELL_MM)
 POINTS = grid_points(GEOMETRY)
 BITE_CENTRE, LEAK_CENTRE = np.array([40.0, 0, 0]), np.array([-40.0, 0, 0])
@@ -58,7 +67,7 @@ def test_a_difference_beyond_the_tolerance_does_not(difference_mm):
 
 def test_the_weight_is_one_in_a_bite_and_zero_far_from_it():
     weight = weights(bitten_mm).ravel()
-    inside_bite = (sphere_mm(POINTS, 20.0, BITE_CENTRE) < -1) & (sphere_mm(POINTS) < -8.5)
+    inside_bite = (sphere_mm(POINTS, 20.0, BITE_CENTRE) < -1) & (sphere_mm(POINTS) < -1)
     assert inside_bite.sum() > 100
     assert (weight[inside_bite] == 1.0).all()
     assert (weight[POINTS[:, 0] < -15] == 0.0).all()
@@ -66,7 +75,7 @@ def test_the_weight_is_one_in_a_bite_and_zero_far_from_it():
 
 def test_the_weight_is_one_in_a_leak_and_zero_far_from_it():
     weight = weights(leaking_mm).ravel()
-    leaked = (leaking_mm(POINTS) < 0) & (sphere_mm(POINTS) > 8.5)
+    leaked = (leaking_mm(POINTS) < 0) & (sphere_mm(POINTS) > 1)
     assert leaked.sum() > 100
     assert (weight[leaked] == 1.0).all()
     assert (weight[POINTS[:, 0] > 20] == 0.0).all()
@@ -107,23 +116,37 @@ def test_the_weight_falls_smoothly_over_the_transition():
     weight = weights(leaking_mm, options=replace(OPTIONS, transition_mm=15.0))
     assert ((weight > 0) & (weight < 1)).sum() > 500
     largest_step = max(np.abs(np.diff(weight, axis=axis)).max() for axis in range(3))
-    # Distance and depth both change by at most one cell from a voxel to the next.
-    assert 0.9 * CELL_MM / 15.0 < largest_step <= CELL_MM * (1 + OPTIONS.reach) / 15.0
+    # The distance changes by one cell from a voxel to the next.
+    assert 0.9 * CELL_MM / 15.0 < largest_step <= 1.01 * CELL_MM / 15.0
 
 
-def test_a_deeper_contradiction_reaches_further():
-    def reached_mm(bite_radius):
-        weight = weights(lambda p: bitten_mm(p, bite_radius)).ravel()
-        return np.linalg.norm(POINTS[weight > 0.5] - BITE_CENTRE, axis=1).max() - bite_radius
-
-    assert reached_mm(28.0) > reached_mm(14.0) + 5.0
+def test_a_believed_contradiction_does_not_creep_along_a_thin_difference():
+    weight = weights(bitten_mm, lambda points: sphere_mm(points, 42.0)).ravel()
+    assert weight.max() == 1.0
+    assert (weight[POINTS[:, 0] < -15] == 0.0).all()
 
 
-def test_tolerances_grow_with_the_organ_and_with_a_poor_alignment():
-    options = replace(OPTIONS, add_mm=12.0, remove_mm=15.0, island_mm=9.0)
-    assert options.scaled(90.0, 0.3) == options
-    doubled = replace(options, add_mm=24.0, remove_mm=30.0, island_mm=18.0)
-    assert options.scaled(180.0, 1.0) == options.scaled(90.0, 2.0) == doubled
+def test_a_missing_part_must_lie_deep_inside_the_fields_organ():
+    thin = replace(OPTIONS, add_depth_mm=25.0)
+    assert (weights(bitten_mm, options=thin) == 0).all()
+
+
+def test_a_stray_island_beside_the_organ_leaves_the_organ_as_it_was():
+    def given(points):
+        return np.minimum(sphere_mm(points, 30.0), sphere_mm(points, 5.0, (0, 0, 42.0)))
+
+    weight = weights(given, lambda points: sphere_mm(points, 30.0)).ravel()
+    assert (weight[sphere_mm(POINTS, 5.0, (0, 0, 42.0)) < 0] == 1.0).all()
+    assert (weight[sphere_mm(POINTS, 30.0) < -CELL_MM] == 0.0).all()
+
+
+def test_tolerances_grow_with_the_organ_a_poor_alignment_and_a_poor_fit():
+    lengths = {"add_mm": 12.0, "add_depth_mm": 5.0, "remove_mm": 15.0, "island_mm": 9.0}
+    options = replace(OPTIONS, **lengths)
+    doubled = replace(options, **{name: 2 * length for name, length in lengths.items()})
+    assert options.scaled(90.0, 0.3, 0.001) == options
+    assert options.scaled(180.0, 1.0, 0.0) == options.scaled(90.0, 2.0, 0.0) == doubled
+    assert options.scaled(90.0, 0.0, 2 * TYPICAL_FIT_RESIDUAL_UNIT) == doubled
 
 
 def test_either_direction_can_be_switched_off_by_its_tolerance():
@@ -144,7 +167,7 @@ def test_where_the_weight_is_zero_the_blended_field_is_the_given_one_exactly(rng
 
 
 def test_where_the_weight_is_one_the_blended_field_is_the_fitted_one(rng):
-    field, points = blended(bitten_mm), random_points(rng)
+    field, points = blended(bitten_mm), random_points(rng, 20_000)
     won = field.weight_at(points) == 1
     assert won.sum() > 50
     assert field.sdf_mm(points)[won] == pytest.approx(sphere_mm(points)[won])
@@ -178,7 +201,7 @@ def test_the_network_is_asked_only_where_it_has_a_say(rng):
 
 def test_outside_its_grid_the_weight_is_zero():
     field = blended(lambda p: sphere_mm(p, 5.0))
-    assert field.weight_at(np.array([[0.0, 0, 0], [1000.0, 0, 0]])).tolist() == [1.0, 0.0]
+    assert field.weight_at(np.array([[20.0, 0, 0], [1000.0, 0, 0]])).tolist() == [1.0, 0.0]
 
 
 def test_the_working_grid_covers_the_box_with_cubic_cells():

@@ -55,7 +55,7 @@ def box_surface(size_mm=(2.0, 3.0, 4.0)):
 
 @pytest.mark.parametrize(
     ("spacing_mm", "rms_mm", "angle_deg"),
-    [((1, 1, 1), 0.07, 2.5), ((0.8, 0.8, 2.5), 0.2, 4.0), ((0.9, 0.9, 5.0), 0.6, 8.0)],
+    [((1, 1, 1), 0.07, 2.5), ((0.8, 0.8, 2.5), 0.22, 6.0), ((0.9, 0.9, 5.0), 0.65, 11.0)],
 )
 def test_an_ellipsoid_comes_out_smooth_and_of_its_size(spacing_mm, rms_mm, angle_deg):
     mask, geometry = ellipsoid_mask(spacing_mm)
@@ -128,7 +128,7 @@ def test_distances_far_from_the_surface_are_true_distances():
     grid = signed_distance_grid(mask, geometry, SurfaceOptions(margin_mm=11.0))
     radii_mm = np.array([2.0, 5.0, 12.0, 15.0, 18.0, 24.0])
     points = np.array([3.0, -2.0, 5.0]) + radii_mm[:, None] * np.array([0.6, 0.0, 0.8])
-    assert np.allclose(grid.at_ras(points), radii_mm - 15.0, atol=0.6)
+    assert np.allclose(grid.at_ras(points), radii_mm - 15.0, atol=0.25)
 
 
 def test_the_distance_goes_on_growing_outside_the_grid():
@@ -152,9 +152,9 @@ def test_the_gradient_of_a_linear_field_is_that_field(direction):
 
 
 def test_a_mask_that_touches_the_image_border_is_closed():
-    mask = np.zeros((6, 7, 8), dtype=bool)
-    mask[:, 2:, :5] = True
-    surface = surface_from_mask(mask, ImageGeometry.from_parts((8, 7, 6), (2.0, 2.0, 2.0)))
+    mask = np.zeros((16, 17, 18), dtype=bool)
+    mask[:, 2:, :15] = True
+    surface = surface_from_mask(mask, ImageGeometry.from_parts((18, 17, 16), (2.0, 2.0, 2.0)))
     assert surface.is_closed
     assert surface.volume_mm3 == pytest.approx(mask.sum() * 8.0, rel=0.1)
 
@@ -327,18 +327,17 @@ def test_point_data_of_the_wrong_length_is_refused():
         box_surface().with_point_data(confidence=np.zeros(3))
 
 
-@pytest.mark.parametrize("name", ["pancreas/btcv_0001.nii.gz", "spleen/btcv_0002.nii.gz"])
-def test_real_organs_with_thick_slices_keep_their_volume_and_voxels(shared_data, name):
+def test_a_real_organ_with_thick_slices_keeps_its_volume_and_voxels(shared_data):
     import SimpleITK as sitk
 
-    image = sitk.ReadImage(str(shared_data / name))
+    image = sitk.ReadImage(str(shared_data / "pancreas" / "btcv_0001.nii.gz"))
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     matrix[:3, 3] = image.GetOrigin()
     geometry = ImageGeometry(LPS_TO_RAS @ matrix, image.GetSize())
     mask, _ = clean_mask(sitk.GetArrayFromImage(image) > 0, geometry)
-    grid = signed_distance_grid(mask, geometry, SurfaceOptions(smoothing_passes=1))
+    grid = signed_distance_grid(mask, geometry, SurfaceOptions(smoothing_passes=1, margin_mm=4.0))
     surface = surface_from_grid(grid)
     assert surface.is_closed
-    assert surface.volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.03)
+    assert surface.volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.01)
     assert (grid.at_ras(centres_ras(mask, geometry)) < 0).all()

@@ -51,8 +51,8 @@ class Candidates:
 
 
 def select_candidates(
-    points_ras: np.ndarray, normals_ras: np.ndarray, confidence: np.ndarray, grid: DistanceGrid, ras_to_unit: Similarity,
-    options: CandidateOptions, rng: np.random.Generator,
+    points_ras: np.ndarray, normals_ras: np.ndarray, confidence: np.ndarray, grid: DistanceGrid,
+    ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
 ) -> Candidates:  # fmt: skip
     """Keep the Top-K % surface points and draw free-space points that belong to them.
 

@@ -151,7 +151,8 @@ def fit_field(
         _descend(optimiser, loss)
         report(step / total)
     deform = [(w.detach(), b.detach()) for w, b in template.model.deform_layers(alpha, beta)]
-    deform = _fit_weights(template, deform, points, ras_to_unit, options, lambda s: report((options.code_steps + s) / total))
+    after_codes = options.code_steps
+    deform = _fit_weights(template, deform, points, ras_to_unit, options, lambda s: report((after_codes + s) / total))
     with torch.no_grad():
         energy = float(prior.energy(alpha, beta))
     return FittedField(template, deform, alpha.detach(), beta.detach(), ras_to_unit, energy)

@@ -3,8 +3,8 @@
     python -m Testing.Evaluation.real_predictions --organ pancreas --networks Dice 2-DiceCE SS --output FOLDER
 
 Needs the development data beside the repository (``../shared/data``). Goes on where an earlier start ended; the table
-is ``results.csv``, the summary ``summary.md``, and ``worst_*.png`` show the three cases with the largest distance to the
-truth afterwards.
+is ``results.csv``, the summary ``summary.md``, and ``worst_*.png`` show the three cases with the largest distance to
+the truth afterwards.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def run_cases(jobs: list[tuple], path: Path, workers: int) -> list[dict]:
 def _short(row: dict) -> str:
     if "error" in row:
         return row["error"]
-    return " ".join(f"{k} {row['before_' + k] * f:.3f}->{row['after_' + k] * f:.3f}" for k, (_, _, f) in METRICS.items())
+    values = [(key, factor * row[f"before_{key}"], factor * row[f"after_{key}"]) for key, (_, _, factor) in METRICS.items()]
+    return " ".join(f"{key} {before:.3f}->{after:.3f}" for key, before, after in values)
 
 
 def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, folder: Path, n: int = 3) -> None:
@@ -119,10 +120,8 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         panels = [("truth", surface_from_grid(distance)), ("input", surface_from_mask(given, volume.geometry))]
         panels.append(("refined", shape.surface()))
         name = f"{case} {network}, ASSD {row['before_assd_mm']:.2f} to {row['after_assd_mm']:.2f} mm"
-        coloured = [
-            (surface, name if title == "truth" else title, None if title == "truth" else distance.at_ras(surface.vertices_ras))
-            for title, surface in panels
-        ]
+        coloured = [(surface, title, distance.at_ras(surface.vertices_ras)) for title, surface in panels]
+        coloured[0] = (panels[0][1], name, None)
         render_panels(
             coloured, ("anterior", "superior"), folder / f"worst_{rank}_surface.png",
             scalar_range_mm=(-15.0, 15.0), label="mm outside the truth",
@@ -135,7 +134,8 @@ def summary(rows: list[dict], title: str) -> str:
     """Markdown table of means and medians before and after, and shares of cases improved and worsened."""
     rows = [r for r in rows if "error" not in r and np.isfinite(r["before_hd95_mm"])]
     lines = [f"### {title} ({len(rows)} cases)", ""]
-    lines += ["| metric | mean before | mean after | median before | median after | improved | worsened |", "|" + "---|" * 7]
+    lines.append("| metric | mean before | mean after | median before | median after | improved | worsened |")
+    lines.append("|" + "---|" * 7)
     for key, (name, larger, factor) in METRICS.items():
         before = np.array([r[f"before_{key}"] for r in rows]) * factor
         after = np.array([r[f"after_{key}"] for r in rows]) * factor

@@ -58,7 +58,7 @@ def query_points(surface, n, rng):
 
 
 def brute_force(surface, points):
-    """Unsigned distances over all triangles: the foot in the plane where it lies inside, else the nearest edge point."""
+    """Unsigned distances over all triangles: the foot in the plane if it lies inside, else the nearest edge point."""
     best = np.full(len(points), np.inf)
     for a, b, c in surface.vertices_ras[surface.faces]:
         for p, q in ((a, b), (b, c), (c, a)):

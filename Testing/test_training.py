@@ -380,8 +380,9 @@ class StopsAt(Progress):
 
 
 # Runs the short training in a process of its own; waits, to be killed, after the step that the argument names.
+# It waits for the end of its input, so that it ends by itself where the test fails before the kill.
 CHILD = """
-import sys, time
+import sys
 from ReShapeITLib.progress import Progress
 from Testing.test_training import SHORT_CONFIG, short_trainer
 
@@ -390,7 +391,7 @@ class Waiting(Progress):
         step = round(fraction * SHORT_CONFIG.optimiser.steps)
         print(step, flush=True)
         if step == int(sys.argv[2]):
-            time.sleep(600)
+            sys.stdin.read()
 
 short_trainer(sys.argv[1]).run(Waiting())
 """
@@ -399,7 +400,7 @@ short_trainer(sys.argv[1]).run(Waiting())
 def start_child(folder, wait_after_step):
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-c", CHILD, str(folder), str(wait_after_step)]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def checkpoint_content(folder):

@@ -97,8 +97,8 @@ def run_cases(jobs: list[tuple], path: Path, workers: int) -> list[dict]:
 def _short(row: dict) -> str:
     if "error" in row:
         return row["error"]
-    values = [(key, factor * row[f"before_{key}"], factor * row[f"after_{key}"]) for key, (_, _, factor) in METRICS.items()]
-    return " ".join(f"{key} {before:.3f}->{after:.3f}" for key, before, after in values)
+    factors = {key: factor for key, (_, _, factor) in METRICS.items()}
+    return " ".join(f"{k} {f * row['before_' + k]:.3f}->{f * row['after_' + k]:.3f}" for k, f in factors.items())
 
 
 def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, folder: Path, n: int = 3) -> None:

@@ -29,6 +29,8 @@ class BlendOptions:
 
     Args:
         add_mm: distance from the given organ at which a part of the field's organ is believed to be missing there.
+        add_most_mm: a missing part that reaches further from the given organ than this is not believed: it is rather an
+            organ of another form, or one whose other part was removed.
         add_depth_mm: how deep inside the field's organ such a part must lie.
         remove_mm: distance outside the field's organ at which a part of the given one is believed wrong.
         island_mm: the same for separate pieces, which are judged as a whole: a piece is believed wrong where all but
@@ -40,6 +42,7 @@ class BlendOptions:
     """
 
     add_mm: float = 10.0
+    add_most_mm: float = 35.0
     add_depth_mm: float = 4.0
     remove_mm: float = 30.0
     island_mm: float = 9.0
@@ -57,9 +60,10 @@ class BlendOptions:
                 small, because most of the surface is right; an organ that the template does not know does not.
         """
         caution = max(1.0, alignment_z, fit_residual_unit / TYPICAL_FIT_RESIDUAL_UNIT)
-        factor = mm_per_unit / 90.0 * caution
-        lengths = ("add_mm", "add_depth_mm", "remove_mm", "island_mm")
-        return replace(self, **{name: factor * getattr(self, name) for name in lengths})
+        size = mm_per_unit / 90.0
+        tolerances = ("add_mm", "add_depth_mm", "remove_mm", "island_mm")
+        lengths = {name: size * caution * getattr(self, name) for name in tolerances}
+        return replace(self, add_most_mm=size * self.add_most_mm, **lengths)
 
 
 def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, options: BlendOptions) -> np.ndarray:
@@ -72,6 +76,7 @@ def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, op
     missing = (given_mm > options.skin_mm) & (fitted_mm < 0)
     surely_missing = (given_mm > options.add_mm) & (fitted_mm < -options.add_depth_mm)
     wrong = inside & (fitted_mm > options.skin_mm)
+    missing &= ~_pieces_with(missing, given_mm > options.add_most_mm)
     contradicted = _pieces_with(missing, surely_missing) | _pieces_with(wrong, fitted_mm > options.remove_mm)
     weight = np.zeros(given_mm.shape, dtype=np.float32)
     if contradicted.any():
@@ -79,6 +84,17 @@ def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, op
         weight = np.clip(1.0 - (distance_mm - options.skin_mm) / options.transition_mm, 0.0, 1.0).astype(np.float32)
     # An island goes alone: what it lies beside stays as it was.
     return np.maximum(weight, ndimage.binary_dilation(_false_islands(inside, fitted_mm, options.island_mm)))
+
+
+def main_piece(fitted_mm: np.ndarray, given_mm: np.ndarray) -> np.ndarray:
+    """The fitted distances with every piece made outside but the one that holds most of the given organ.
+
+    A template is one connected organ, so whatever else a fitted field encloses is not part of it.
+    """
+    pieces, _ = ndimage.label(fitted_mm < 0)
+    overlap = np.bincount(pieces[given_mm < 0])
+    overlap[:1] = 0
+    return np.where(pieces == overlap.argmax(), fitted_mm, np.abs(fitted_mm)) if overlap.any() else fitted_mm
 
 
 def _pieces_with(region: np.ndarray, core: np.ndarray) -> np.ndarray:

@@ -82,17 +82,17 @@ def truncation(
 def combined(
     mask: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator, size_mm: float | None = None
 ) -> np.ndarray:
-    """Bite, leak, island and holes at once, in proportion to the organ.
+    """Bite, leak, holes and island at once, in proportion to the organ.
 
     Args:
-        size_mm: radius to scale by; that of a ball of the mask's volume where None.
+        size_mm: length to scale by; half the longest edge of the organ's bounding box where None.
     """
     if size_mm is None:
-        size_mm = float(np.cbrt(0.75 / np.pi * np.count_nonzero(mask) * geometry.voxel_volume_mm3))
-    damaged = bite(mask, geometry, rng, 0.5 * size_mm)
-    damaged = leak(damaged, geometry, rng, 0.25 * size_mm, 0.7 * size_mm)
-    damaged = holes(damaged, geometry, rng, 3, 0.12 * size_mm)
-    return island(damaged, geometry, rng, 0.25 * size_mm, 0.4 * size_mm)
+        size_mm = 0.5 * float(np.ptp(geometry.ijk_to_ras_points(np.argwhere(mask)[:, ::-1]), axis=0).max())
+    damaged = bite(mask, geometry, rng, 0.3 * size_mm)
+    damaged = leak(damaged, geometry, rng, 0.1 * size_mm, 0.7 * size_mm)
+    damaged = holes(damaged, geometry, rng, 3, 0.05 * size_mm)
+    return island(damaged, geometry, rng, 0.1 * size_mm, 0.25 * size_mm)
 
 
 DAMAGES: dict[str, Damage] = {

@@ -35,7 +35,7 @@ EASY_CASE = (
 )
 _SPACING_MM = (1.0, 1.0, 2.5)
 _CENTRE_RAS = np.array([25.0, -30.0, 1120.0])  # off the origin, as scanners place patients
-_ROOM_MM = 25.0  # around the organ, for leaks and islands
+_ROOM_MM = 50.0  # around the organ, for leaks and islands
 _SPREAD = 0.7  # of the codes: full spread in every direction at once gives unlikely organs
 
 

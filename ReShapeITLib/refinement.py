@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .blending import BlendedField, BlendOptions, field_weight, grid_points, working_geometry
+from .blending import BlendedField, BlendOptions, field_weight, grid_points, main_piece, working_geometry
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_voxels
 from .geometry import ImageGeometry
@@ -35,7 +35,7 @@ class RefineOptions:
     """
 
     surface: SurfaceOptions = field(default_factory=SurfaceOptions)
-    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    alignment: AlignmentOptions = field(default_factory=lambda: AlignmentOptions(starts=("centroid", "box", "expected")))
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)
@@ -171,6 +171,7 @@ def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, optio
     points = grid_points(geometry)
     given_mm = grid.at_ras(points).reshape(geometry.shape_kji)
     fitted_mm = fitted.sdf_mm(points).reshape(geometry.shape_kji)
+    fitted_mm = main_piece(fitted_mm, given_mm)
     weight = field_weight(given_mm, fitted_mm, options.cell_mm, options)
     return BlendedField(grid, fitted.sdf_mm, DistanceGrid(weight, geometry)), (lower, upper)
 

@@ -13,6 +13,7 @@ from ReShapeITLib.blending import (
     BlendOptions,
     field_weight,
     grid_points,
+    main_piece,
     working_geometry,
 )
 from ReShapeITLib.surface import DistanceGrid
@@ -131,6 +132,19 @@ def test_a_missing_part_must_lie_deep_inside_the_fields_organ():
     assert (weights(bitten_mm, options=thin) == 0).all()
 
 
+def test_a_missing_part_that_reaches_too_far_is_not_believed():
+    assert (weights(bitten_mm, options=replace(OPTIONS, add_most_mm=10.0)) == 0).all()
+
+
+def test_only_the_piece_that_holds_the_given_organ_belongs_to_the_field():
+    def two_pieces(points):
+        return np.minimum(sphere_mm(points, 20.0, (-30.0, 0, 0)), sphere_mm(points, 20.0, (35.0, 0, 0)))
+
+    given = on_grid(sphere_mm(POINTS, 18.0, (-30.0, 0, 0)))
+    kept = main_piece(on_grid(two_pieces(POINTS)), given).ravel()
+    assert np.array_equal(kept < 0, sphere_mm(POINTS, 20.0, (-30.0, 0, 0)) < 0)
+
+
 def test_a_stray_island_beside_the_organ_leaves_the_organ_as_it_was():
     def given(points):
         return np.minimum(sphere_mm(points, 30.0), sphere_mm(points, 5.0, (0, 0, 42.0)))
@@ -142,10 +156,11 @@ def test_a_stray_island_beside_the_organ_leaves_the_organ_as_it_was():
 
 def test_tolerances_grow_with_the_organ_a_poor_alignment_and_a_poor_fit():
     lengths = {"add_mm": 12.0, "add_depth_mm": 5.0, "remove_mm": 15.0, "island_mm": 9.0}
-    options = replace(OPTIONS, **lengths)
+    options = replace(OPTIONS, add_most_mm=30.0, **lengths)
     doubled = replace(options, **{name: 2 * length for name, length in lengths.items()})
     assert options.scaled(90.0, 0.3, 0.001) == options
-    assert options.scaled(180.0, 1.0, 0.0) == options.scaled(90.0, 2.0, 0.0) == doubled
+    assert options.scaled(180.0, 1.0, 0.0) == replace(doubled, add_most_mm=60.0)
+    assert options.scaled(90.0, 2.0, 0.0) == doubled
     assert options.scaled(90.0, 0.0, 2 * TYPICAL_FIT_RESIDUAL_UNIT) == doubled
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..fields import DOMAIN_RADIUS_UNIT
 from ..geometry import Similarity
 from ..losses import eikonal_loss
 from ..siren import Layers, siren_jet
@@ -31,6 +32,9 @@ class FitOptions:
         sdf, normal, eikonal: weights of the terms of L_sdf, relative to each other (Eq. 4).
         code_prior: weight of the codes' Mahalanobis term, in the place of the plain norms of Eq. 8.
         weight_prior: pull of theta back to H(beta).
+        outside: weight, relative to ``sdf``, of staying outside at points far from both the candidates and the
+            template; the field of unseen codes is free to enclose pieces there otherwise.
+        far_mm: what counts as far.
         smoothness: weight of L_vec (Eq. 6) while theta is fitted.
         robust_mm: residual beyond which a point loses its say (Geman-McClure), at the start and at the end of the
             code stage; 0 switches it off, as in the paper.
@@ -48,6 +52,8 @@ class FitOptions:
     eikonal: float = 5e1
     code_prior: float = 1.0
     weight_prior: float = 1e2
+    outside: float = 1.0
+    far_mm: float = 15.0
     smoothness: float = 1.0
     robust_mm: tuple[float, float] = (15.0, 5.0)
     seed: int = 0
@@ -99,7 +105,9 @@ class FittedField:
 class _Points:
     """Candidates as tensors, drawn from at random."""
 
-    def __init__(self, candidates: Candidates, options: FitOptions, device):
+    def __init__(self, candidates: Candidates, options: FitOptions, template: OrganTemplate, far_unit: float):
+        device = template.alpha.device
+
         def tensor(array):
             return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
 
@@ -111,6 +119,24 @@ class _Points:
         )
         self.options = options
         self.generator = torch.Generator().manual_seed(options.seed)
+        self.outside = tensor(self._far_outside(candidates.points, template, far_unit))
+
+    @torch.no_grad()
+    def _far_outside(self, candidate_points: np.ndarray, template: OrganTemplate, far_unit: float, n: int = 8000):
+        """(M, 3) points of the domain that are far from the candidates and outside the template."""
+        from scipy.spatial import cKDTree
+
+        cube = DOMAIN_RADIUS_UNIT * (torch.rand(n, 3, generator=self.generator) * 2 - 1)
+        ball = cube[cube.norm(dim=1) <= DOMAIN_RADIUS_UNIT]
+        distance, _ = cKDTree(candidate_points).query(ball.numpy())
+        template_sdf = template.model.template_values(ball.to(template.alpha.device)).cpu().numpy()
+        return ball.numpy()[(distance > far_unit) & (template_sdf > far_unit)]
+
+    def draw_outside(self) -> torch.Tensor:
+        """(n, 3) points where there should be nothing; none where there are no such points."""
+        if not len(self.outside) or not self.options.outside:
+            return self.outside[:0]
+        return self.outside[torch.randint(len(self.outside), (self.options.free_points,), generator=self.generator)]
 
     def draw(self):
         """points (1, N, 3), target distances (N,), weights (N,), normals of the first ``surface_points``."""
@@ -135,7 +161,8 @@ def fit_field(
         options: steps and weights.
         on_step: called with the done fraction; may raise to cancel.
     """
-    points = _Points(candidates, options, template.alpha.device)
+    far_unit = options.far_mm * ras_to_unit.scale
+    points = _Points(candidates, options, template, far_unit)
     prior = CodePrior.from_template(template)
     alpha, beta = (c.clone().requires_grad_() for c in nearest_training_codes(template, prior, points))
     total = options.code_steps + options.weight_steps
@@ -146,7 +173,9 @@ def fit_field(
         _set_rate(optimiser, options.code_learning_rate, progress)
         start, end = options.robust_mm
         robust = (start + (end - start) * min(1.0, 2 * progress)) * ras_to_unit.scale
-        loss = data_loss(template.model, template.model.deform_layers(alpha, beta), points.draw(), robust, options)
+        deform = template.model.deform_layers(alpha, beta)
+        loss = data_loss(template.model, deform, points.draw(), robust, options)
+        loss = loss + _enclosure_loss(template, deform, points, far_unit)
         loss = loss + options.code_prior * prior.energy(alpha, beta)
         _descend(optimiser, loss)
         report(step / total)
@@ -196,7 +225,7 @@ def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options
     theta = [t.clone().requires_grad_() for t in start]
     layers = list(zip(theta[0::2], theta[1::2], strict=True))
     optimiser = torch.optim.Adam(theta, lr=options.weight_learning_rate)
-    robust = options.robust_mm[1] * ras_to_unit.scale
+    robust, far_unit = (length * ras_to_unit.scale for length in (options.robust_mm[1], options.far_mm))
     omegas = template.model.options.omegas
     for step in range(options.weight_steps):
         _set_rate(optimiser, options.weight_learning_rate, step / options.weight_steps)
@@ -205,10 +234,20 @@ def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options
         if options.smoothness:
             laplacian = siren_jet(layers, drawn[0][:, ::4], omegas)[2][..., :3]
             loss = loss + options.smoothness * (laplacian.square().sum(-1) + 1e-12).sqrt().mean()
+        loss = loss + _enclosure_loss(template, layers, points, far_unit)
         pull = torch.stack([((t - t0) / s).square().mean() for t, t0, s in zip(theta, start, scale, strict=True)])
         _descend(optimiser, loss + options.weight_prior * pull.mean())
         report(step)
     return [(w.detach(), b.detach()) for w, b in layers]
+
+
+def _enclosure_loss(template: OrganTemplate, deform: Layers, points: _Points, far_unit: float) -> torch.Tensor:
+    """How much the field encloses at points that are outside the template and far from every candidate."""
+    outside = points.draw_outside()
+    if not len(outside):
+        return torch.zeros((), device=points.points.device)
+    values = template.model.values(deform, outside[None])[0]
+    return points.options.outside * points.options.sdf * torch.relu(0.5 * far_unit - values).mean()
 
 
 def _set_rate(optimiser, peak: float, progress: float) -> None:

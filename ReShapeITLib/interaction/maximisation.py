@@ -97,6 +97,6 @@ def prior_penalty(state: Similarity, options: CpdOptions, n: int) -> float:
     if options.scale_prior is not None and options.estimate_scale:
         penalty += 0.5 * ((log(state.scale) - options.scale_prior[0]) / options.scale_prior[1]) ** 2
     if options.rotation_prior_degrees is not None:
-        angle = Rotation.from_matrix(state.rotation).magnitude()
-        penalty += 0.5 * (angle / np.radians(options.rotation_prior_degrees)) ** 2
+        squared_angle = 3.0 - np.trace(state.rotation)  # as the M step has it
+        penalty += 0.5 * squared_angle / np.radians(options.rotation_prior_degrees) ** 2
     return float(_trust(options, n) * penalty)

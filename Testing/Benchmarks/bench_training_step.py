@@ -2,8 +2,9 @@
 
     python -m Testing.Benchmarks.bench_training_step [--rounds 7] [--threads 1] [--output FILE]
 
-Prints JSON. One step is the forward and the backward pass of all terms of Eq. 4 to 6 for one batch of the compact
+Prints JSON. ``step`` is the forward and the backward pass of all terms of Eq. 4 to 6 for one batch of the compact
 preset, up to the gradients of Temp, H and the codes; the optimiser's own update is the same for both and left out.
+``laplacian`` is L_vec (Eq. 6) alone. Times are processor seconds, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def weighted_loss(sdf, gradient, template_gradient, laplacian, ddis, batch) -> t
     )  # fmt: skip
 
 
-def our_loss(model, alpha, beta, batch) -> torch.Tensor:
+def our_step(model, alpha, beta, batch) -> torch.Tensor:
     """The library's formulation: alpha in the bias, one reverse sweep, the Laplacian propagated forward."""
     deform = model.deform_layers(alpha, beta)
     values = model.evaluate(deform, batch[0])
@@ -44,7 +45,7 @@ def our_loss(model, alpha, beta, batch) -> torch.Tensor:
     return weighted_loss(values.sdf, values.gradient, values.template_gradient, laplacian, values.ddis, batch)
 
 
-def nested_loss(model, alpha, beta, batch) -> torch.Tensor:
+def nested_step(model, alpha, beta, batch) -> torch.Tensor:
     """The usual formulation: alpha concatenated to every point, all derivatives by ``autograd.grad``."""
     points = batch[0].clone().requires_grad_()
     x = torch.cat([points, alpha[:, None].expand(-1, points.shape[1], -1)], dim=-1)
@@ -57,6 +58,19 @@ def nested_loss(model, alpha, beta, batch) -> torch.Tensor:
     return weighted_loss(sdf, gradient, template_gradient, laplacian, moved[..., 3], batch)
 
 
+def our_laplacian(model, alpha, beta, batch) -> torch.Tensor:
+    """L_vec by forward propagation."""
+    deform = model.deform_layers(alpha, beta)
+    return losses.smoothness_loss(siren_jet(deform, batch[0], model.options.omegas)[2][..., :3])
+
+
+def nested_laplacian_loss(model, alpha, beta, batch) -> torch.Tensor:
+    """L_vec by differentiating twice."""
+    points = batch[0].clone().requires_grad_()
+    deform = model.deform_layers(alpha, beta)
+    return losses.smoothness_loss(nested_laplacian(plain_siren(deform, points, model.options.omegas)[..., :3], points))
+
+
 def random_batch(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Points (S, N, 3), surface first, normals and distances of unit-frame spheres of radius 0.6."""
     points = torch.rand(N_SHAPES, N_POINTS, 3, generator=generator) * 2 - 1
@@ -66,31 +80,37 @@ def random_batch(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor
 
 
 def measure(rounds: int = 7, threads: int = 1) -> dict:
-    """Median seconds of both formulations over ``rounds`` alternating runs after one of each to warm up."""
+    """Both formulations in turns, ``rounds`` times after one run of each to warm up."""
     torch.set_num_threads(threads)
     model = DeformTemplateField(FIELD_PRESETS["compact"])
     generator = torch.Generator().manual_seed(0)
-    alpha, beta = (0.3 * torch.randn(N_SHAPES, model.options.code_size, generator=generator) for _ in range(2))
+    codes = [0.3 * torch.randn(N_SHAPES, model.options.code_size, generator=generator) for _ in range(2)]
     parameters = [p for name, p in model.named_parameters() if not name.startswith("template_")]
-    parameters += [alpha.requires_grad_(), beta.requires_grad_()]
+    parameters += [code.requires_grad_() for code in codes]
     batch = random_batch(generator)
 
     def timed(loss: Callable) -> tuple[float, torch.Tensor]:
-        start = time.perf_counter()
-        gradients = torch.autograd.grad(loss(model, alpha, beta, batch), parameters)
-        return time.perf_counter() - start, torch.cat([g.flatten() for g in gradients])
+        start = time.process_time()
+        gradients = torch.autograd.grad(loss(model, *codes, batch), parameters, materialize_grads=True)
+        return time.process_time() - start, torch.cat([g.flatten() for g in gradients])
 
-    ours, nested = timed(our_loss)[1], timed(nested_loss)[1]
-    # In turns, and the ratio within each turn, so that it means something on a busy machine.
-    seconds = [(timed(our_loss)[0], timed(nested_loss)[0]) for _ in range(rounds)]
-    ours_s, nested_s = (statistics.median(column) for column in zip(*seconds, strict=True))
     return {
-        "benchmark": "training_step",
-        "preset": "compact", "shapes": N_SHAPES, "points_per_shape": N_POINTS, "threads": threads, "rounds": rounds,
-        "ours_s": round(ours_s, 4), "nested_s": round(nested_s, 4),
-        "ratio": round(statistics.median(b / a for a, b in seconds), 2),
-        "gradient_difference": relative_error(ours, nested),
-        "torch": torch.__version__,
+        "benchmark": "training_step", "preset": "compact", "shapes": N_SHAPES, "points_per_shape": N_POINTS,
+        "threads": threads, "rounds": rounds, "torch": torch.__version__,
+        "step": compare(timed, our_step, nested_step, rounds),
+        "laplacian": compare(timed, our_laplacian, nested_laplacian_loss, rounds),
+    }  # fmt: skip
+
+
+def compare(timed: Callable, ours: Callable, nested: Callable, rounds: int) -> dict:
+    """Median seconds of both, the median of the ratios of neighbouring runs, and how far the gradients differ."""
+    difference = relative_error(timed(ours)[1], timed(nested)[1])
+    seconds = [(timed(ours)[0], timed(nested)[0]) for _ in range(rounds)]
+    ours_s, nested_s = (statistics.median(column) for column in zip(*seconds, strict=True))
+    ratio = statistics.median(b / a for a, b in seconds)
+    return {
+        "ours_s": round(ours_s, 4), "nested_s": round(nested_s, 4), "ratio": round(ratio, 2),
+        "gradient_difference": difference,
     }  # fmt: skip
 
 

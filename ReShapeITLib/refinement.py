@@ -35,7 +35,10 @@ class RefineOptions:
     """
 
     surface: SurfaceOptions = field(default_factory=SurfaceOptions)
-    alignment: AlignmentOptions = field(default_factory=lambda: AlignmentOptions(starts=("centroid", "box", "expected")))
+    # The starts that expect a cut-off organ would stretch the template over an organ that is small by nature.
+    alignment: AlignmentOptions = field(
+        default_factory=lambda: AlignmentOptions(starts=("centroid", "box", "expected"))
+    )
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)

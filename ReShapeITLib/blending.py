@@ -38,7 +38,7 @@ class BlendOptions:
         skin_mm: contradictions thinner than this never count as part of a believed one, so that it does not creep
             along the surface.
         transition_mm: width of the smooth transition around a believed contradiction.
-        cell_mm: spacing of the working grid.
+        cell_mm: spacing of the working grid, for organs up to one and a half times that size.
     """
 
     add_mm: float = 10.0
@@ -63,7 +63,9 @@ class BlendOptions:
         size = mm_per_unit / 90.0
         tolerances = ("add_mm", "add_depth_mm", "remove_mm", "island_mm")
         lengths = {name: size * caution * getattr(self, name) for name in tolerances}
-        return replace(self, add_most_mm=size * self.add_most_mm, **lengths)
+        # Whole multiples of the cell: an organ twice as long needs no eightfold number of cells.
+        cell_mm = self.cell_mm * max(1, round(size))
+        return replace(self, add_most_mm=size * self.add_most_mm, cell_mm=cell_mm, **lengths)
 
 
 def field_weight(given_mm: np.ndarray, fitted_mm: np.ndarray, cell_mm: float, options: BlendOptions) -> np.ndarray:

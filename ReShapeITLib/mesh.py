@@ -158,7 +158,7 @@ class TriangleSurface:
         if not mesh.GetNumberOfPolys():
             raise BadInputError("the mesh has no faces: give a surface mesh made of triangles or polygons")
         vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
-        faces = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+        faces = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int32)
         arrays = mesh.GetPointData()
         data = {arrays.GetArrayName(i): arrays.GetArray(i) for i in range(arrays.GetNumberOfArrays())}
         data = {name: vtk_to_numpy(array).copy() for name, array in data.items() if name and array is not None}

@@ -159,7 +159,7 @@ def test_tolerances_grow_with_the_organ_a_poor_alignment_and_a_poor_fit():
     options = replace(OPTIONS, add_most_mm=30.0, **lengths)
     doubled = replace(options, **{name: 2 * length for name, length in lengths.items()})
     assert options.scaled(90.0, 0.3, 0.001) == options
-    assert options.scaled(180.0, 1.0, 0.0) == replace(doubled, add_most_mm=60.0)
+    assert options.scaled(180.0, 1.0, 0.0) == replace(doubled, add_most_mm=60.0, cell_mm=2 * options.cell_mm)
     assert options.scaled(90.0, 2.0, 0.0) == doubled
     assert options.scaled(90.0, 0.0, 2 * TYPICAL_FIT_RESIDUAL_UNIT) == doubled
 

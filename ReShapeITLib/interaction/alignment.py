@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from ..errors import BadInputError
 from ..geometry import Similarity
-from .cpd import CpdOptions, CpdResult, checked_points, similarity_cpd
+from .cpd import CpdOptions, CpdResult, box_volume, checked_points, similarity_cpd
 from .posterior import compact_order
 
 STARTS = ("centroid", "box", "expected", "missing")
@@ -230,7 +230,7 @@ def _spread_sample(points: np.ndarray, most: int, seed: int) -> np.ndarray:
 def _register_with_pycpd(source, target, options: CpdOptions, initial: Similarity, device: str) -> CpdResult:
     """As :func:`similarity_cpd`, by pycpd's RigidRegistration; it knows no priors, bounds or chunks.
 
-    pycpd spreads the outliers over a volume of N cubed units, so the target is scaled to make that its box.
+    pycpd spreads the outliers over a volume of N (in cubed units), so the target is scaled until its box has that.
     P is then evaluated at pycpd's solution by the shared E step, which agrees with pycpd's own to rounding.
     """
     frozen = replace(options, max_iterations=0, dtype="float64")
@@ -240,9 +240,7 @@ def _register_with_pycpd(source, target, options: CpdOptions, initial: Similarit
         from pycpd import RigidRegistration
     except ImportError as error:
         raise BadInputError("The backend pycpd is not installed; install pycpd or choose the backend torch.") from error
-    edges = np.ptp(target, axis=0)
-    volume = options.outlier_volume or float(np.prod(np.maximum(edges, 0.05 * edges.max())))
-    unit = (len(target) / volume) ** (1.0 / 3.0)
+    unit = (len(target) / (options.outlier_volume or box_volume(target))) ** (1.0 / 3.0)
     centre = target.mean(axis=0)
     registration = RigidRegistration(
         X=(target - centre) * unit,

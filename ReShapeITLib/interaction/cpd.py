@@ -165,6 +165,12 @@ def checked_points(points: np.ndarray, name: str) -> np.ndarray:
     return points
 
 
+def box_volume(points: np.ndarray) -> float:
+    """Volume of the box around (N, 3) points; a flat box counts as a twentieth of its longest edge thick."""
+    edges = np.ptp(points, axis=0)
+    return float(np.prod(np.maximum(edges, 0.05 * edges.max())))
+
+
 def _normalisation(points: np.ndarray) -> Similarity:
     """Map to zero mean and unit RMS radius: the frame in which float32 is good enough."""
     centre = points.mean(axis=0)
@@ -174,10 +180,7 @@ def _normalisation(points: np.ndarray) -> Similarity:
 
 def _in_work_units(options, start, from_source, from_target, target):
     """The options with volume, sigma2, scale range and prior expressed between the two normalised frames."""
-    volume = options.outlier_volume
-    if volume is None:
-        edges = np.ptp(target, axis=0)
-        volume = float(np.prod(np.maximum(edges, 0.05 * edges.max())))
+    volume = options.outlier_volume or box_volume(target)
     ratio = from_target.scale / from_source.scale
     return replace(
         options,

@@ -104,6 +104,16 @@ class TriangleSurface:
         groups = np.split(order, np.cumsum(np.bincount(face_labels, minlength=count))[:-1])
         return sorted((self._of_faces(group) for group in groups), key=lambda piece: -abs(piece.volume_mm3))
 
+    def without_specks(self, share: float = 1e-4) -> TriangleSurface:
+        """The surface without pieces, or cavities, of less than ``share`` of the largest piece's volume."""
+        parts = self.components()
+        kept = [part for part in parts if abs(part.volume_mm3) >= share * abs(parts[0].volume_mm3)]
+        if len(kept) == len(parts):
+            return self
+        offsets = np.cumsum([0, *[len(part.vertices_ras) for part in kept[:-1]]])
+        faces = np.concatenate([part.faces + offset for part, offset in zip(kept, offsets, strict=True)])
+        return TriangleSurface.from_triangles(np.concatenate([part.vertices_ras for part in kept]), faces)
+
     def _of_faces(self, face_ids: np.ndarray) -> TriangleSurface:
         used, faces = np.unique(self.faces[face_ids], return_inverse=True)
         data = {name: values[used] for name, values in self.point_data.items()}

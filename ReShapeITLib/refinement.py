@@ -99,7 +99,7 @@ class RefinedShape:
         vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
         if not len(faces):
             raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
-        surface = _without_specks(TriangleSurface.from_triangles(vertices, faces))
+        surface = TriangleSurface.from_triangles(vertices, faces).without_specks()
         points = surface.vertices_ras
         nearest = cKDTree(self.confidence_points_ras).query(points)[1]
         return surface.with_point_data(
@@ -184,13 +184,3 @@ def _with_scale_prior(options: AlignmentOptions, template: OrganTemplate) -> Ali
     log_scales = np.log(template.info.scales_mm)
     spread = max(0.05, float(log_scales.std()))
     return replace(options, expected_scale_mm=float(np.exp(log_scales.mean())), scale_log_sd=spread)
-
-
-def _without_specks(surface: TriangleSurface, share: float = 1e-4) -> TriangleSurface:
-    parts = surface.components()
-    kept = [p for p in parts if abs(p.volume_mm3) >= share * abs(parts[0].volume_mm3)]
-    if len(kept) == len(parts):
-        return surface
-    offset = np.cumsum([0, *[len(p.vertices_ras) for p in kept[:-1]]])
-    faces = np.concatenate([p.faces + o for p, o in zip(kept, offset, strict=True)])
-    return TriangleSurface.from_triangles(np.concatenate([p.vertices_ras for p in kept]), faces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -85,14 +86,19 @@ def test_a_template_of_one_case_has_a_finite_prior(template):
 # ----------------------------------------------------------------------------------------------------- candidates
 
 
+@functools.cache
+def ellipsoid_grid():
+    geometry = working_geometry(np.full(3, -110.0), np.full(3, 110.0), 5.0)
+    values = ellipsoid_sdf(grid_points(geometry), np.array(RADII[1]) * MM_PER_UNIT)
+    return DistanceGrid(values.reshape(geometry.shape_kji).astype(np.float32), geometry)
+
+
 def select(options, confidence=None, to_unit=UNIT):
     rng = np.random.default_rng(1)
     points, normals = ellipsoid_surface(np.array(RADII[1]) * MM_PER_UNIT, 800, rng)
     confidence = rng.random(800) if confidence is None else confidence
-    geometry = working_geometry(np.full(3, -110.0), np.full(3, 110.0), 5.0)
-    values = ellipsoid_sdf(grid_points(geometry), np.array(RADII[1]) * MM_PER_UNIT)
-    grid = DistanceGrid(values.reshape(geometry.shape_kji).astype(np.float32), geometry)
-    return points, normals, confidence, select_candidates(points, normals, confidence, grid, to_unit, options, rng)
+    found = select_candidates(points, normals, confidence, ellipsoid_grid(), to_unit, options, rng)
+    return points, normals, confidence, found
 
 
 def test_the_top_quarter_are_the_points_with_the_highest_confidence():

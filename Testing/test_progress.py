@@ -84,7 +84,15 @@ def test_a_signal_cancels_the_run(number):
         progress.check_cancelled()
 
 
-def test_a_second_interrupt_stops_at_once():
+@pytest.fixture
+def default_interrupt():
+    """The usual answer to SIGINT: a shell starts its background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_stops_at_once(default_interrupt):
     progress = Progress("none")
     with cancel_on_signals(progress):
         os.kill(os.getpid(), signal.SIGINT)

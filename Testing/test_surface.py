@@ -341,3 +341,15 @@ def test_a_real_organ_with_thick_slices_keeps_its_volume_and_voxels(shared_data)
     assert surface.is_closed
     assert surface.volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.01)
     assert (grid.at_ras(centres_ras(mask, geometry)) < 0).all()
+
+
+def test_specks_are_dropped_and_real_pieces_kept():
+    zz, yy, xx = np.mgrid[:60, :60, :60]
+    big = (xx - 30) ** 2 + (yy - 30) ** 2 + (zz - 20) ** 2 < 17**2
+    piece = (xx - 30) ** 2 + (yy - 30) ** 2 + (zz - 50) ** 2 < 5**2
+    speck = (xx == 5) & (yy == 5) & (zz == 55)
+    geometry = ImageGeometry.from_parts((60, 60, 60), (1.0, 1.0, 1.0))
+    surface = surface_from_mask(big | piece | speck, geometry, SurfaceOptions(min_island_mm3=0.0))
+    assert surface.n_components == 3
+    assert surface.without_specks(1e-3).n_components == 2
+    assert surface.without_specks(0.5).n_components == 1

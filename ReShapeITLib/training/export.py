@@ -55,7 +55,7 @@ def export_template(trainer: Trainer, licence: str, source: str, n_points: int =
 
 
 def template_surface(model, resolution: int = 128) -> TriangleSurface:
-    """Closed surface of Temp in the unit frame, its largest piece first."""
+    """Closed surface of Temp in the unit frame, without specks."""
     device = next(model.parameters()).device
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ def template_surface(model, resolution: int = 128) -> TriangleSurface:
     vertices, faces = extract_zero_level(sdf, (np.full(3, -1.15), np.full(3, 1.15)), resolution)
     if not len(faces):
         raise ReShapeITError("The template has no surface: training failed; look at the losses in the log.")
-    return TriangleSurface.from_triangles(vertices, faces)
+    return TriangleSurface.from_triangles(vertices, faces).without_specks()
 
 
 @torch.no_grad()

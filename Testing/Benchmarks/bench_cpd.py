@@ -61,7 +61,7 @@ def compare(points: int, repeats: int, sigma2: float | None) -> dict:
 
 
 def peak_memory_gb(points: int) -> dict:
-    """Peak resident memory of a process that runs two iterations on points x points, and what it has without them."""
+    """Peak resident memory of a process that iterates on points x points, and of one that has 100 of them."""
     peaks = {}
     for name, count in (("baseline", 100), ("large", points)):
         command = [sys.executable, __file__, "--worker", str(count)]
@@ -71,8 +71,8 @@ def peak_memory_gb(points: int) -> dict:
 
 
 def worker(points: int) -> None:
-    """Two iterations with the whole matrix; prints peak memory and time."""
-    taken = seconds_ours(lopsided(points, 0), lopsided(points, 1) + 0.05, None, 2)
+    """One iteration and the posterior, with the whole matrix; prints peak memory and time."""
+    taken = seconds_ours(lopsided(points, 0), lopsided(points, 1) + 0.05, None, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**3 if sys.platform == "darwin" else 1024**2)
     print(json.dumps({"points": points, "peak_gb": round(peak, 3), "seconds_per_iteration": round(taken, 3)}))
 

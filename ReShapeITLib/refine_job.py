@@ -44,6 +44,7 @@ class RefineJob:
         device: "auto", "cpu", "cuda" or "mps"; "auto" goes on on the processor when the GPU runs out of memory.
         seed: of every random draw.
         force: refine although the input does not look like the organ.
+        restoration: "auto" for the network that belongs to the template, "none", or a file.
         keep_union: see :func:`ReShapeITLib.joint.combine`.
     """
 
@@ -56,6 +57,7 @@ class RefineJob:
     device: str = "auto"
     seed: int = 0
     force: bool = False
+    restoration: str = "auto"
     keep_union: bool = False
 
 
@@ -208,6 +210,8 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     from torch.cuda import OutOfMemoryError
 
     from .refinement import REFINE_PRESETS, refine
+    from .restoration.model import RestorationModel
+    from .restoration.store import chosen_restoration
     from .template import OrganTemplate, read_info
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed)
@@ -216,19 +220,26 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     mask = volume.mask(label)
+    sha256 = read_info(file)[2]
+    network = chosen_restoration(job.restoration, sha256)
+
+    def refined(name: str) -> RefinedShape:
+        restoration = RestorationModel.load(network).to(name) if network else None
+        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, restoration)
+
     try:
         try:
-            shape = refine(mask, volume.geometry, template.to(device.name), options, clock, job.force)
+            shape = refined(device.name)
         except OutOfMemoryError:
             if job.device != "auto":
                 raise
             device = Device("cpu", "the GPU ran out of memory")
             notice(f"{device.reason}; going on on the processor.")
-            shape = refine(mask, volume.geometry, template.to("cpu"), options, clock, job.force)
+            shape = refined("cpu")
     except ImplausibleError as error:
         raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
     seconds = clock.seconds()
-    return _RefinedOrgan(shape, template, file, read_info(file)[2], device, seconds, options.surface_cell_mm)
+    return _RefinedOrgan(shape, template, file, sha256, device, seconds, options.surface_cell_mm)
 
 
 def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:

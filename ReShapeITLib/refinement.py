@@ -16,6 +16,9 @@ from .interaction.fitting import FitOptions, FittedField, fit_field
 from .mesh import TriangleSurface
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
+from .restoration.belief import BeliefOptions
+from .restoration.healing import heal, healed_candidates, without_far_pieces
+from .restoration.model import RestorationModel
 from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
 from .template import OrganTemplate
 
@@ -27,9 +30,12 @@ class RefineOptions:
     Args:
         surface: smoothing of the given mask, islands and cavities.
         alignment: CPD to the template.
+        restoration_passes: how often the restoration network is asked; each time but the first in the frame that the
+            organ it restored before leads to.
+        belief: when that network is believed against the given organ.
         candidates: which points TIM keeps.
         fit: steps of the fit.
-        blend: when the field wins over the given surface.
+        blend: when the field wins over the given surface, where there is no restoration network.
         surface_cell_mm: cell size of the extracted surface.
         seed: of every draw.
     """
@@ -39,6 +45,8 @@ class RefineOptions:
     alignment: AlignmentOptions = field(
         default_factory=lambda: AlignmentOptions(starts=("centroid", "box", "expected"))
     )
+    restoration_passes: int = 2
+    belief: BeliefOptions = field(default_factory=BeliefOptions)
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)
@@ -120,7 +128,7 @@ class RefinedShape:
 
 def refine(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions | None = None,
-    progress: Progress | None = None, force: bool = False,
+    progress: Progress | None = None, force: bool = False, restoration: RestorationModel | None = None,
 ) -> RefinedShape:  # fmt: skip
     """Refine one organ.
 
@@ -131,6 +139,8 @@ def refine(
         options: a preset of :data:`REFINE_PRESETS` or one's own.
         progress: told the stages; its cancel check ends the work.
         force: go on although the input does not look like the organ.
+        restoration: network that says what of the given organ is to be believed; None leaves that to the agreement
+            of given organ and fitted field.
 
     Raises:
         BadInputError: the mask is empty or too small.
@@ -145,21 +155,54 @@ def refine(
     given = surface_from_grid(grid)
     progress.stage("align", 0.1)
     points, normals = draw_surface_points(given, options.candidates.n_surface, rng)
-    alignment = align_to_template(points, template.points_unit, _with_scale_prior(options.alignment, template))
+    alignment_options = alignment_with_scale_prior(options.alignment, template)
+    alignment = align_to_template(points, template.points_unit, alignment_options)
     plausibility = check_plausibility(template.info, given.volume_mm3 / 1000.0, alignment, force)
-    progress.stage("fit", 0.2)
-    candidates = select_candidates(
-        points, normals, alignment.confidence, grid, alignment.ras_to_unit, options.candidates, rng
-    )
+    healed = None
+    if restoration is not None:
+        progress.stage("restore", 0.2)
+        near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
+        if near.sum() < cleaned.sum():
+            grid = signed_distance_grid(near, geometry, options.surface)
+        healed, alignment, points = _healed(restoration, template, grid, alignment, alignment_options, options, rng)
+    progress.stage("fit", 0.3)
+    if healed is None:
+        candidates = select_candidates(
+            points, normals, alignment.confidence, grid, alignment.ras_to_unit, options.candidates, rng
+        )
+    else:
+        candidates = healed_candidates(healed, alignment.ras_to_unit, options.candidates, rng)
     fitted = fit_field(
         template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", 0.2 + 0.6 * done),
+        lambda done: progress.stage("fit", 0.3 + 0.5 * done),
     )  # fmt: skip
     progress.stage("blend", 0.8)
-    residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
-    tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
-    field_, bounds = blend(grid, given, fitted, tolerances)
+    if healed is None:
+        residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
+        tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
+        field_, bounds = blend(grid, given, fitted, tolerances)
+    else:
+        field_, bounds = healed.field, _box_around(given, healed.surface)
     return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
+
+
+def _healed(restoration, template, grid: DistanceGrid, alignment: Alignment, alignment_options, options, rng):
+    """The healed organ, the alignment it was made in, and the points that alignment's confidence belongs to."""
+    points = None
+    for _ in range(max(1, options.restoration_passes)):
+        if points is not None:
+            alignment = align_to_template(points, template.points_unit, alignment_options)
+        healed = heal(restoration, template, grid, alignment.ras_to_unit, options.belief)
+        points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
+    alignment = align_to_template(points, template.points_unit, alignment_options)
+    return healed, alignment, points
+
+
+def _box_around(*surfaces: TriangleSurface, margin_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner (RAS mm) of a box that holds all the surfaces."""
+    lower = np.min([surface.vertices_ras.min(0) for surface in surfaces], axis=0)
+    upper = np.max([surface.vertices_ras.max(0) for surface in surfaces], axis=0)
+    return lower - margin_mm, upper + margin_mm
 
 
 def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, options: BlendOptions):
@@ -179,7 +222,7 @@ def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, optio
     return BlendedField(grid, fitted.sdf_mm, DistanceGrid(weight, geometry)), (lower, upper)
 
 
-def _with_scale_prior(options: AlignmentOptions, template: OrganTemplate) -> AlignmentOptions:
+def alignment_with_scale_prior(options: AlignmentOptions, template: OrganTemplate) -> AlignmentOptions:
     """The training cases say how large the organ is; without this the template shrinks into a truncated one."""
     log_scales = np.log(template.info.scales_mm)
     spread = max(0.05, float(log_scales.std()))

@@ -98,7 +98,7 @@ class OrganTemplate:
         tensors["normals"] = torch.as_tensor(np.ascontiguousarray(self.normals), dtype=torch.float32)
         header = {"format": FORMAT, "field": self.model.options.as_dict(), **asdict(self.info)}
         text = json.dumps(header, sort_keys=True)
-        digest = _digest(tensors, text)
+        digest = tensor_digest(tensors, text)
         with atomic_path(path) as temporary:
             # Not save_file: it leaves a file that nobody but its owner may read.
             temporary.write_bytes(save(tensors, metadata={"template": text, "sha256": digest}))
@@ -112,7 +112,7 @@ class OrganTemplate:
             BadInputError: the file is absent, damaged, altered or of another format.
         """
         header, metadata, tensors = _read(Path(path))
-        if _digest(tensors, metadata["template"]) != metadata.get("sha256"):
+        if tensor_digest(tensors, metadata["template"]) != metadata.get("sha256"):
             raise BadInputError(f"The template file {path} does not match its checksum; get a fresh copy of it.")
         try:
             options = FieldOptions(**header.pop("field"))
@@ -170,7 +170,8 @@ def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.half() if big else tensor.float()).contiguous().clone()
 
 
-def _digest(tensors: dict[str, torch.Tensor], text: str) -> str:
+def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:
+    """SHA-256 over a description and named tensors, in an order of its own."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         array = tensors[name].contiguous().numpy()

@@ -213,14 +213,14 @@ def rewritten(template_bytes, change):
     """A file with a valid checksum whose tensors and description (a dict) went through ``change`` first."""
     from safetensors.torch import load, save
 
-    from ReShapeITLib.template import _digest
+    from ReShapeITLib.template import tensor_digest
 
     size = int.from_bytes(template_bytes[:8], "little")
     header = json.loads(json.loads(template_bytes[8 : 8 + size])["__metadata__"]["template"])
     tensors = load(template_bytes)
     change(tensors, header)
     text = json.dumps(header, sort_keys=True)
-    return save(tensors, metadata={"template": text, "sha256": _digest(tensors, text)})
+    return save(tensors, metadata={"template": text, "sha256": tensor_digest(tensors, text)})
 
 
 def test_a_rewritten_file_without_a_change_is_read(tmp_path, template_bytes):

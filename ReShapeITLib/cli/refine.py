@@ -33,6 +33,10 @@ def add_parser(commands) -> None:
     parser.add_argument("--preset", choices=PRESETS, default="standard", help="speed or detail (default: standard)")
     parser.add_argument("--force", action="store_true", help="refine although the input does not look like the organ")
     parser.add_argument(
+        "--restoration", default="auto", metavar="auto|none|FILE",
+        help="network that says what of the input to believe (default: the one that belongs to the template)",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep-union", action="store_true", help="leave no gap between refined organs that touched in the input"
     )
     add_device_option(parser)
@@ -55,6 +59,7 @@ def run(arguments) -> None:
         device=arguments.device,
         seed=arguments.seed,
         force=arguments.force,
+        restoration=arguments.restoration,
         keep_union=arguments.keep_union,
     )
     result = run_refine_job(job, arguments.progress, notice)

@@ -114,7 +114,7 @@ def config_from_dict(values: dict, where: str = "the configuration") -> Training
     preset = values.pop("preset", "compact")
     if not isinstance(preset, str) or preset not in CONFIG_PRESETS:
         raise BadInputError(f"{where}: preset '{preset}' is unknown; use one of {', '.join(CONFIG_PRESETS)}.")
-    config = _override(CONFIG_PRESETS[preset], values, where)
+    config = override(CONFIG_PRESETS[preset], values, where)
     if config.code_start not in CODE_STARTS:
         raise BadInputError(f"{where}: code_start '{config.code_start}' is unknown; use {' or '.join(CODE_STARTS)}.")
     return config
@@ -135,7 +135,8 @@ def read_config(path: str | Path) -> TrainingConfig:
     return config_from_dict(values, f"The configuration {path}")
 
 
-def _override(base, values: dict, where: str):
+def override(base, values: dict, where: str):
+    """A copy of a settings dataclass with nested plain values put in, every key, type and range checked."""
     known = {f.name: getattr(base, f.name) for f in fields(base)}
     changes = {}
     for key, value in values.items():
@@ -145,7 +146,7 @@ def _override(base, values: dict, where: str):
         if is_dataclass(current):
             if not isinstance(value, dict):
                 raise BadInputError(f"{where}: '{key}' must hold settings of its own, not {value!r}.")
-            changes[key] = _override(current, value, f"{where}, {key}")
+            changes[key] = override(current, value, f"{where}, {key}")
         else:
             changes[key] = _checked(key, value, type(current), where)
     return replace(base, **changes)

@@ -109,11 +109,11 @@ def _read_surface(path, options: PrepareOptions, label: int | None, modulo: int 
     mask = volume.mask(volume.single_label() if label is None else label)
     if not mask.any():
         raise BadInputError(f"{path} has no voxel of label {label}; check the label value.")
-    mask, geometry = _thinned(mask, volume.geometry, options.least_spacing_mm)
+    mask, geometry = thinned(mask, volume.geometry, options.least_spacing_mm)
     return surface_from_mask(mask, geometry, options.surface)
 
 
-def _thinned(mask: np.ndarray, geometry: ImageGeometry, least_spacing_mm: float) -> tuple[np.ndarray, ImageGeometry]:
+def thinned(mask: np.ndarray, geometry: ImageGeometry, least_spacing_mm: float) -> tuple[np.ndarray, ImageGeometry]:
     """Every n-th voxel along each axis, such that the spacing is about ``least_spacing_mm`` or coarser."""
     step = np.maximum(1, np.round(least_spacing_mm / geometry.spacing_mm).astype(int))
     if (step == 1).all():

@@ -1,0 +1,54 @@
+"""``reshapeit train-restoration``: the network that says what of a segmentation is to be believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import CancelledError
+from .common import add_command, add_device_option, add_progress_option, positive_number
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands, "train-restoration", run,
+        "train the network that tells damage from organ; the same command again goes on where it stopped",
+    )  # fmt: skip
+    parser.add_argument("--config", required=True, metavar="YAML", help="cases of each organ and settings of the run")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="for cases, checkpoint and log")
+    parser.add_argument("--steps", type=positive_number, metavar="N", help="optimisation steps")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the weights")
+    parser.add_argument("--source", default="not stated", metavar="TEXT", help="where the training labels come from")
+    parser.add_argument("--network-out", metavar="FILE", help="file to write (default: OUTPUT/restoration.safetensors)")
+    add_device_option(parser)
+    add_progress_option(parser)
+
+
+def run(arguments) -> None:
+    """Prepare the cases, train, export."""
+    from ..atomic import check_writable
+    from ..device import choose_device
+    from ..restoration.cases import training_cases
+    from ..restoration.config import read_restoration_config
+    from ..restoration.model import RestorationInfo, RestorationModel
+    from ..restoration.training import RestorationTrainer
+
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = Path(arguments.network_out or folder / "restoration.safetensors")
+    check_writable(target)
+    organs, options = read_restoration_config(arguments.config)
+    options = replace(options, steps=arguments.steps or options.steps)
+    cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2))
+    trainer = RestorationTrainer(cases, templates, options, folder, choose_device(arguments.device).name)
+    try:
+        trainer.run(arguments.progress.part(0.2, 0.98))
+    except CancelledError as error:
+        raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
+    names = {organ: list(told.cases) for organ, told in organs.items()}
+    info = RestorationInfo(arguments.licence, arguments.source, names, hashes, options.as_dict())
+    RestorationModel(info, trainer.network.eval()).save(target)
+    arguments.progress.stage("done", 1.0)
+    if arguments.progress.mode != "json":
+        print(f"wrote {target}")

@@ -1,0 +1,113 @@
+"""What a training run of the restoration network is told, from a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..errors import BadInputError
+from ..training.config import override
+
+
+@dataclass(frozen=True)
+class OrganCases:
+    """Where one organ's training cases are.
+
+    Args:
+        template: name or file of the template, which must not have seen the evaluation cases either.
+        labels: folder of label files, one case each, named CASE and any image suffix.
+        cases: names of the cases.
+        predictions: folder with real segmentations of some of the cases, CASE/NAME and any image suffix; "" for none.
+        label: label value of the organ; 0 takes every voxel that is not zero.
+        label_modulo: label values are taken modulo this first; 0 leaves them.
+        least_spacing_mm: finer label grids are thinned to about this spacing.
+    """
+
+    template: str = ""
+    labels: str = ""
+    cases: tuple[str, ...] = ()
+    predictions: str = ""
+    label: int = 0
+    label_modulo: int = 0
+    least_spacing_mm: float = 0.0
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """How cases are varied.
+
+    Args:
+        batch: cases in a step, all of one organ.
+        clean: share of cases that stay undamaged, so that the network learns to leave a good organ alone.
+        real: share of real errors where a case has them.
+        rotation_degrees, scale, shift_cells: standard deviations of the random pose, about as far as alignments of
+            damaged organs miss.
+        bend_cells: standard deviation of a random smooth deformation: more shapes than there are patients.
+    """
+
+    batch: int = 4
+    clean: float = 0.1
+    real: float = 0.5
+    rotation_degrees: float = 7.0
+    scale: float = 0.06
+    shift_cells: float = 1.3
+    bend_cells: float = 1.2
+
+
+@dataclass(frozen=True)
+class RestorationTraining:
+    """One training run.
+
+    Args:
+        steps: optimisation steps.
+        learning_rate: peak rate of AdamW; linear warm-up, then a cosine to a hundredth.
+        warmup_steps: of the learning rate.
+        any_organ: share of steps in which the organ's own embedding is replaced by that of "any organ".
+        start_from: checkpoint of another run with whose weights this one starts.
+        draw: poses and damage.
+        seed: of initialisation and draws.
+        workers: processes that make batches.
+        bfloat16: multiply in bfloat16, twice as fast where the processor has it.
+        checkpoint_interval: steps between checkpoints.
+    """
+
+    steps: int = 4500
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 200
+    any_organ: float = 0.1
+    start_from: str = ""
+    draw: DrawOptions = field(default_factory=DrawOptions)
+    seed: int = 0
+    workers: int = 1
+    bfloat16: bool = True
+    checkpoint_interval: int = 250
+
+    def as_dict(self) -> dict:
+        """Nested plain values."""
+        return asdict(self)
+
+
+def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], RestorationTraining]:
+    """Cases of each organ and settings of the run; relative paths are taken from the file's folder.
+
+    Raises:
+        BadInputError: the file cannot be read, or a key or value is wrong.
+    """
+    import yaml
+
+    where, base = f"The configuration {path}", Path(path).parent
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{where} cannot be read: {str(error).splitlines()[0]}.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("organs"), dict):
+        raise BadInputError(f"{where} must name the cases under 'organs'.")
+    organs = {}
+    for organ, entry in values.pop("organs").items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("cases"), list):
+            raise BadInputError(f"{where}, {organ}: list the names of its cases under 'cases'.")
+        cases = tuple(map(str, entry.pop("cases")))
+        told = override(OrganCases(template=organ), entry, f"{where}, {organ}")
+        folders = {key: str(base / getattr(told, key)) for key in ("labels", "predictions") if getattr(told, key)}
+        organs[organ] = OrganCases(**{**asdict(told), **folders, "cases": cases})
+    return organs, override(RestorationTraining(), values, where)

@@ -1,0 +1,174 @@
+"""Damage on the canonical grid for training: set operations on signed distances, random in kind, place and extent.
+
+Distances are in cells (about 3 mm of a pancreas, 5 mm of a liver), negative inside, on [z, y, x] arrays. Set operations
+keep the distance right near the surface, which is all that the network is shown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+OUTSIDE_CELLS = 12.0
+
+
+def damaged(sdf: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known."""
+    known = np.ones_like(sdf)
+    names = list(KINDS)
+    share = np.array([KINDS[name][1] for name in names])
+    hurt = sdf
+    for name in rng.choice(names, size=1 + rng.poisson(1.2), p=share / share.sum()):
+        hurt = KINDS[name][0](hurt, rng)
+    if rng.random() < 0.3:
+        hurt = coarse(hurt, rng)
+    if rng.random() < 0.12:
+        hurt, known = sparse_slices(sdf, rng)
+    if (hurt * known < 0).sum() < 0.1 * (sdf < 0).sum() * known.mean():
+        return sdf, np.ones_like(sdf)  # hardly anything is left: nothing could be learnt from it
+    return hurt.astype(np.float32), known
+
+
+def bite(sdf, rng):
+    """One to three ellipsoids around surface points are missing."""
+    for _ in range(rng.integers(1, 4)):
+        sdf = np.maximum(sdf, -_ellipsoid(sdf, _surface_cell(sdf, rng), rng, 2.0, 9.0))
+    return sdf
+
+
+def leak(sdf, rng):
+    """One to three ellipsoids or capsules grow out of the surface."""
+    for _ in range(rng.integers(1, 4)):
+        centre = _surface_cell(sdf, rng)
+        if rng.random() < 0.5:
+            sdf = np.minimum(sdf, _ellipsoid(sdf, centre, rng, 1.5, 7.0))
+        else:
+            tip = centre + _direction(rng) * rng.uniform(4.0, 16.0)
+            sdf = np.minimum(sdf, _capsule(sdf, centre, tip, rng.uniform(1.0, 4.0)))
+    return sdf
+
+
+def island(sdf, rng):
+    """One to four separate pieces outside, near and far."""
+    for _ in range(rng.integers(1, 5)):
+        outside = np.argwhere(sdf > rng.uniform(2.0, 10.0))
+        if len(outside):
+            place = outside[rng.integers(len(outside))] + rng.random(3)
+            sdf = np.minimum(sdf, _ellipsoid(sdf, place, rng, 0.6, 4.5))
+    return sdf
+
+
+def holes(sdf, rng):
+    """One to four ellipsoids inside are missing."""
+    inside = np.argwhere(sdf < -1.0)
+    for _ in range(rng.integers(1, 5)):
+        if len(inside):
+            sdf = np.maximum(sdf, -_ellipsoid(sdf, inside[rng.integers(len(inside))], rng, 0.8, 4.0))
+    return sdf
+
+
+def truncation(sdf, rng):
+    """A plane cuts 5 to 45 percent off, mostly across the long axis of the body."""
+    normal = np.array([rng.choice([-1.0, 1.0]), 0.0, 0.0]) if rng.random() < 0.6 else _direction(rng)
+    along = sum(n * index for n, index in zip(normal, np.ogrid[tuple(map(slice, sdf.shape))], strict=True))
+    return np.maximum(sdf, along - np.quantile(np.broadcast_to(along, sdf.shape)[sdf < 0], 1 - rng.uniform(0.05, 0.45)))
+
+
+def wobble(sdf, rng):
+    """The boundary wanders in and out, as an unsure network's does."""
+    return sdf + rng.uniform(0.3, 2.5) * _noise(sdf.shape, rng.uniform(1.5, 5.0), rng) + rng.normal(0.0, 0.3)
+
+
+def erosion(sdf, rng):
+    """Patches of the organ, up to two thirds of it, are lost, as a network's without confidence."""
+    noise = _noise(sdf.shape, rng.uniform(2.5, 9.0), rng)
+    lost = rng.uniform(0.05, 0.65)
+    level = np.quantile(noise[sdf < 0], 1 - lost)
+    return np.maximum(sdf, (noise - level) * rng.uniform(3.0, 6.0))
+
+
+def growth(sdf, rng):
+    """Patches around the organ are taken for it."""
+    noise = _noise(sdf.shape, rng.uniform(2.0, 6.0), rng)
+    reach = rng.uniform(2.0, 7.0)
+    near = (sdf < reach) & (sdf > 0)
+    if not near.any():
+        return sdf
+    level = np.quantile(noise[near], 1 - rng.uniform(0.05, 0.4))
+    return np.minimum(sdf, np.maximum(sdf - reach, (level - noise) * rng.uniform(3.0, 6.0)))
+
+
+def coarse(sdf, rng):
+    """Voxels of one to three cells, or thick slices: the organ is known only as in or out of each."""
+    voxel = np.full(3, rng.uniform(1.0, 2.2))
+    if rng.random() < 0.5:
+        voxel = np.ones(3)
+        voxel[rng.integers(3)] = rng.uniform(1.5, 3.0)
+    shape = np.maximum(2, np.ceil(np.array(sdf.shape) / voxel)).astype(int)
+    centres = np.meshgrid(*[(np.arange(n) + 0.5) * v - 0.5 for n, v in zip(shape, voxel, strict=True)], indexing="ij")
+    inside = ndimage.map_coordinates(sdf, np.array(centres), order=1, mode="nearest") < 0
+    values = np.where(inside, -0.5, 0.5) * voxel.max()
+    cells = np.meshgrid(*[(np.arange(n) + 0.5) / v - 0.5 for n, v in zip(sdf.shape, voxel, strict=True)], indexing="ij")
+    rough = ndimage.map_coordinates(values, np.array(cells), order=1, mode="nearest")
+    # Beyond the voxels at the surface the distance goes on.
+    return np.where(np.abs(rough) < 0.499 * voxel.max(), rough, np.sign(rough) * np.maximum(np.abs(sdf), np.abs(rough)))
+
+
+def sparse_slices(sdf, rng):
+    """Known on parallel planes only, 5 to 14 cells apart; returns the distance and where it is known."""
+    axis, gap = rng.integers(3), rng.uniform(5.0, 14.0)
+    planes = np.round(np.arange(rng.uniform(0, gap), sdf.shape[axis], gap)).astype(int)
+    known = np.zeros_like(sdf)
+    at = [slice(None)] * 3
+    at[axis] = planes[planes < sdf.shape[axis]]
+    known[tuple(at)] = 1.0
+    return sdf, known
+
+
+# What is done, and how often in relation to the others.
+KINDS = {
+    "bite": (bite, 1.0), "leak": (leak, 1.0), "island": (island, 1.0), "holes": (holes, 0.5),
+    "truncation": (truncation, 0.5), "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
+}  # fmt: skip
+
+
+def _noise(shape, sigma: float, rng) -> np.ndarray:
+    """Smooth Gaussian noise with unit standard deviation."""
+    step = max(1, int(sigma / 1.5))
+    small = rng.standard_normal([n // step + 3 for n in shape]).astype(np.float32)
+    small = ndimage.gaussian_filter(small, sigma / step, mode="wrap")
+    at = np.meshgrid(*[np.arange(n, dtype=np.float32) / step for n in shape], indexing="ij")
+    noise = ndimage.map_coordinates(small, np.array(at), order=1, mode="nearest") if step > 1 else small[
+        tuple(slice(n) for n in shape)]  # fmt: skip
+    return noise / (noise.std() + 1e-6)
+
+
+def _surface_cell(sdf, rng) -> np.ndarray:
+    """A random place at the surface."""
+    border = np.argwhere(np.abs(sdf) < 0.8)
+    border = border if len(border) else np.argwhere(sdf < 0)
+    return border[rng.integers(len(border))] + rng.random(3) - 0.5
+
+
+def _direction(rng) -> np.ndarray:
+    vector = rng.normal(size=3)
+    return vector / np.linalg.norm(vector)
+
+
+def _ellipsoid(sdf, centre, rng, least: float, most: float) -> np.ndarray:
+    """Approximate distance to an ellipsoid with random axes."""
+    radii = np.exp(rng.uniform(np.log(least), np.log(most))) * np.exp(rng.normal(0.0, 0.3, 3))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    offsets = [i - c for i, c in zip(np.ogrid[tuple(map(slice, sdf.shape))], centre, strict=True)]
+    scaled = sum(
+        (sum(rotation[a, b] * offsets[b] for b in range(3)) / radii[a]) ** 2 for a in range(3)
+    )
+    return ((np.sqrt(scaled) - 1.0) * radii.min()).astype(np.float32)
+
+
+def _capsule(sdf, start, end, radius: float) -> np.ndarray:
+    """Distance to a capsule."""
+    offsets = [i - c for i, c in zip(np.ogrid[tuple(map(slice, sdf.shape))], start, strict=True)]
+    line = np.asarray(end) - start
+    place = np.clip(sum(o * x for o, x in zip(offsets, line, strict=True)) / (line @ line), 0.0, 1.0)
+    return (np.sqrt(sum((o - place * x) ** 2 for o, x in zip(offsets, line, strict=True))) - radius).astype(np.float32)

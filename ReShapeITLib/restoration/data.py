@@ -1,0 +1,99 @@
+"""Training cases on the canonical grid, and batches drawn from them with random pose, bend and damage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .config import DrawOptions
+from .damage import damaged
+
+PADDING_CELLS = 6
+STORED_LIMIT_CELLS = 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class RestorationCase:
+    """One organ on the padded canonical grid, float16 [z, y, x] distances in cells.
+
+    Args:
+        organ: name of the template it was aligned with.
+        truth: the clean organ.
+        given: a real segmentation of it with its real errors; None where damage is to be made.
+    """
+
+    organ: str
+    truth: np.ndarray
+    given: np.ndarray | None = None
+
+
+class BatchSource(torch.utils.data.Dataset):
+    """The batch of every step, drawn from the step's own random state: a resumed run sees the same ones."""
+
+    def __init__(self, cases: list[RestorationCase], options: DrawOptions, seed: int, first_step: int, steps: int):
+        self.by_organ: dict[str, list[RestorationCase]] = {}
+        for case in cases:
+            self.by_organ.setdefault(case.organ, []).append(case)
+        self.options, self.seed, self.first_step, self.steps = options, seed, first_step, steps
+
+    def __len__(self) -> int:
+        return self.steps - self.first_step
+
+    def __getitem__(self, index: int):
+        return draw_batch(self.by_organ, self.options, np.random.default_rng([self.seed, self.first_step + index]))
+
+
+def draw_batch(by_organ: dict[str, list[RestorationCase]], options: DrawOptions, rng: np.random.Generator):
+    """One organ's name and (B, Z, Y, X) float32 tensors given, known and truth."""
+    organ = str(rng.choice(list(by_organ)))
+    drawn = []
+    for _ in range(options.batch):
+        cases = by_organ[organ]
+        real = [c for c in cases if c.given is not None]
+        use_real = bool(real) and rng.random() < options.real
+        pool = real if use_real else [c for c in cases if c.given is None]
+        drawn.append(_draw_case(pool[rng.integers(len(pool))], use_real, options, rng))
+    return organ, *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
+
+
+def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng):
+    arrays = [case.truth] if case.given is None else [case.truth, case.given]
+    stack = torch.from_numpy(np.stack(arrays)).float()[None]
+    moved = _moved(stack, options, rng)[0].numpy()
+    truth = moved[0]
+    known = np.ones_like(truth)
+    if use_real:
+        given = moved[1]
+        if rng.random() < 0.15:
+            given, known = damaged(given, rng)
+    elif rng.random() < options.clean:
+        given = truth
+    else:
+        given, known = damaged(truth, rng)
+    return given.astype(np.float32), known.astype(np.float32), truth
+
+
+def _moved(stack: torch.Tensor, options: DrawOptions, rng) -> torch.Tensor:
+    """(1, C, Z, Y, X) distances under a random similarity and bend, without the padding."""
+    padded = np.array(stack.shape[2:])
+    size = padded - 2 * PADDING_CELLS
+    angle = np.radians(rng.normal(0.0, options.rotation_degrees, 3))
+    scale = float(np.exp(rng.normal(0.0, options.scale)))
+    matrix = _rotation(angle) * scale
+    centre = (size - 1) / 2
+    places = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in size], indexing="ij"), axis=-1) - centre
+    places = (places @ matrix.T + rng.normal(0.0, options.shift_cells, 3)).astype(np.float32)
+    knots = torch.from_numpy(rng.normal(0.0, options.bend_cells, (1, 3, 5, 4, 4)).astype(np.float32))
+    bend = torch.nn.functional.interpolate(knots, size=tuple(map(int, size)), mode="trilinear", align_corners=True)
+    places = torch.from_numpy(places) + bend[0].permute(1, 2, 3, 0)
+    places = places / torch.from_numpy(((padded - 1) / 2).astype(np.float32))
+    grid = places.flip(-1)[None]  # grid_sample wants x, y, z
+    return torch.nn.functional.grid_sample(stack, grid, align_corners=True, padding_mode="border") / scale
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(angles).as_matrix()

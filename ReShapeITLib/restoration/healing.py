@@ -1,0 +1,97 @@
+"""The given organ with its doubted parts restored: what TIM takes its candidates from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..blending import BlendedField
+from ..distance import MeshDistance
+from ..geometry import ImageGeometry, Similarity
+from ..interaction.candidates import CandidateOptions, Candidates
+from ..mesh import TriangleSurface
+from ..surface import DistanceGrid, surface_from_grid
+from ..template import OrganTemplate
+from .belief import BeliefOptions, doubt
+from .grid import CanonicalGrid
+from .model import Restoration, RestorationModel, restore
+
+
+@dataclass(frozen=True, eq=False)
+class Healed:
+    """The given organ, restored where it is doubted.
+
+    Args:
+        field: given and restored distance with the weight of doubt.
+        surface: its zero level on the network's grid.
+        restoration: what the network said.
+    """
+
+    field: BlendedField
+    surface: TriangleSurface
+    restoration: Restoration
+
+
+def heal(
+    model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
+    options: BeliefOptions,
+) -> Healed:  # fmt: skip
+    """Ask the network about a given organ and put in what it says where the two clearly differ.
+
+    Args:
+        grid: signed distance of the given organ.
+        ras_to_unit: its alignment.
+    """
+    restoration = restore(model, template, grid, ras_to_unit)
+    weight = doubt(restoration, options)
+    field = BlendedField(grid, restoration.restored.at_ras, weight)
+    given, restored = restoration.given.values_mm, restoration.restored.values_mm
+    blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
+    surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
+    return Healed(field, surface.without_specks(), restoration)
+
+
+def healed_candidates(
+    healed: Healed, ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
+) -> Candidates:  # fmt: skip
+    """Surface and free-space points of the healed organ, each with the trust it deserves.
+
+    Args:
+        ras_to_unit: the alignment.
+    """
+    points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
+    # What the network put in is a guess, what it left was seen.
+    weights = 1.0 - 0.5 * np.clip(healed.field.weight_at(points), 0.0, 1.0)
+    owner = rng.integers(len(points), size=options.n_free)
+    spread = rng.choice(options.free_spread_mm, size=options.n_free)
+    free = points[owner] + rng.normal(size=(options.n_free, 3)) * spread[:, None]
+    distances = MeshDistance(healed.surface).signed(free)
+    return Candidates(
+        ras_to_unit.apply(points), ras_to_unit.apply_to_vectors(normals), weights,
+        ras_to_unit.apply(free), distances * ras_to_unit.scale, weights[owner],
+    )  # fmt: skip
+
+
+def without_far_pieces(
+    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
+) -> np.ndarray:
+    """The mask without the pieces that lie wholly outside the template's surroundings; the largest always stays.
+
+    The network does not see them, and no organ reaches there.
+    """
+    pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if n_pieces < 2:
+        return mask
+    grid = CanonicalGrid.around(template.points_unit)
+    where = np.argwhere(mask)
+    unit = ras_to_unit.apply(geometry.ijk_to_ras_points(where[:, ::-1]))
+    lower = np.array(grid.lower_unit)
+    upper = lower + grid.cell_unit * (np.array(grid.shape_zyx[::-1]) - 1)
+    near = ((unit > lower) & (unit < upper)).all(axis=1)
+    owner = pieces[tuple(where.T)]
+    sizes = np.bincount(owner, minlength=n_pieces + 1)
+    kept = np.bincount(owner[near], minlength=n_pieces + 1) > 0
+    kept[sizes.argmax()] = True
+    return mask & kept[pieces]

@@ -1,0 +1,139 @@
+"""A trained restoration network with its origin, in one safetensors file, and its use on a given organ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..atomic import atomic_path
+from ..errors import BadInputError
+from ..geometry import Similarity
+from ..surface import DistanceGrid
+from ..template import OrganTemplate, tensor_digest
+from .grid import CanonicalGrid, template_cells
+from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
+
+FORMAT = "reshapeit-restoration-1"
+
+
+@dataclass(frozen=True)
+class RestorationInfo:
+    """Where the weights come from.
+
+    Args:
+        licence: SPDX name of the licence that the training labels put on the weights.
+        source: the data sets the cases come from.
+        cases: training cases of each organ.
+        templates: SHA-256 of the template of each organ, whose frame and shape the network relies on.
+        training: settings and command of the training run.
+    """
+
+    licence: str
+    source: str
+    cases: dict[str, list[str]]
+    templates: dict[str, str]
+    training: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RestorationModel:
+    """A trained restoration network, ready to use.
+
+    Args:
+        info: origin and licence.
+        network: with frozen weights.
+    """
+
+    info: RestorationInfo
+    network: RestorationNetwork
+
+    def save(self, path: str | Path) -> str:
+        """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
+        from safetensors.torch import save
+
+        tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.network.state_dict().items()}
+        header = {"format": FORMAT, "network": self.network.options.as_dict(), **asdict(self.info)}
+        text = json.dumps(header, sort_keys=True)
+        digest = tensor_digest(tensors, text)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata={"restoration": text, "sha256": digest}))
+        return digest
+
+    @classmethod
+    def load(cls, path: str | Path) -> RestorationModel:
+        """Read and verify a file.
+
+        Raises:
+            BadInputError: the file is absent, damaged, altered or of another format.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+            header = json.loads(metadata["restoration"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise BadInputError(f"{path} is not a restoration file or is damaged; get a fresh copy of it.") from error
+        if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
+            raise BadInputError(f"{path} is a restoration file of another format; this version reads {FORMAT}.")
+        if tensor_digest(tensors, metadata["restoration"]) != metadata.get("sha256"):
+            raise BadInputError(f"The restoration file {path} does not match its checksum; get a fresh copy of it.")
+        try:
+            options = {k: tuple(v) for k, v in header.pop("network").items()}
+            network = RestorationNetwork(NetworkOptions(**options))
+            network.load_state_dict({k: v.float() for k, v in tensors.items()})
+            info = RestorationInfo(**header)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise BadInputError(f"The restoration file {path} lacks parts of a network; get a fresh copy.") from error
+        return cls(info, network.requires_grad_(False).eval())
+
+    def to(self, device: str | torch.device) -> RestorationModel:
+        """The same model with its weights on ``device``."""
+        return RestorationModel(self.info, self.network.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Restoration:
+    """What the network makes of a given organ.
+
+    Args:
+        restored: signed distance of the restored organ, limited to a few cells, on an oblique image grid in RAS mm.
+        given: the given organ's on the same grid, with the same limit.
+        cell_mm: edge of a cell.
+    """
+
+    restored: DistanceGrid
+    given: DistanceGrid
+    cell_mm: float
+
+
+def restore(
+    model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity,
+    known: np.ndarray | None = None,
+) -> Restoration:  # fmt: skip
+    """The clean organ that the network expects behind a given one.
+
+    Args:
+        model, template: on the same device; of the same organ.
+        distance: signed distance of the given organ, mm.
+        ras_to_unit: its alignment.
+        known: [z, y, x] cells of the canonical grid in which the given organ is known; all where None.
+    """
+    grid = CanonicalGrid.around(template.points_unit)
+    given = grid.sample_cells(distance, ras_to_unit, GIVEN_LIMIT_CELLS)
+    device = next(model.network.parameters()).device
+    arrays = [given, np.ones_like(given) if known is None else known, template_cells(template, grid)]
+    tensors = [torch.as_tensor(array, dtype=torch.float32, device=device)[None] for array in arrays]
+    organ = torch.tensor([model.network.organ_index(template.info.organ)], device=device)
+    with torch.inference_mode():
+        restored = model.network(*tensors, organ)[0].float().cpu().numpy()
+    restored = np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+    geometry = grid.geometry_ras(ras_to_unit)
+    cell_mm = grid.cell_unit / ras_to_unit.scale
+    in_mm = [DistanceGrid((cells * cell_mm).astype(np.float32), geometry) for cells in (restored, given)]
+    return Restoration(*in_mm, cell_mm)

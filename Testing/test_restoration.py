@@ -1,0 +1,179 @@
+"""The restoration network around the network itself: grid, damage, belief, files, and refinement with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ReShapeITLib.errors import BadInputError
+from ReShapeITLib.geometry import ImageGeometry, Similarity
+from ReShapeITLib.refinement import REFINE_PRESETS, refine
+from ReShapeITLib.restoration import damage
+from ReShapeITLib.restoration.belief import BeliefOptions, doubt
+from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
+from ReShapeITLib.restoration.healing import without_far_pieces
+from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel
+from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
+from ReShapeITLib.restoration.store import chosen_restoration, find_restoration
+from ReShapeITLib.surface import DistanceGrid
+from ReShapeITLib.template import OrganTemplate, read_info
+from Testing.tiny_template import ORGAN, patient
+
+FRAME = Similarity(1 / 50.0, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.3, -0.1, 0.2]))
+SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
+INFO = RestorationInfo("CC0-1.0", "generated", {ORGAN: ["case0"]}, {ORGAN: "0" * 64})
+
+
+@pytest.fixture(scope="module")
+def template(tiny_template_file):
+    return OrganTemplate.load(tiny_template_file)
+
+
+def ball(radius: float, shape=(32, 32, 40), centre=(16, 16, 20)) -> np.ndarray:
+    """Distance in cells to a ball."""
+    return np.linalg.norm(np.indices(shape).T - np.array(centre), axis=-1).T.astype(np.float32) - radius
+
+
+def test_the_grid_holds_the_template_with_its_margin_and_can_be_halved_three_times():
+    points = np.random.default_rng(0).uniform([-0.9, -0.4, -0.2], [0.8, 0.5, 0.3], (500, 3))
+    grid = CanonicalGrid.around(points)
+    cells = grid.points_unit()
+    assert all(n % MULTIPLE == 0 for n in grid.shape_zyx)
+    assert (cells.min(0) <= points.min(0) - MARGIN_UNIT + grid.cell_unit).all()
+    assert (cells.max(0) >= points.max(0) + MARGIN_UNIT - grid.cell_unit).all()
+
+
+def test_the_grid_as_an_image_lies_where_its_cells_lie():
+    grid = CanonicalGrid((-0.5, -0.2, 0.1), (3, 4, 5))
+    k, j, i = np.indices(grid.shape_zyx).reshape(3, -1)
+    as_image = grid.geometry_ras(FRAME).ijk_to_ras_points(np.stack([i, j, k], axis=1))
+    np.testing.assert_allclose(FRAME.apply(as_image), grid.points_unit(), atol=1e-12)
+
+
+def test_padding_leaves_the_cells_where_they_were():
+    grid = CanonicalGrid((-0.5, -0.2, 0.1), (3, 4, 5))
+    padded = grid.padded(2).points_unit().reshape(7, 8, 9, 3)
+    np.testing.assert_allclose(padded[2:-2, 2:-2, 2:-2].reshape(-1, 3), grid.points_unit(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["bite", "holes", "truncation", "erosion"])
+def test_damage_that_takes_away_adds_nothing(kind, rng):
+    sdf = ball(9.0)
+    hurt = damage.KINDS[kind][0](sdf, rng)
+    assert not ((hurt < 0) & (sdf >= 0)).any()
+    assert (hurt < 0).sum() < (sdf < 0).sum()
+
+
+@pytest.mark.parametrize("kind", ["leak", "island", "growth"])
+def test_damage_that_adds_takes_nothing_away(kind, rng):
+    sdf = ball(9.0)
+    hurt = damage.KINDS[kind][0](sdf, rng)
+    assert not ((hurt >= 0) & (sdf < 0)).any()
+    assert (hurt < 0).sum() > (sdf < 0).sum()
+
+
+def test_damage_is_never_without_end():
+    for seed in range(40):
+        hurt, known = damage.damaged(ball(9.0), np.random.default_rng(seed))
+        assert np.isfinite(hurt).all() and set(np.unique(known)) <= {0.0, 1.0}
+        assert (hurt * known < 0).any()
+
+
+def test_sparse_slices_are_parallel_planes():
+    _, known = damage.sparse_slices(ball(9.0), np.random.default_rng(3))
+    across = [known.any(axis=tuple(a for a in range(3) if a != axis)).all() for axis in range(3)]
+    assert sum(across) == 2  # along one axis there are gaps
+    assert 0 < known.mean() < 0.3
+
+
+def test_a_new_network_gives_back_what_it_is_given():
+    network = RestorationNetwork(SMALL).eval()
+    given = torch.from_numpy(ball(9.0))[None]
+    with torch.no_grad():
+        out = network(given, torch.ones_like(given), given, torch.tensor([1]))
+    torch.testing.assert_close(out, given.clamp(-3, 3))
+
+
+def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:
+    geometry = ImageGeometry.from_parts(given.shape[::-1], (2.0, 2.0, 2.0))
+    limited = [np.clip(2.0 * array, -6.0, 6.0).astype(np.float32) for array in (restored, given)]
+    return Restoration(*(DistanceGrid(array, geometry) for array in limited), cell_mm=2.0)
+
+
+def test_what_differs_by_less_than_a_cell_is_kept():
+    weight = doubt(_restoration(ball(9.0), ball(9.9)), BeliefOptions(sure_cells=1.5, reach_cells=0.7))
+    assert (weight.values_mm == 0).all()
+
+
+def test_a_bite_is_doubted_and_the_rest_is_not():
+    whole, centre = ball(9.0), (16, 16, 29)
+    bitten = np.maximum(whole, -ball(4.0, centre=centre))
+    weight = doubt(_restoration(bitten, whole), BeliefOptions()).values_mm
+    assert (weight[(whole < -0.7) & (ball(3.0, centre=centre) < 0)] == 1).all()
+    assert (weight[:, :, :20] == 0).all()
+
+
+def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template):
+    geometry = ImageGeometry.from_parts((60, 30, 30), (5.0, 5.0, 5.0), (-75.0, -75.0, -75.0))
+    frame = Similarity(1 / 40.0, np.eye(3), np.zeros(3))
+    mask = np.zeros(geometry.shape_kji, dtype=bool)
+    mask[13:18, 13:18, 13:18] = True
+    near = mask.copy()
+    mask[13:15, 13:15, 50:52] = True  # 180 mm away
+    np.testing.assert_array_equal(without_far_pieces(mask, geometry, template, frame), near)
+
+
+def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template):
+    mask, geometry = patient(np.random.default_rng(3))
+    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())
+    shape = refine(mask, geometry, template, REFINE_PRESETS["draft"], restoration=model)
+    np.testing.assert_array_equal(shape.mask(geometry), mask)
+    assert abs(shape.surface().point_data["signed_change_mm"]).max() < 0.5
+
+
+def test_the_same_network_comes_back_from_a_file(tmp_path):
+    network = RestorationNetwork(SMALL).eval()
+    with torch.no_grad():
+        network.head.weight.normal_()
+    RestorationModel(INFO, network).save(tmp_path / "net.safetensors")
+    loaded = RestorationModel.load(tmp_path / "net.safetensors")
+    assert loaded.info == INFO
+    given = torch.from_numpy(ball(9.0))[None]
+    with torch.no_grad():
+        asked = [n(given, torch.ones_like(given), given, torch.tensor([1])) for n in (network, loaded.network)]
+    torch.testing.assert_close(*asked, atol=0.02, rtol=0.01)  # half precision
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    RestorationModel(INFO, RestorationNetwork(SMALL)).save(path)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="checksum"):
+        RestorationModel.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(200)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    (tmp_path / "net.safetensors").write_bytes(content)
+    with pytest.raises(BadInputError, match="not a restoration file"):
+        RestorationModel.load(tmp_path / "net.safetensors")
+
+
+def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_template_file, monkeypatch):
+    sha256 = read_info(tiny_template_file)[2]
+    network = RestorationNetwork(SMALL)
+    RestorationModel(INFO, network).save(tmp_path / "other.safetensors")
+    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
+    assert find_restoration(sha256) is None
+    RestorationModel(replace(INFO, templates={ORGAN: sha256}), network).save(tmp_path / "own.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    assert chosen_restoration("none", sha256) is None
+    with pytest.raises(BadInputError, match="was not trained with this template"):
+        chosen_restoration(str(tmp_path / "other.safetensors"), sha256)
+    with pytest.raises(BadInputError, match="There is no restoration file"):
+        chosen_restoration(str(tmp_path / "absent.safetensors"), sha256)

@@ -1,0 +1,152 @@
+"""Training of the restoration network: configuration, cases, batches, resuming, and the command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ReShapeITLib.cli.main import main
+from ReShapeITLib.errors import BadInputError
+from ReShapeITLib.progress import Progress
+from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
+from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase
+from ReShapeITLib.restoration.grid import CanonicalGrid
+from ReShapeITLib.restoration.model import RestorationModel
+from ReShapeITLib.restoration.network import NetworkOptions
+from ReShapeITLib.restoration.training import RestorationTrainer, restoration_loss
+from ReShapeITLib.template import OrganTemplate, read_info
+from Testing.tiny_template import ORGAN
+
+SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
+DRAW = DrawOptions(batch=1)
+OPTIONS = RestorationTraining(steps=4, draw=DRAW, workers=0, bfloat16=False, checkpoint_interval=2, warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def template(tiny_template_file):
+    return OrganTemplate.load(tiny_template_file)
+
+
+@pytest.fixture(scope="module")
+def cases(template):
+    """The template's own surface as two cases, one of them with a real segmentation that is too small."""
+    grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
+    points = torch.as_tensor(grid.points_unit(), dtype=torch.float32)
+    with torch.no_grad():
+        cells = template.model.template_values(points).numpy().reshape(grid.shape_zyx) / grid.cell_unit
+    truth = np.clip(cells, -12, 12).astype(np.float16)
+    return [RestorationCase(ORGAN, truth), RestorationCase(ORGAN, truth, (truth + 2).astype(np.float16))]
+
+
+def test_a_batch_depends_on_its_step_alone(cases):
+    begun = BatchSource(cases, DRAW, seed=1, first_step=0, steps=5)
+    resumed = BatchSource(cases, DRAW, seed=1, first_step=3, steps=5)
+    assert (len(begun), len(resumed)) == (5, 2)
+    for one, other in zip(begun[3][1:], resumed[0][1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_batch_has_the_shape_of_the_grid_and_moves_both_organs_alike(cases, template):
+    draw = DrawOptions(batch=2, real=1.0, rotation_degrees=10.0)
+    _, given, known, truth = BatchSource(cases[:2], draw, 0, 0, 1)[0]
+    assert given.shape == known.shape == truth.shape == (2, *CanonicalGrid.around(template.points_unit).shape_zyx)
+    near = (truth.abs() < 2) & (known > 0)
+    # Two cells too small before the scale of the pose.
+    assert 1.5 < float((given - truth)[near].median()) < 2.6
+
+
+def test_the_loss_is_least_at_the_truth():
+    truth = torch.linspace(-6, 6, 1000).reshape(1, 10, 10, 10)
+    best = sum(restoration_loss(truth.clamp(-3, 3), truth).values())
+    for wrong in (-1.0, -0.3, 0.3, 1.0):
+        assert sum(restoration_loss((truth + wrong).clamp(-3, 3), truth).values()) > best
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(cases, template, tmp_path):
+    def trained(folder, *ends):
+        for steps in ends:
+            trainer = RestorationTrainer(cases, {ORGAN: template}, OPTIONS, tmp_path / folder, network_options=SMALL)
+            source = trainer.run
+            if steps < OPTIONS.steps:
+                with pytest.raises(KeyboardInterrupt):
+                    source(_StopAt(steps))
+            else:
+                source(Progress("none"))
+        return trainer.network.state_dict()
+
+    whole, parts = trained("whole", 4), trained("parts", 2, 4)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, parts[name], rtol=0, atol=0)
+
+
+class _StopAt(Progress):
+    """A progress that interrupts after a step."""
+
+    def __init__(self, step: int):
+        super().__init__("none")
+        self.left = step
+
+    def stage(self, name, fraction, message=""):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_training_learns_to_grow_an_organ_that_is_always_given_too_small(cases, template, tmp_path):
+    draw = DrawOptions(batch=2, real=1.0, rotation_degrees=0, scale=0, shift_cells=0, bend_cells=0)
+    options = RestorationTraining(steps=30, draw=draw, workers=0, bfloat16=False, learning_rate=5e-3, warmup_steps=5)
+    trainer = RestorationTrainer(cases, {ORGAN: template}, options, tmp_path, network_options=SMALL)
+    trainer.run(Progress("none"))
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert lines[-1]["distance"] < 0.7 * lines[-1]["input"]
+
+
+CONFIG = """\
+steps: 2
+workers: 0
+bfloat16: false
+draw: {batch: 1}
+organs:
+  test_organ:
+    template: TEMPLATE
+    labels: labels
+    cases: [case0, case1]
+"""
+
+
+def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny_template_file, tmp_path, capsys):
+    config = tiny_run / "restoration.yaml"
+    config.write_text(CONFIG.replace("TEMPLATE", str(tiny_template_file)), encoding="utf-8")
+    out = tmp_path / "net.safetensors"
+    command = ["train-restoration", "--config", str(config), "--output", str(tmp_path / "run"), "--network-out", str(out)]
+    assert main([*command, "--device", "cpu", "--licence", "CC0-1.0", "--source", "generated"]) == 0
+    info = RestorationModel.load(out).info
+    assert info.cases == {ORGAN: ["case0", "case1"]}
+    assert info.templates == {ORGAN: read_info(tiny_template_file)[2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps: 3", "must name the cases under 'organs'"),
+        ("organs: {liver: {labels: x}}", "list the names of its cases"),
+        ("organs: {liver: {cases: [a], colour: red}}", "'colour' is not a setting"),
+        ("organs: {liver: {cases: [a]}}\nsteps: many", "'steps' must be a whole number"),
+        ("organs: [", "cannot be read"),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInputError, match=sentence):
+        read_restoration_config(tmp_path / "config.yaml")
+
+
+def test_a_missing_label_file_is_named(tiny_run, tiny_template_file, tmp_path, capsys):
+    config = tiny_run / "restoration_absent.yaml"
+    text = CONFIG.replace("TEMPLATE", str(tiny_template_file)).replace("case1", "case99")
+    config.write_text(text, encoding="utf-8")
+    assert main(["train-restoration", "--config", str(config), "--output", str(tmp_path / "run")]) == 2
+    assert "label files named case99" in capsys.readouterr().err

@@ -1,9 +1,15 @@
-"""Packages of the wheel: the library, and the templates of Resources/Templates as ``ReShapeITLib/templates_data``."""
+"""Packages of the wheel: the library, and the trained files of Resources as ``templates_data`` and
+``restoration_data`` within it."""
 
 from setuptools import find_packages, setup
 
+DATA = {
+    "ReShapeITLib.templates_data": "Resources/Templates",
+    "ReShapeITLib.restoration_data": "Resources/Restoration",
+}
+
 setup(
-    packages=[*find_packages(include=["ReShapeITLib", "ReShapeITLib.*"]), "ReShapeITLib.templates_data"],
-    package_dir={"ReShapeITLib.templates_data": "Resources/Templates"},
-    package_data={"ReShapeITLib": ["*.json", "*.yaml"], "ReShapeITLib.templates_data": ["*.safetensors", "*.json"]},
+    packages=[*find_packages(include=["ReShapeITLib", "ReShapeITLib.*"]), *DATA],
+    package_dir=DATA,
+    package_data={"ReShapeITLib": ["*.json", "*.yaml"], **dict.fromkeys(DATA, ["*.safetensors", "*.json"])},
 )

@@ -134,7 +134,7 @@ def grid_points(geometry: ImageGeometry) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class BlendedField:
-    """``(1 - w) given + w fitted`` with the weight w on a grid of its own, zero outside it.
+    """``(1 - w) given + w fitted`` with the weight w on a grid of its own, as at its border outside it.
 
     Args:
         given: the given organ's signed distance.
@@ -149,7 +149,7 @@ class BlendedField:
     def weight_at(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) weight of the fitted field at RAS points."""
         ijk = self.weight.geometry.ras_to_ijk_points(points_ras)
-        return ndimage.map_coordinates(self.weight.values_mm, ijk[:, ::-1].T, order=1, mode="constant", cval=0.0)
+        return ndimage.map_coordinates(self.weight.values_mm, ijk[:, ::-1].T, order=1, mode="nearest")
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance at RAS points; the network is asked only where it has a say."""

@@ -134,6 +134,8 @@ class _RefinedOrgan:
     template: OrganTemplate
     file: Path
     sha256: str
+    restoration: Path | None
+    restoration_licence: str | None
     device: Device
     seconds: dict[str, float]
     surface_cell_mm: float
@@ -222,10 +224,13 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     mask = volume.mask(label)
     sha256 = read_info(file)[2]
     network = chosen_restoration(job.restoration, sha256)
+    restoration = RestorationModel.load(network) if network else None
+    if restoration and restoration.info.non_commercial:
+        notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
 
     def refined(name: str) -> RefinedShape:
-        restoration = RestorationModel.load(network).to(name) if network else None
-        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, restoration)
+        model = restoration and restoration.to(name)
+        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, model)
 
     try:
         try:
@@ -239,7 +244,8 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     except ImplausibleError as error:
         raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
     seconds = clock.seconds()
-    return _RefinedOrgan(shape, template, file, sha256, device, seconds, options.surface_cell_mm)
+    licence = restoration and restoration.info.licence
+    return _RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
 
 
 def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
@@ -252,6 +258,8 @@ def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: Label
         template_sha256=organ.sha256,
         licence=info.licence,
         non_commercial=info.non_commercial,
+        restoration=organ.restoration and organ.restoration.name,
+        restoration_licence=organ.restoration_licence,
         device=organ.device.name,
         device_reason=organ.device.reason,
         signed_change_mm=change,

@@ -182,7 +182,8 @@ def refine(
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
     else:
-        field_, bounds = healed.field, _box_around(given, healed.surface)
+        field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fitted.sdf_mm))
+        bounds = _box_around(given, healed.surface)
     return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
 
 

@@ -32,11 +32,13 @@ class OrganReport:
         organ: name in the template.
         template: file name; template_sha256: its checksum; licence: of its weights.
         non_commercial: the licence forbids commercial use.
+        restoration: file name of the restoration network; None where none was used. restoration_licence: of its
+            weights.
         device: that computed; device_reason: why it was chosen.
         volume_before_ml, volume_after_ml, added_ml, removed_ml: of the voxels.
         dsc_to_input: Dice of output and input voxels, 0 to 1.
         signed_change_mm: how far the surface moved, area-weighted: mean_abs, p95_abs, max_out, max_in.
-        field_share: share of the surface where the fitted field won over the given surface, 0 to 1.
+        field_share: share of the surface where it is not the given one, 0 to 1.
         islands_removed, holes_filled: of the given mask, before anything else.
         alignment: mm_per_unit, rotation_degrees, mean_residual_mm.
         plausibility: volume_z, alignment_z, code_energy (about 1 for a typical patient), problems.
@@ -49,6 +51,8 @@ class OrganReport:
     template_sha256: str
     licence: str
     non_commercial: bool
+    restoration: str | None
+    restoration_licence: str | None
     device: str
     device_reason: str
     volume_before_ml: float

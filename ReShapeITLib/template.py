@@ -55,7 +55,12 @@ class TemplateInfo:
     @property
     def non_commercial(self) -> bool:
         """True where the licence forbids commercial use."""
-        return "-NC" in self.licence.upper().replace(" ", "-")
+        return is_non_commercial(self.licence)
+
+
+def is_non_commercial(licence: str) -> bool:
+    """True where a Creative Commons licence forbids commercial use."""
+    return "-NC" in licence.upper().replace(" ", "-")
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,8 +121,9 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
     config = tiny_run / "restoration.yaml"
     config.write_text(CONFIG.replace("TEMPLATE", str(tiny_template_file)), encoding="utf-8")
     out = tmp_path / "net.safetensors"
-    command = ["train-restoration", "--config", str(config), "--output", str(tmp_path / "run"), "--network-out", str(out)]
-    assert main([*command, "--device", "cpu", "--licence", "CC0-1.0", "--source", "generated"]) == 0
+    command = ["train-restoration", "--config", str(config), "--output", str(tmp_path / "run")]
+    origin = ["--licence", "CC0-1.0", "--source", "generated"]
+    assert main([*command, "--network-out", str(out), "--device", "cpu", *origin]) == 0
     info = RestorationModel.load(out).info
     assert info.cases == {ORGAN: ["case0", "case1"]}
     assert info.templates == {ORGAN: read_info(tiny_template_file)[2]}

@@ -1,8 +1,8 @@
 """Where the given organ is believed and where the restored one is: learned trust in the place of tolerances.
 
 The network answers on a coarse grid and is right to about half a cell, so the given surface, which came from the image,
-stands wherever the two agree to within a cell. Where they differ by clearly more, as far as that disagreement reaches,
-the restored organ is believed.
+stands wherever the two agree to within a cell. What is left falls into connected regions, and each is taken up or left
+as a whole, by how sure the network is of it.
 """
 
 from __future__ import annotations
@@ -15,31 +15,70 @@ from scipy import ndimage
 from ..surface import DistanceGrid
 from .model import Restoration
 
+_NEIGHBOURS = np.ones((3, 3, 3))
+
 
 @dataclass(frozen=True)
 class BeliefOptions:
-    """When a disagreement counts.
+    """How sure the network must be, in cells of restored distance (at most three) in the surest tenth of a region.
+
+    Restored distances are averages over poses, limited to three cells: a value near the limit means that every pose
+    says so. The figures were chosen on network predictions and made damage of ten patients that are in neither
+    training nor evaluation.
 
     Args:
-        sure_cells: difference of the two distances at which the network is believed against the given organ.
-        reach_cells: a sure disagreement extends over all connected cells that differ by more than this.
-        transition_cells: width of the smooth transition at its border.
+        add_cells: for what is missing.
+        remove_cells: for what is attached to the organ and does not belong to it.
+        island_cells: for what lies apart and does not belong to it.
+        reach_cells: regions are the connected cells whose two distances differ by more than this.
+        transition_cells: width of the smooth transition at a region's border.
     """
 
-    sure_cells: float = 1.5
+    add_cells: float = 0.5
+    remove_cells: float = 2.8
+    island_cells: float = 1.0
     reach_cells: float = 0.7
     transition_cells: float = 1.0
 
 
 def doubt(restoration: Restoration, options: BeliefOptions) -> DistanceGrid:
     """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid."""
-    difference = np.abs(restoration.restored.values_mm - restoration.given.values_mm) / restoration.cell_mm
-    pieces, n_pieces = ndimage.label(difference > options.reach_cells, structure=np.ones((3, 3, 3)))
-    sure = np.zeros(n_pieces + 1, dtype=bool)
-    sure[np.unique(pieces[difference > options.sure_cells])] = True
-    sure[0] = False
-    weight = np.zeros(difference.shape, dtype=np.float32)
-    if sure.any():
-        cells = ndimage.distance_transform_edt(~sure[pieces])
+    given = restoration.given.values_mm / restoration.cell_mm
+    restored = restoration.restored.values_mm / restoration.cell_mm
+    taken = np.zeros(given.shape, dtype=bool)
+    for region, kind, sure_cells in disagreements(given, restored, options.reach_cells):
+        if sure_cells > getattr(options, f"{kind}_cells"):
+            taken |= region
+    weight = np.zeros(given.shape, dtype=np.float32)
+    if taken.any():
+        cells = ndimage.distance_transform_edt(~taken)
         weight = np.clip(1.0 - (cells - 1.0) / options.transition_cells, 0.0, 1.0).astype(np.float32)
     return DistanceGrid(weight, restoration.restored.geometry)
+
+
+def disagreements(given: np.ndarray, restored: np.ndarray, reach_cells: float):
+    """The regions in which the two organs contradict each other.
+
+    Args:
+        given, restored: [z, y, x] signed distances in cells.
+        reach_cells: see :class:`BeliefOptions`.
+
+    Yields:
+        [z, y, x] bool region; "add", "remove" or "island"; how sure the network is, in cells.
+    """
+    organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
+    sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
+    main = 1 + int(sizes.argmax()) if n_organs else 0
+    for sign in (-1, 1):
+        pieces, n_pieces = ndimage.label(sign * (restored - given) > reach_cells, structure=_NEIGHBOURS)
+        contradicted = (sign * given < 0) & (sign * restored > 0)
+        for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+            region = pieces[box] == number
+            core = region & contradicted[box]
+            if not core.any():
+                continue
+            whole = np.zeros(given.shape, dtype=bool)
+            whole[box] = region
+            apart = sign > 0 and main not in organs[box][core]
+            kind = "add" if sign < 0 else "island" if apart else "remove"
+            yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

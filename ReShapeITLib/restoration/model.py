@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from ..atomic import atomic_path
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..surface import DistanceGrid
-from ..template import OrganTemplate, tensor_digest
+from ..template import OrganTemplate, is_non_commercial, read_info, tensor_digest
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
+from .store import find_restoration
 
 FORMAT = "reshapeit-restoration-1"
 
@@ -37,6 +39,11 @@ class RestorationInfo:
     cases: dict[str, list[str]]
     templates: dict[str, str]
     training: dict = field(default_factory=dict)
+
+    @property
+    def non_commercial(self) -> bool:
+        """True where the licence forbids commercial use."""
+        return is_non_commercial(self.licence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +99,12 @@ class RestorationModel:
             raise BadInputError(f"The restoration file {path} lacks parts of a network; get a fresh copy.") from error
         return cls(info, network.requires_grad_(False).eval())
 
+    @classmethod
+    def for_template(cls, template_file: str | Path) -> RestorationModel | None:
+        """The model that was trained with a template; None where there is none."""
+        file = find_restoration(read_info(template_file)[2])
+        return cls.load(file) if file else None
+
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""
         return RestorationModel(self.info, self.network.to(device))
@@ -111,29 +124,64 @@ class Restoration:
     given: DistanceGrid
     cell_mm: float
 
+    def limited(self, sdf_mm: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """A field, callable from (N, 3) RAS points to (N,) mm, held to within a cell of the restored distance: smooth
+        where the grid is coarse, and without pieces that the network does not know of."""
+
+        def within_a_cell(points_ras: np.ndarray) -> np.ndarray:
+            restored = self.restored.at_ras(points_ras)
+            return np.clip(sdf_mm(points_ras), restored - self.cell_mm, restored + self.cell_mm)
+
+        return within_a_cell
+
 
 def restore(
-    model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity,
-    known: np.ndarray | None = None,
+    model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,
 ) -> Restoration:  # fmt: skip
-    """The clean organ that the network expects behind a given one.
+    """The clean organ that the network expects behind a given one, averaged over slightly different poses.
+
+    An alignment of a damaged organ misses by a few degrees and cells; where the answer depends on that, the average of
+    the limited distances comes out small, and so counts for little.
 
     Args:
         model, template: on the same device; of the same organ.
         distance: signed distance of the given organ, mm.
         ras_to_unit: its alignment.
-        known: [z, y, x] cells of the canonical grid in which the given organ is known; all where None.
+        poses: how many; the first is the alignment itself.
     """
     grid = CanonicalGrid.around(template.points_unit)
+    geometry, cell_mm = grid.geometry_ras(ras_to_unit), grid.cell_unit / ras_to_unit.scale
     given = grid.sample_cells(distance, ras_to_unit, GIVEN_LIMIT_CELLS)
+    total = _ask(model, template, grid, given)
+    cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
+    for jitter in _jitters(poses - 1, grid.cell_unit):
+        frame = jitter.after(ras_to_unit)
+        answer = _ask(model, template, grid, grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS))
+        moved = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
+        back = moved.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
+        total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+    in_mm = [DistanceGrid((cells * cell_mm).astype(np.float32), geometry) for cells in (total / max(1, poses), given)]
+    return Restoration(*in_mm, cell_mm)
+
+
+def _ask(model: RestorationModel, template: OrganTemplate, grid: CanonicalGrid, given: np.ndarray) -> np.ndarray:
+    """[z, y, x] restored distance in cells, limited, of a given one."""
     device = next(model.network.parameters()).device
-    arrays = [given, np.ones_like(given) if known is None else known, template_cells(template, grid)]
+    arrays = [given, np.ones_like(given), template_cells(template, grid)]
     tensors = [torch.as_tensor(array, dtype=torch.float32, device=device)[None] for array in arrays]
     organ = torch.tensor([model.network.organ_index(template.info.organ)], device=device)
     with torch.inference_mode():
         restored = model.network(*tensors, organ)[0].float().cpu().numpy()
-    restored = np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
-    geometry = grid.geometry_ras(ras_to_unit)
-    cell_mm = grid.cell_unit / ras_to_unit.scale
-    in_mm = [DistanceGrid((cells * cell_mm).astype(np.float32), geometry) for cells in (restored, given)]
-    return Restoration(*in_mm, cell_mm)
+    return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+
+
+def _jitters(n: int, cell_unit: float) -> list[Similarity]:
+    """Small similarities of the unit frame, always the same ones."""
+    from scipy.spatial.transform import Rotation
+
+    rng = np.random.default_rng(0)
+    jitters = []
+    for _ in range(n):
+        rotation = Rotation.from_rotvec(np.radians(rng.normal(0.0, 4.0, 3))).as_matrix()
+        jitters.append(Similarity(np.exp(rng.normal(0.0, 0.03)), rotation, rng.normal(0.0, cell_unit, 3)))
+    return jitters

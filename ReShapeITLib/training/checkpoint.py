@@ -19,7 +19,8 @@ def save_checkpoint(path: Path, model, codes: dict, optimiser, generator, extra:
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     tensors |= {f"codes.{k}": v.detach().cpu().contiguous() for k, v in codes.items()}
     for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": torch.as_tensor(v).cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+        moments = {k: torch.as_tensor(v).cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+        tensors |= {f"adam.{index}.{k}": v for k, v in moments.items()}
     tensors |= {f"extra.{k}": v.detach().cpu().contiguous() for k, v in extra.items()}
     tensors["generator"] = generator.get_state()
     with atomic_path(path) as temporary:

@@ -38,6 +38,7 @@ def evaluate_case(organ: str, case: str, network: str, template_path: str, prese
 
     from ReShapeITLib.errors import ReShapeITError
     from ReShapeITLib.refinement import REFINE_PRESETS, refine
+    from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.surface import surface_from_mask
     from ReShapeITLib.template import OrganTemplate
     from ReShapeITLib.volume_io import read_labels
@@ -52,7 +53,7 @@ def evaluate_case(organ: str, case: str, network: str, template_path: str, prese
     started = time.perf_counter()
     options = REFINE_PRESETS[preset]
     try:
-        template, network = OrganTemplate.load(template_path), _restoration(template_path)
+        template, network = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
         shape = refine(given, geometry, template, options, force=True, restoration=network)
         after_mask, surface = shape.mask(geometry), shape.surface(options.surface_cell_mm)
     except ReShapeITError as error:
@@ -74,16 +75,6 @@ def _metrics(truth, mask, geometry, reference, surface) -> dict[str, float]:
     values = asdict(evaluate(truth, mask, geometry, reference, surface, nsd_tolerance_mm=2.0))
     more = [compare_surfaces(reference, surface, seed=seed).emd_mean for seed in (1, 2, 3)]
     return values | {"emd": float(np.mean([values["emd"], *more]))}
-
-
-def _restoration(template_path: str):
-    """The network that belongs to the template; None where there is none."""
-    from ReShapeITLib.restoration.model import RestorationModel
-    from ReShapeITLib.restoration.store import find_restoration
-    from ReShapeITLib.template import read_info
-
-    file = find_restoration(read_info(template_path)[2])
-    return RestorationModel.load(file) if file else None
 
 
 def _mask(volume) -> np.ndarray:
@@ -116,6 +107,7 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
     """Truth, input and refined organ of the ``n`` cases with the largest ASSD after refinement."""
     from ReShapeITLib.refinement import REFINE_PRESETS, refine
     from ReShapeITLib.rendering import render_panels
+    from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.slices import slice_contours
     from ReShapeITLib.surface import signed_distance_grid, surface_from_grid, surface_from_mask
     from ReShapeITLib.template import OrganTemplate
@@ -126,7 +118,7 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         case, network = row["case"], row["network"]
         volume = read_labels(DATA / "predictions" / organ / case / f"{network}.nii.gz")
         truth, given = _mask(read_labels(DATA / organ / f"{case}.nii.gz")), _mask(volume)
-        template, network = OrganTemplate.load(template_path), _restoration(template_path)
+        template, network = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
         shape = refine(given, volume.geometry, template, REFINE_PRESETS[preset], force=True, restoration=network)
         distance = signed_distance_grid(truth, volume.geometry)
         panels = [("truth", surface_from_grid(distance)), ("input", surface_from_mask(given, volume.geometry))]

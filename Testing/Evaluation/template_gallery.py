@@ -1,9 +1,9 @@
 """Render a template beside three of its training cases rebuilt from their codes, with exact distances to the labels.
 
-    python -m Testing.Evaluation.template_gallery --organ liver --prepared runs/prepared/liver --output FOLDER
+    python -m Testing.Evaluation.template_gallery --organ liver --output FOLDER
 
-Needs the development data beside the repository (``../shared/data``) and the folder that ``reshapeit prepare`` made
-(it knows each case's frame). The cases are those with the least, the median and the largest residual.
+Needs the development data beside the repository (``../shared/data``). The cases are those with the least, the median
+and the largest residual; each reconstruction is laid on its label by the similarity that fits best.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.extraction import extract_zero_level
 from ReShapeITLib.geometry import Similarity
+from ReShapeITLib.interaction.alignment import AlignmentOptions, align_to_template
 from ReShapeITLib.mesh import TriangleSurface
+from ReShapeITLib.refinement import alignment_with_scale_prior
 from ReShapeITLib.rendering import render_panels
-from ReShapeITLib.sampling import ShapeSamples
 from ReShapeITLib.surface import surface_from_mask
 from ReShapeITLib.template import OrganTemplate
 from ReShapeITLib.training.export import template_surface
-from ReShapeITLib.training.prepare import SUFFIX
 from ReShapeITLib.volume_io import read_labels
 
 from .real_predictions import DATA
@@ -58,12 +59,37 @@ def reconstructed_surface(template: OrganTemplate, index: int, resolution: int =
     return TriangleSurface.from_triangles(vertices, faces)
 
 
+def laid_upon(rebuilt: TriangleSurface, truth: TriangleSurface, template: OrganTemplate) -> TriangleSurface:
+    """A reconstruction (unit frame) in RAS mm: coherent point drift, then closest points both ways and the best
+    similarity for them (Umeyama, 1991), until it rests."""
+    rng = np.random.default_rng(0)
+    to, of = truth.sample_points(6000, rng)[0], rebuilt.sample_points(6000, rng)[0]
+    options = alignment_with_scale_prior(AlignmentOptions(), template)
+    place = align_to_template(to[:2000], of[:2000], options).ras_to_unit.inverse()
+    tree = cKDTree(to)
+    for _ in range(60):
+        moved = place.apply(of)
+        near, back = tree.query(moved)[1], cKDTree(moved).query(to)[1]
+        place = best_similarity(np.concatenate([of, of[back]]), np.concatenate([to[near], to]))
+    return rebuilt.transformed(place)
+
+
+def best_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:
+    """The similarity that brings (N, 3) points closest to their partners in the least squares sense."""
+    means = source.mean(0), target.mean(0)
+    a, b = source - means[0], target - means[1]
+    u, singular, vt = np.linalg.svd(b.T @ a)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * signs) @ vt
+    scale = float((singular * signs).sum() / (a**2).sum())
+    return Similarity(scale, rotation, means[1] - scale * rotation @ means[0])
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--organ", required=True)
     parser.add_argument("--template")
-    parser.add_argument("--prepared", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -77,9 +103,8 @@ def main() -> None:
     report = {"organ": arguments.organ, "pieces": surface.n_components, "closed": surface.is_closed, "cases": {}}
     for index in (order[0], order[len(order) // 2], order[-1]):
         case = info.cases[index]
-        samples = ShapeSamples.load(arguments.prepared / f"{case}{SUFFIX}")
-        rebuilt = reconstructed_surface(template, int(index)).transformed(samples.ras_to_unit.inverse())
         truth = true_surface(arguments.organ, case)
+        rebuilt = laid_upon(reconstructed_surface(template, int(index)), truth, template)
         distance = MeshDistance(truth).signed(rebuilt.vertices_ras)
         back = np.abs(MeshDistance(rebuilt).signed(truth.vertices_ras))
         mean = 0.5 * (np.abs(distance).mean() + back.mean())

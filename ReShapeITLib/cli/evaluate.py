@@ -1,0 +1,49 @@
+"""``reshapeit evaluate``: cases x families of input x methods, measured and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CancelledError
+from .common import add_command, add_progress_option, notice, positive_number
+
+_NOTES = """\
+STUDY.yaml names the organ, its label files (truths), families of input (predictions, damage, coarse, clean) and
+methods, as described in ReShapeITLib/evaluation/study.py. The folder gets rows.jsonl while the study runs; the same
+command again goes on where it stopped. In the end it holds results.csv, results.parquet, statistics.csv, summary.md,
+charts, pictures and report.md.
+"""
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "evaluate", run, "measure methods on many cases and report", epilog=_NOTES)
+    parser.add_argument("study", metavar="STUDY.yaml", help="what to measure")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="for rows, tables and report; made if absent")
+    parser.add_argument("--workers", type=positive_number, default=1, metavar="N", help="processes (default: 1)")
+    add_progress_option(parser)
+
+
+def run(arguments) -> None:
+    """Read the study, measure what is missing, write the report.
+
+    Raises:
+        BadInputError: the study or a file it names is wrong, or a case was trained on.
+        CancelledError: the user cancelled; the rows so far are kept.
+    """
+    from ..evaluation.patients import check_patients
+    from ..evaluation.report import write_report
+    from ..evaluation.run import run_study
+    from ..evaluation.study import read_study
+
+    study, folder = read_study(arguments.study), Path(arguments.output)
+    check_patients(study)
+    try:
+        rows = run_study(study, folder, arguments.workers, arguments.progress.part(0.0, 0.9))
+        report = write_report(study, rows, folder, notice, arguments.progress.part(0.9, 1.0))
+    except CancelledError as error:
+        raise CancelledError(f"cancelled; the same command goes on from the rows in {folder}") from error
+    failed = sum("error" in row for row in rows)
+    arguments.progress.stage("done", 1.0)
+    if arguments.progress.mode != "json":
+        print(f"measured {len(rows)} rows, {failed} of them failed; wrote {report}")

@@ -1,0 +1,158 @@
+"""What an evaluation is told, from a YAML file: cases, families of input, methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from ..errors import BadInputError
+from ..training.config import override
+from ..training.prepare import case_name
+from .families import Family, family_from_dict, file_word, label_file, require_distinct, texts
+
+PRESETS = ("draft", "standard", "fine")
+INPUT = "input"  # the method that leaves everything as it is
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method.
+
+    Args:
+        label: its name in the table.
+        name: which method.
+        options: of that method, plain values.
+    """
+
+    label: str
+    name: str
+    options: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An evaluation; relative paths in the file are taken from the file's folder.
+
+    Args:
+        organ: name of the organ, as templates are named.
+        template: name or file; the organ's where "".
+        label: label value of the organ in the truths; 0 takes every voxel that is not zero.
+        label_modulo: label values are taken modulo this first; 0 leaves them.
+        truths: label file of each case, the case named as the file without its suffix.
+        training: label files, cut out the same way, that methods may learn from.
+        same_patient: other names of cases, e.g. in another collection, by case.
+        families: inputs.
+        methods: beside the input itself; pictures show the first one.
+        preset: of refinement, for methods that do not name their own.
+        nsd_tolerance_mm: tolerance of the normalised surface Dice.
+        seed: of damage and methods.
+        training_cases_check: refuse cases that template, restoration network or methods were trained on.
+    """
+
+    organ: str = ""
+    template: str = ""
+    label: int = 0
+    label_modulo: int = 0
+    truths: tuple[Path, ...] = ()
+    training: tuple[Path, ...] = ()
+    same_patient: dict[str, str] = field(default_factory=dict)
+    families: tuple[Family, ...] = ()
+    methods: tuple[MethodEntry, ...] = ()
+    preset: str = "standard"
+    nsd_tolerance_mm: float = 2.0
+    seed: int = 0
+    training_cases_check: bool = True
+
+    @property
+    def cases(self) -> dict[str, Path]:
+        """Truth file of each case."""
+        return {case_name(path): path for path in self.truths}
+
+    def patient(self, case: str) -> str:
+        """The patient of a case: cases of one patient are resampled together."""
+        return self.same_patient.get(case, case)
+
+
+def read_study(path: str | Path) -> Study:
+    """A study from a YAML file (``yaml.safe_load``: plain values only).
+
+    Raises:
+        BadInputError: the file cannot be read, or a key, value or named file is wrong.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"The study {path} cannot be read ({error.strerror}); check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(f"The study {path} is not valid YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(values, dict):
+        raise BadInputError(f"The study {path} must be a list of 'key: value' lines.")
+    return study_from_dict(values, Path(path).resolve().parent, f"The study {path}")
+
+
+def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study:
+    """A study from plain values; ``base`` is the folder that relative paths start from, ``where`` names it in errors.
+
+    Raises:
+        BadInputError: a key, value or named file is wrong.
+    """
+    values = dict(values)
+    lists = {
+        "truths": _label_files(values.pop("truths", None), base, f"{where}, truths"),
+        "training": _label_files(values.pop("training", []), base, f"{where}, training"),
+        "same_patient": _same_patient(values.pop("same_patient", {}), where),
+        "families": tuple(family_from_dict(entry, base, where) for entry in _filled_list(values, "families", where)),
+        "methods": tuple(_method(entry, where) for entry in _filled_list(values, "methods", where)),
+    }
+    study = override(Study(), values, where)
+    study = Study(**{f.name: lists.get(f.name, getattr(study, f.name)) for f in fields(Study)})
+    if not study.organ:
+        raise BadInputError(f"{where} must name the organ under 'organ'.")
+    if not study.truths:
+        raise BadInputError(f"{where} must name label files under 'truths'.")
+    if study.preset not in PRESETS:
+        raise BadInputError(f"{where}: preset '{study.preset}' is unknown; use one of {', '.join(PRESETS)}.")
+    require_distinct([case_name(path) for path in study.truths], "case", where)
+    require_distinct([file_word(family.name) for family in study.families], "family", where)
+    require_distinct([INPUT, *(method.label for method in study.methods)], "method", where)
+    return study
+
+
+def _label_files(value, base: Path, where: str) -> tuple[Path, ...]:
+    """Files from a list of paths, or from a folder and the names of its cases; all of them are there."""
+    if isinstance(value, dict):
+        if set(value) != {"folder", "cases"} or not isinstance(value["folder"], str):
+            raise BadInputError(f"{where}: give a list of files, or 'folder' and 'cases'.")
+        names = texts(value["cases"], f"{where}, cases")
+        return tuple(label_file(base / value["folder"], name) for name in names)
+    paths = tuple(base / text for text in texts(value, where))
+    for path in paths:
+        if not path.is_file():
+            raise BadInputError(f"{where}: there is no file {path}; check the path.")
+    return paths
+
+
+def _same_patient(value, where: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise BadInputError(f"{where}: 'same_patient' must hold 'case: other name' lines.")
+    return dict(value)
+
+
+def _filled_list(values: dict, key: str, where: str) -> list:
+    value = values.pop(key, None)
+    if not isinstance(value, list) or not value:
+        raise BadInputError(f"{where}: '{key}' must be a list with at least one entry.")
+    return value
+
+
+def _method(entry, where: str) -> MethodEntry:
+    entry = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise BadInputError(f"{where}: a method must be a name, or hold a 'name' and its options, not {entry!r}.")
+    options = {key: value for key, value in entry.items() if key not in ("name", "as")}
+    label = entry.get("as", entry["name"])
+    if not isinstance(label, str):
+        raise BadInputError(f"{where}, method {entry['name']}: 'as' must be text, not {label!r}.")
+    return MethodEntry(label, entry["name"], options)

@@ -1,0 +1,139 @@
+"""Study files: what they may say, what they are told otherwise, and who may not be evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ReShapeITLib.errors import BadInputError
+from ReShapeITLib.evaluation.families import Clean, Coarse, Damage, Predictions
+from ReShapeITLib.evaluation.patients import check_patients
+from ReShapeITLib.evaluation.study import MethodEntry, read_study
+from Testing.evaluation_cases import make_study, sphere, study_values, write_cases, write_mask, write_template
+
+TEMPLATE = Path("template.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_cases(folder)
+    return folder
+
+
+def read(folder, **changes):
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study_values(TEMPLATE, **changes)), encoding="utf-8")
+    return read_study(path)
+
+
+def test_paths_are_taken_from_the_folder_of_the_file(folder):
+    study = read(folder)
+    assert study.cases == {"a": folder / "truths" / "a.nrrd", "b": folder / "truths" / "b.nrrd"}
+    assert study.families == (Predictions("predictions", str(folder / "nets"), ("island", "right")),)
+
+
+def test_truths_may_be_a_list_of_files(folder):
+    assert list(read(folder, truths=["truths/b.nrrd"]).cases) == ["b"]
+
+
+def test_every_family_has_a_name_of_its_own(folder):
+    families = [
+        {"kind": "clean"}, {"kind": "coarse", "voxel_mm": 3}, {"kind": "coarse", "slice_mm": 5.0},
+        {"kind": "damage", "damage": "bite"}, {"kind": "damage", "damage": "bite", "level": "severe", "name": "B"},
+    ]  # fmt: skip
+    assert read(folder, families=families).families == (
+        Clean("clean"), Coarse("3 mm voxels", 3.0), Coarse("5 mm slices", 0.0, 5.0),
+        Damage("bite middle", "bite"), Damage("B", "bite", "severe"),
+    )  # fmt: skip
+
+
+def test_a_method_may_have_options_and_another_name(folder):
+    methods = ["median", {"name": "median", "as": "wide median", "kernel_mm": 5.0}]
+    expected = (MethodEntry("median", "median"), MethodEntry("wide median", "median", {"kernel_mm": 5.0}))
+    assert read(folder, methods=methods).methods == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"organs": "liver"}, "'organs' is not a setting"),
+        ({"organ": 5}, "'organ' must be text, not 5"),
+        ({"organ": ""}, "must name the organ"),
+        ({"seed": "x"}, "'seed' must be a whole number"),
+        ({"nsd_tolerance_mm": -1.0}, "'nsd_tolerance_mm' must be at least 0"),
+        ({"training_cases_check": 1}, "'training_cases_check' must be true or false"),
+        ({"preset": "quick"}, "preset 'quick' is unknown; use one of draft, standard, fine"),
+        ({"truths": []}, "must name label files under 'truths'"),
+        ({"truths": "truths"}, "truths: this must be a list of names"),
+        ({"truths": ["truths/c.nrrd"]}, "truths: there is no file"),
+        ({"truths": {"folder": "truths"}}, "give a list of files, or 'folder' and 'cases'"),
+        ({"truths": {"folder": "truths", "cases": ["c"]}}, "has 0 label files named c"),
+        ({"truths": ["truths/a.nrrd", "truths/a.nrrd"]}, "the case 'a' is named twice"),
+        ({"same_patient": ["a"]}, "'same_patient' must hold"),
+        ({"families": []}, "'families' must be a list with at least one entry"),
+        ({"families": ["clean"]}, "a family must hold settings"),
+        ({"families": [{"kind": "sparse"}]}, "sparse input cannot be evaluated yet"),
+        ({"families": [{"kind": "odd"}]}, "family odd: there is no such kind"),
+        ({"families": [{"kind": "clean", "level": "mild"}]}, "family clean: 'level' is not a setting"),
+        ({"families": [{"kind": "clean", "name": ""}]}, "'name' must not be empty"),
+        ({"families": [{"kind": "clean"}, {"kind": "clean"}]}, "the family 'clean' is named twice"),
+        ({"families": [{"kind": "damage", "damage": "bit"}]}, "'damage' must be one of bite"),
+        ({"families": [{"kind": "damage", "damage": "bite", "level": "3"}]}, "'level' one of mild"),
+        ({"families": [{"kind": "coarse"}]}, "either 'voxel_mm' or 'slice_mm'"),
+        ({"families": [{"kind": "coarse", "voxel_mm": 3.0, "slice_mm": 5.0}]}, "either 'voxel_mm' or 'slice_mm'"),
+        ({"families": [{"kind": "predictions", "names": ["x"]}]}, "give 'folder' and 'names'"),
+        ({"families": [{"kind": "predictions", "folder": "nets", "names": ["x", "x"]}]}, "prediction 'x' is named"),
+        ({"methods": "median"}, "'methods' must be a list"),
+        ({"methods": [{"kernel_mm": 3}]}, "a method must be a name"),
+        ({"methods": [{"name": "median", "as": 3}]}, "'as' must be text"),
+        ({"methods": ["median", "median"]}, "the method 'median' is named twice"),
+        ({"methods": ["input"]}, "the method 'input' is named twice"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_sentence(folder, changes, told):
+    with pytest.raises(BadInputError) as caught:
+        read(folder, **changes)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "told"), [("a: [", "is not valid YAML"), ("- 5", "'key: value' lines")])
+def test_a_file_that_is_no_study_is_refused(tmp_path, text, told):
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInputError, match=told):
+        read_study(path)
+
+
+def test_a_missing_study_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_study(tmp_path / "study.yaml")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return write_template(tmp_path_factory.mktemp("template") / "test_organ.safetensors")
+
+
+def test_a_case_that_the_template_was_trained_on_is_refused(tmp_path, template):
+    write_cases(tmp_path, ("a", "case3"))
+    study = make_study(tmp_path, template, truths=["truths/a.nrrd", "truths/case3.nrrd"])
+    with pytest.raises(BadInputError, match="was trained on the patient of the case case3"):
+        check_patients(study)
+    check_patients(replace(study, training_cases_check=False))
+
+
+def test_a_training_patient_under_another_name_is_refused(folder, template):
+    check_patients(make_study(folder, template, same_patient={"a": "other"}))
+    with pytest.raises(BadInputError, match="the case a"):
+        check_patients(make_study(folder, template, same_patient={"a": "case0"}))
+
+
+def test_a_case_that_a_rival_may_learn_from_is_refused(folder, template):
+    write_mask(folder / "training" / "b.nrrd", *sphere())
+    study = make_study(folder, template, training=["training/b.nrrd"])
+    with pytest.raises(BadInputError, match="A method of the study was trained on the patient of the case b"):
+        check_patients(study)

@@ -104,7 +104,7 @@ def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:
 
 
 def test_what_differs_by_less_than_a_cell_is_kept():
-    weight = doubt(_restoration(ball(9.0), ball(9.9)), BeliefOptions(sure_cells=1.5, reach_cells=0.7))
+    weight = doubt(_restoration(ball(9.0), ball(9.9)), BeliefOptions())
     assert (weight.values_mm == 0).all()
 
 
@@ -114,6 +114,36 @@ def test_a_bite_is_doubted_and_the_rest_is_not():
     weight = doubt(_restoration(bitten, whole), BeliefOptions()).values_mm
     assert (weight[(whole < -0.7) & (ball(3.0, centre=centre) < 0)] == 1).all()
     assert (weight[:, :, :20] == 0).all()
+
+
+def _unsure(restored: np.ndarray, cells: float) -> np.ndarray:
+    """Restored distances of a network that is nowhere surer than this."""
+    return np.clip(restored, -cells, cells)
+
+
+def test_much_that_is_missing_needs_a_surer_network_than_little():
+    whole = ball(9.0)
+    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
+    bitten = np.maximum(whole, -ball(3.5, centre=(16, 16, 29)))
+    for given, taken in ((bitten, True), (half, False)):
+        weight = doubt(_restoration(given, _unsure(whole, 1.5)), BeliefOptions()).values_mm
+        assert (weight[(whole < 0) & (given > 1)] == 1).any() == taken
+    sure = doubt(_restoration(half, whole), BeliefOptions()).values_mm
+    assert (sure[(whole < -1) & (half > 2)] == 1).all()
+
+
+def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
+    whole = ball(9.0)
+    for centre, given_up in (((16, 16, 36), True), ((16, 16, 31), False)):
+        given = np.minimum(whole, ball(3.0, centre=centre))
+        weight = doubt(_restoration(given, _unsure(whole, 2.0)), BeliefOptions()).values_mm
+        assert (weight[ball(2.0, centre=centre) < 0].min() == 1) == given_up
+
+
+def test_a_field_is_held_to_within_a_cell_of_the_network():
+    restoration = _restoration(ball(9.0), ball(9.0))
+    points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))
+    np.testing.assert_allclose(restoration.limited(lambda p: np.full(len(p), 1.0))(points), [-4.0, 1.0, 4.0], atol=0.01)
 
 
 def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template):

@@ -28,6 +28,9 @@ class BeliefOptions:
 
     Args:
         add_cells: for what is missing.
+        add_much_cells: for what is missing where it is more than ``much`` of the given organ: so much is rather an
+            organ of another form than an oversight, when all the rest is right.
+        much: share of the given organ's volume.
         remove_cells: for what is attached to the organ and does not belong to it.
         island_cells: for what lies apart and does not belong to it.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
@@ -35,6 +38,8 @@ class BeliefOptions:
     """
 
     add_cells: float = 0.5
+    add_much_cells: float = 2.2
+    much: float = 0.05
     remove_cells: float = 2.8
     island_cells: float = 1.0
     reach_cells: float = 0.7
@@ -46,7 +51,7 @@ def doubt(restoration: Restoration, options: BeliefOptions) -> DistanceGrid:
     given = restoration.given.values_mm / restoration.cell_mm
     restored = restoration.restored.values_mm / restoration.cell_mm
     taken = np.zeros(given.shape, dtype=bool)
-    for region, kind, sure_cells in disagreements(given, restored, options.reach_cells):
+    for region, kind, sure_cells in disagreements(given, restored, options):
         if sure_cells > getattr(options, f"{kind}_cells"):
             taken |= region
     weight = np.zeros(given.shape, dtype=np.float32)
@@ -56,21 +61,21 @@ def doubt(restoration: Restoration, options: BeliefOptions) -> DistanceGrid:
     return DistanceGrid(weight, restoration.restored.geometry)
 
 
-def disagreements(given: np.ndarray, restored: np.ndarray, reach_cells: float):
+def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOptions):
     """The regions in which the two organs contradict each other.
 
     Args:
         given, restored: [z, y, x] signed distances in cells.
-        reach_cells: see :class:`BeliefOptions`.
+        options: what makes a region, and how much is much.
 
     Yields:
-        [z, y, x] bool region; "add", "remove" or "island"; how sure the network is, in cells.
+        [z, y, x] bool region; "add", "add_much", "remove" or "island"; how sure the network is, in cells.
     """
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
     main = 1 + int(sizes.argmax()) if n_organs else 0
     for sign in (-1, 1):
-        pieces, n_pieces = ndimage.label(sign * (restored - given) > reach_cells, structure=_NEIGHBOURS)
+        pieces, n_pieces = ndimage.label(sign * (restored - given) > options.reach_cells, structure=_NEIGHBOURS)
         contradicted = (sign * given < 0) & (sign * restored > 0)
         for number, box in enumerate(ndimage.find_objects(pieces), start=1):
             region = pieces[box] == number
@@ -79,6 +84,8 @@ def disagreements(given: np.ndarray, restored: np.ndarray, reach_cells: float):
                 continue
             whole = np.zeros(given.shape, dtype=bool)
             whole[box] = region
-            apart = sign > 0 and main not in organs[box][core]
-            kind = "add" if sign < 0 else "island" if apart else "remove"
+            if sign < 0:
+                kind = "add_much" if core.sum() > options.much * sizes.sum() else "add"
+            else:
+                kind = "remove" if main in organs[box][core] else "island"
             yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

@@ -23,8 +23,8 @@ class BeliefOptions:
     """How sure the network must be, in cells of restored distance (at most three) in the surest tenth of a region.
 
     Restored distances are averages over poses, limited to three cells: a value near the limit means that every pose
-    says so. The figures were chosen on network predictions and made damage of ten patients that are in neither
-    training nor evaluation.
+    says so. The figures were chosen on network predictions and made damage of ten pancreases that are in neither
+    training nor evaluation; a model may bring others for an organ (``RestorationInfo.belief``).
 
     Args:
         add_cells: for what is missing.

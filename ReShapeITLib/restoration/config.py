@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..errors import BadInputError
 from ..training.config import override
+from .belief import BeliefOptions
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class RestorationTraining:
         workers: processes that make batches.
         bfloat16: multiply in bfloat16, twice as fast where the processor has it.
         checkpoint_interval: steps between checkpoints.
+        belief: goes into the file as it is, see ``RestorationInfo.belief``.
     """
 
     steps: int = 4500
@@ -81,6 +83,7 @@ class RestorationTraining:
     workers: int = 1
     bfloat16: bool = True
     checkpoint_interval: int = 250
+    belief: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """Nested plain values."""
@@ -110,4 +113,17 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
         told = override(OrganCases(template=organ), entry, f"{where}, {organ}")
         folders = {key: str(base / getattr(told, key)) for key in ("labels", "predictions") if getattr(told, key)}
         organs[organ] = OrganCases(**{**asdict(told), **folders, "cases": cases})
-    return organs, override(RestorationTraining(), values, where)
+    belief = _checked_belief(values.pop("belief", {}), where)
+    return organs, replace(override(RestorationTraining(), values, where), belief=belief)
+
+
+def _checked_belief(values, where: str) -> dict[str, dict[str, float]]:
+    """Thresholds of each organ, names and types checked."""
+    if not isinstance(values, dict) or not all(isinstance(entry, dict) for entry in values.values()):
+        raise BadInputError(f"{where}, belief: give 'organ: {{threshold: cells}}'.")
+    return {str(o): _named(override(BeliefOptions(), e, f"{where}, belief"), e) for o, e in values.items()}
+
+
+def _named(options: BeliefOptions, entry: dict) -> dict[str, float]:
+    """The fields of ``options`` that ``entry`` names."""
+    return {name: getattr(options, name) for name in entry}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -43,9 +43,10 @@ def heal(
     Args:
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
+        options: when the network is believed; what the model itself knows about this organ goes first.
     """
     restoration = restore(model, template, grid, ras_to_unit)
-    weight = doubt(restoration, options)
+    weight = doubt(restoration, replace(options, **model.info.belief.get(template.info.organ, {})))
     field = BlendedField(grid, restoration.restored.at_ras, weight)
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored

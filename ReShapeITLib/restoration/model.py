@@ -31,6 +31,8 @@ class RestorationInfo:
         source: the data sets the cases come from.
         cases: training cases of each organ.
         templates: SHA-256 of the template of each organ, whose frame and shape the network relies on.
+        belief: for some organs, how sure the network must be to be believed (fields of ``BeliefOptions``), where that
+            was measured on patients that training has not seen.
         training: settings and command of the training run.
     """
 
@@ -38,6 +40,7 @@ class RestorationInfo:
     source: str
     cases: dict[str, list[str]]
     templates: dict[str, str]
+    belief: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict = field(default_factory=dict)
 
     @property

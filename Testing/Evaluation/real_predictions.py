@@ -125,7 +125,7 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         panels.append(("refined", shape.surface()))
         name = f"{case} {network}, ASSD {row['before_assd_mm']:.2f} to {row['after_assd_mm']:.2f} mm"
         coloured = [(surface, title, distance.at_ras(surface.vertices_ras)) for title, surface in panels]
-        coloured[0] = (panels[0][1], name, None)
+        coloured[0] = (panels[0][1], f"truth, {case} {network}", None)
         render_panels(
             coloured, ("anterior", "superior"), folder / f"worst_{rank}_surface.png",
             scalar_range_mm=(-15.0, 15.0), label="mm outside the truth",

@@ -53,8 +53,8 @@ def evaluate_case(organ: str, case: str, network: str, template_path: str, prese
     started = time.perf_counter()
     options = REFINE_PRESETS[preset]
     try:
-        template, network = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
-        shape = refine(given, geometry, template, options, force=True, restoration=network)
+        template, model = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
+        shape = refine(given, geometry, template, options, force=True, restoration=model)
         after_mask, surface = shape.mask(geometry), shape.surface(options.surface_cell_mm)
     except ReShapeITError as error:
         return row | {"error": str(error)} | {f"before_{k}": before[k] for k in METRICS}
@@ -118,8 +118,8 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         case, network = row["case"], row["network"]
         volume = read_labels(DATA / "predictions" / organ / case / f"{network}.nii.gz")
         truth, given = _mask(read_labels(DATA / organ / f"{case}.nii.gz")), _mask(volume)
-        template, network = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
-        shape = refine(given, volume.geometry, template, REFINE_PRESETS[preset], force=True, restoration=network)
+        template, model = OrganTemplate.load(template_path), RestorationModel.for_template(template_path)
+        shape = refine(given, volume.geometry, template, REFINE_PRESETS[preset], force=True, restoration=model)
         distance = signed_distance_grid(truth, volume.geometry)
         panels = [("truth", surface_from_grid(distance)), ("input", surface_from_mask(given, volume.geometry))]
         panels.append(("refined", shape.surface()))

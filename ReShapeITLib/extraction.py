@@ -97,6 +97,16 @@ def extract_zero_level(
     return _march(values, lower, cell)
 
 
+def label_mask(
+    sdf_ras: Field, geometry: ImageGeometry, bounds_ras: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """(K, J, I) bool voxels of the whole grid whose centres lie inside; arguments as of :func:`label_voxels`."""
+    whole = np.zeros(geometry.shape_kji, dtype=bool)
+    part, start_ijk = label_voxels(sdf_ras, geometry, bounds_ras)
+    whole[tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], part.shape, strict=True))] = part
+    return whole
+
+
 def label_voxels(
     sdf_ras: Field,
     geometry: ImageGeometry,

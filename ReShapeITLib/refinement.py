@@ -8,7 +8,7 @@ import numpy as np
 
 from .blending import BlendedField, BlendOptions, field_weight, grid_points, main_piece, working_geometry
 from .errors import BadInputError
-from .extraction import extract_zero_level, label_voxels
+from .extraction import extract_zero_level, label_mask
 from .geometry import ImageGeometry
 from .interaction.alignment import Alignment, AlignmentOptions, align_to_template
 from .interaction.candidates import CandidateOptions, draw_surface_points, select_candidates
@@ -119,11 +119,7 @@ class RefinedShape:
 
     def mask(self, geometry: ImageGeometry) -> np.ndarray:
         """(K, J, I) bool voxels of any grid whose centres lie inside."""
-        whole = np.zeros(geometry.shape_kji, dtype=bool)
-        part, start_ijk = label_voxels(self.sdf_mm, geometry, self.bounds_ras)
-        where = tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], part.shape, strict=True))
-        whole[where] = part
-        return whole
+        return label_mask(self.sdf_mm, geometry, self.bounds_ras)
 
 
 def refine(

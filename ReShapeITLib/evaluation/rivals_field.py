@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInputError
-from ..extraction import extract_zero_level, label_voxels
+from ..extraction import extract_zero_level, label_mask
 from ..fields import DOMAIN_RADIUS_UNIT
 from ..geometry import ImageGeometry
 from ..interaction.alignment import align_to_template
@@ -81,10 +81,7 @@ def field_shape(
     corners_ras = fitted.ras_to_unit.inverse().apply(corners)
     bounds = corners_ras.min(axis=0), corners_ras.max(axis=0)
     surface = TriangleSurface.from_triangles(*extract_zero_level(fitted.sdf_mm, bounds, cell_size=cell_mm))
-    part, start_ijk = label_voxels(fitted.sdf_mm, geometry, bounds)
-    whole = np.zeros(geometry.shape_kji, dtype=bool)
-    whole[tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], part.shape, strict=True))] = part
-    return whole, surface
+    return label_mask(fitted.sdf_mm, geometry, bounds), surface
 
 
 def changed_options(changes: dict, options: RefineOptions | None = None):

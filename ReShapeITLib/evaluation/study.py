@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..training.config import override
+from ..training.config import override, yaml_mapping
 from ..training.prepare import case_name
 from .families import Family, family_from_dict, file_word, label_file, require_distinct, texts
 
@@ -79,17 +79,8 @@ def read_study(path: str | Path) -> Study:
     Raises:
         BadInputError: the file cannot be read, or a key, value or named file is wrong.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"The study {path} cannot be read ({error.strerror}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The study {path} is not valid YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(values, dict):
-        raise BadInputError(f"The study {path} must be a list of 'key: value' lines.")
-    return study_from_dict(values, Path(path).resolve().parent, f"The study {path}")
+    where = f"The study {path}"
+    return study_from_dict(yaml_mapping(path, where), Path(path).resolve().parent, where)
 
 
 def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study:

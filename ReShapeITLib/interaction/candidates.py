@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,14 +64,30 @@ def select_candidates(
         ras_to_unit: the alignment.
     """
     kept = confidence >= np.percentile(confidence, 100.0 - options.top_percent)
-    points, normals, weights = points_ras[kept], normals_ras[kept], confidence[kept]
+    return with_free_space(
+        points_ras[kept], normals_ras[kept], confidence[kept], grid.at_ras, ras_to_unit, options, rng
+    )
+
+
+def with_free_space(
+    points: np.ndarray, normals: np.ndarray, weights: np.ndarray, sdf_mm: Callable[[np.ndarray], np.ndarray],
+    ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
+) -> Candidates:  # fmt: skip
+    """The given surface points, and free-space points drawn around them that share their trust.
+
+    Args:
+        points, normals: (N, 3) surface points, RAS mm.
+        weights: (N,) trust in [0, 1].
+        sdf_mm: signed distance of the organ they lie on, callable from (M, 3) RAS points to (M,) mm.
+        ras_to_unit: the alignment.
+    """
     owner = rng.integers(len(points), size=options.n_free)
     spread = rng.choice(options.free_spread_mm, size=options.n_free)
     free = points[owner] + rng.normal(size=(options.n_free, 3)) * spread[:, None]
     unit = ras_to_unit.scale
     return Candidates(
         ras_to_unit.apply(points), ras_to_unit.apply_to_vectors(normals), weights,
-        ras_to_unit.apply(free), grid.at_ras(free) * unit, weights[owner],
+        ras_to_unit.apply(free), sdf_mm(free) * unit, weights[owner],
     )  # fmt: skip
 
 

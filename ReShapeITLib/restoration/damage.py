@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-OUTSIDE_CELLS = 12.0
-
 
 def damaged(sdf: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known."""

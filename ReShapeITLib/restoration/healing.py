@@ -10,7 +10,7 @@ from scipy import ndimage
 from ..blending import BlendedField
 from ..distance import MeshDistance
 from ..geometry import ImageGeometry, Similarity
-from ..interaction.candidates import CandidateOptions, Candidates
+from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
 from ..mesh import TriangleSurface
 from ..surface import DistanceGrid, surface_from_grid
 from ..template import OrganTemplate
@@ -65,14 +65,8 @@ def healed_candidates(
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
     # What the network put in is a guess, what it left was seen.
     weights = 1.0 - 0.5 * np.clip(healed.field.weight_at(points), 0.0, 1.0)
-    owner = rng.integers(len(points), size=options.n_free)
-    spread = rng.choice(options.free_spread_mm, size=options.n_free)
-    free = points[owner] + rng.normal(size=(options.n_free, 3)) * spread[:, None]
-    distances = MeshDistance(healed.surface).signed(free)
-    return Candidates(
-        ras_to_unit.apply(points), ras_to_unit.apply_to_vectors(normals), weights,
-        ras_to_unit.apply(free), distances * ras_to_unit.scale, weights[owner],
-    )  # fmt: skip
+    sdf_mm = MeshDistance(healed.surface).signed
+    return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
 
 
 def without_far_pieces(

@@ -155,11 +155,13 @@ def restore(
     grid = CanonicalGrid.around(template.points_unit)
     geometry, cell_mm = grid.geometry_ras(ras_to_unit), grid.cell_unit / ras_to_unit.scale
     given = grid.sample_cells(distance, ras_to_unit, GIVEN_LIMIT_CELLS)
-    total = _ask(model, template, grid, given)
+    prior = template_cells(template, grid)
+    organ = template.info.organ
+    total = _ask(model, organ, prior, given)
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
     for jitter in _jitters(poses - 1, grid.cell_unit):
         frame = jitter.after(ras_to_unit)
-        answer = _ask(model, template, grid, grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS))
+        answer = _ask(model, organ, prior, grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS))
         moved = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
         back = moved.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
         total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
@@ -167,14 +169,14 @@ def restore(
     return Restoration(*in_mm, cell_mm)
 
 
-def _ask(model: RestorationModel, template: OrganTemplate, grid: CanonicalGrid, given: np.ndarray) -> np.ndarray:
-    """[z, y, x] restored distance in cells, limited, of a given one."""
+def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """[z, y, x] restored distance in cells, limited, of a given one; ``prior`` is the template's."""
     device = next(model.network.parameters()).device
-    arrays = [given, np.ones_like(given), template_cells(template, grid)]
+    arrays = [given, np.ones_like(given), prior]
     tensors = [torch.as_tensor(array, dtype=torch.float32, device=device)[None] for array in arrays]
-    organ = torch.tensor([model.network.organ_index(template.info.organ)], device=device)
+    row = torch.tensor([model.network.organ_index(organ)], device=device)
     with torch.inference_mode():
-        restored = model.network(*tensors, organ)[0].float().cpu().numpy()
+        restored = model.network(*tensors, row)[0].float().cpu().numpy()
     return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
 

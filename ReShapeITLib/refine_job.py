@@ -45,6 +45,7 @@ class RefineJob:
         seed: of every random draw.
         force: refine although the input does not look like the organ.
         restoration: "auto" for the network that belongs to the template, "none", or a file.
+        sparse: the organs were drawn on some parallel slices only, see ``RefineOptions.sparse``.
         keep_union: see :func:`ReShapeITLib.joint.combine`.
     """
 
@@ -58,6 +59,7 @@ class RefineJob:
     seed: int = 0
     force: bool = False
     restoration: str = "auto"
+    sparse: bool = False
     keep_union: bool = False
 
 
@@ -216,7 +218,7 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     from .restoration.store import chosen_restoration
     from .template import OrganTemplate, read_info
 
-    options = replace(REFINE_PRESETS[job.preset], seed=job.seed)
+    options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
     template = OrganTemplate.load(file)
     if template.info.non_commercial:
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
+from .between_slices import DrawnSlices
 from .blending import BlendedField, BlendOptions, field_weight, grid_points, main_piece, working_geometry
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
@@ -17,7 +20,7 @@ from .mesh import TriangleSurface
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
 from .restoration.belief import BeliefOptions
-from .restoration.healing import heal, healed_candidates, without_far_pieces
+from .restoration.healing import Healed, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
 from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
 from .template import OrganTemplate
@@ -36,6 +39,7 @@ class RefineOptions:
         candidates: which points TIM keeps.
         fit: steps of the fit.
         blend: when the field wins over the given surface, where there is no restoration network.
+        sparse: the organ was drawn on some parallel slices only; the rest is to be found.
         surface_cell_mm: cell size of the extracted surface.
         seed: of every draw.
     """
@@ -50,6 +54,7 @@ class RefineOptions:
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)
+    sparse: bool = False
     surface_cell_mm: float = 1.5
     seed: int = 0
 
@@ -146,8 +151,12 @@ def refine(
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
-    cleaned, cleaning = clean_mask(mask, geometry, options.surface)
-    grid = signed_distance_grid(cleaned, geometry, options.surface)
+    drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
+    if drawn is None:
+        cleaned, cleaning = clean_mask(mask, geometry, options.surface)
+        grid = signed_distance_grid(cleaned, geometry, options.surface)
+    else:
+        cleaning, grid = CleaningReport(), drawn.distance
     given = surface_from_grid(grid)
     progress.stage("align", 0.1)
     points, normals = draw_surface_points(given, options.candidates.n_surface, rng)
@@ -157,10 +166,12 @@ def refine(
     healed = None
     if restoration is not None:
         progress.stage("restore", 0.2)
-        near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
-        if near.sum() < cleaned.sum():
-            grid = signed_distance_grid(near, geometry, options.surface)
-        healed, alignment, points = _healed(restoration, template, grid, alignment, alignment_options, options, rng)
+        if drawn is None:
+            near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
+            if near.sum() < cleaned.sum():
+                grid = signed_distance_grid(near, geometry, options.surface)
+        ask = partial(heal, restoration, template, grid, options=options.belief, drawn=drawn)
+        healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     progress.stage("fit", 0.3)
     if healed is None:
         candidates = select_candidates(
@@ -173,7 +184,12 @@ def refine(
         lambda done: progress.stage("fit", 0.3 + 0.5 * done),
     )  # fmt: skip
     progress.stage("blend", 0.8)
-    if healed is None:
+    if drawn is not None:
+        sdf_mm = fitted.sdf_mm if healed is None else healed.restoration.limited(fitted.sdf_mm)
+        weight = DistanceGrid(np.ones((2, 2, 2), dtype=np.float32), ImageGeometry.from_parts((2, 2, 2), (1.0, 1.0, 1.0)))
+        field_ = BlendedField(grid, drawn.through_contours(sdf_mm), weight)
+        bounds = _box_around(given, given if healed is None else healed.surface)
+    elif healed is None:
         residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
@@ -183,13 +199,16 @@ def refine(
     return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
 
 
-def _healed(restoration, template, grid: DistanceGrid, alignment: Alignment, alignment_options, options, rng):
-    """The healed organ, the alignment it was made in, and the points that alignment's confidence belongs to."""
+def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignment_options, options, rng):
+    """The healed organ, its alignment, and the points that alignment's confidence belongs to.
+
+    ``ask`` heals the given organ in the frame of an alignment.
+    """
     points = None
     for _ in range(max(1, options.restoration_passes)):
         if points is not None:
             alignment = align_to_template(points, template.points_unit, alignment_options)
-        healed = heal(restoration, template, grid, alignment.ras_to_unit, options.belief)
+        healed = ask(ras_to_unit=alignment.ras_to_unit)
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
     alignment = align_to_template(points, template.points_unit, alignment_options)
     return healed, alignment, points

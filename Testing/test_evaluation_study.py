@@ -76,7 +76,7 @@ def test_a_method_may_have_options_and_another_name(folder):
         ({"same_patient": ["a"]}, "'same_patient' must hold"),
         ({"families": []}, "'families' must be a list with at least one entry"),
         ({"families": ["clean"]}, "a family must hold settings"),
-        ({"families": [{"kind": "sparse"}]}, "sparse input cannot be evaluated yet"),
+        ({"families": [{"kind": "sparse"}]}, "'gap_mm'"),
         ({"families": [{"kind": "odd"}]}, "family odd: there is no such kind"),
         ({"families": [{"kind": "clean", "level": "mild"}]}, "family clean: 'level' is not a setting"),
         ({"families": [{"kind": "clean", "name": ""}]}, "'name' must not be empty"),

@@ -37,6 +37,10 @@ def add_parser(commands) -> None:
         help="network that says what of the input to believe (default: the one that belongs to the template)",
     )  # fmt: skip
     parser.add_argument(
+        "--sparse", action="store_true",
+        help="the organ was drawn on a few parallel slices only: complete it and pass through the drawn contours",
+    )  # fmt: skip
+    parser.add_argument(
         "--keep-union", action="store_true", help="leave no gap between refined organs that touched in the input"
     )
     add_device_option(parser)
@@ -60,6 +64,7 @@ def run(arguments) -> None:
         seed=arguments.seed,
         force=arguments.force,
         restoration=arguments.restoration,
+        sparse=arguments.sparse,
         keep_union=arguments.keep_union,
     )
     result = run_refine_job(job, arguments.progress, notice)

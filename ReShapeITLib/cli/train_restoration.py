@@ -41,7 +41,9 @@ def run(arguments) -> None:
     organs, options = read_restoration_config(arguments.config)
     options = replace(options, steps=arguments.steps or options.steps)
     cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2))
-    trainer = RestorationTrainer(cases, templates, options, folder, choose_device(arguments.device).name)
+    device = choose_device(arguments.device).name
+    shares = {organ: told.share for organ, told in organs.items()}
+    trainer = RestorationTrainer(cases, templates, options, folder, device, shares=shares)
     try:
         trainer.run(arguments.progress.part(0.2, 0.98))
     except CancelledError as error:

@@ -1,4 +1,4 @@
-"""Inputs made from a known truth: structured damage at three levels, and voxels much coarser than the truth's.
+"""Inputs made from a known truth: structured damage at three levels, voxels much coarser than the truth's, few slices.
 
 The middle level is calibrated: see :data:`ORGAN_DAMAGE`. All lengths scale with half the longest edge of the organ's
 bounding box, so that one level means the same for a pancreas and for a lung lobe.
@@ -137,6 +137,25 @@ def coarse_input(mask: np.ndarray, geometry: ImageGeometry, voxel_mm: float | Se
         owners.append(owner)
     # Half full exactly counts as full, whatever the rounding.
     return (part >= 0.5 - 1e-5)[np.ix_(*owners)]
+
+
+def sparse_input(mask: np.ndarray, axis_ijk: int, gaps_voxels: np.ndarray) -> np.ndarray:
+    """The truth on parallel slices only; the outermost ones lie half a gap within the organ, or there are two.
+
+    Args:
+        mask: (K, J, I) bool.
+        axis_ijk: which of i, j, k the slices lie across.
+        gaps_voxels: (3,) from one slice to the next, along i, j, k.
+    """
+    layers = np.moveaxis(mask, 2 - axis_ijk, 0)
+    used = np.flatnonzero(layers.any(axis=(1, 2)))
+    gap = max(2, round(float(gaps_voxels[axis_ijk])))
+    known = np.arange(used[0] + gap // 2, used[-1] + 1, gap)
+    if len(known) < 2:
+        known = np.round(np.quantile(used, [0.25, 0.75])).astype(int)
+    sparse = np.zeros_like(layers)
+    sparse[known] = layers[known]
+    return np.ascontiguousarray(np.moveaxis(sparse, 0, 2 - axis_ijk))
 
 
 def _overlaps(n: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:

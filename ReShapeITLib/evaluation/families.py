@@ -60,14 +60,27 @@ class Coarse:
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """The truth on some parallel slices only, across the axis nearest to head-feet.
+
+    Args:
+        name: of the family, in the table.
+        gap_mm: from one slice that is known to the next.
+    """
+
+    name: str = ""
+    gap_mm: float = 0.0
+
+
+@dataclass(frozen=True)
 class Clean:
     """The truth itself, which should be left alone; ``name`` of the family in the table."""
 
     name: str = "clean"
 
 
-Family = Predictions | Damage | Coarse | Clean
-_KINDS = {"predictions": Predictions, "damage": Damage, "coarse": Coarse, "clean": Clean}
+Family = Predictions | Damage | Coarse | Sparse | Clean
+_KINDS = {"predictions": Predictions, "damage": Damage, "coarse": Coarse, "sparse": Sparse, "clean": Clean}
 
 
 def family_from_dict(entry, base: Path, where: str) -> Family:
@@ -86,8 +99,6 @@ def family_from_dict(entry, base: Path, where: str) -> Family:
     entry = dict(entry)
     kind = entry.pop("kind", None)
     where = f"{where}, family {kind}"
-    if kind == "sparse":
-        raise BadInputError(f"{where}: sparse input cannot be evaluated yet; leave this family out.")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise BadInputError(f"{where}: there is no such kind; use one of {', '.join(_KINDS)}.")
     names = {"names": texts(entry.pop("names", []), f"{where}, names")} if kind == "predictions" else {}
@@ -120,7 +131,16 @@ def _coarse(family: Coarse, base: Path, where: str) -> Coarse:
     return replace(family, name=family.name or shown)
 
 
-_COMPLETED = {"predictions": _predictions, "damage": _damage, "coarse": _coarse, "clean": lambda family, *_: family}
+def _sparse(family: Sparse, base: Path, where: str) -> Sparse:
+    if not family.gap_mm > 0:
+        raise BadInputError(f"{where}: give the distance between known slices under 'gap_mm'.")
+    return replace(family, name=family.name or f"slices every {family.gap_mm:g} mm")
+
+
+_COMPLETED = {
+    "predictions": _predictions, "damage": _damage, "coarse": _coarse, "sparse": _sparse,
+    "clean": lambda family, *_: family,
+}  # fmt: skip
 
 
 def file_word(text: str) -> str:

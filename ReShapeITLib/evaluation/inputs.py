@@ -13,8 +13,8 @@ from scipy import ndimage
 from ..errors import BadInputError
 from ..geometry import ImageGeometry
 from ..volume_io import read_labels
-from .damage_levels import coarse_input, damage_input
-from .families import Clean, Coarse, Damage, Family, Predictions, label_file
+from .damage_levels import coarse_input, damage_input, sparse_input
+from .families import Clean, Coarse, Damage, Family, Predictions, Sparse, label_file
 from .study import Study
 
 _ROOM_MM = 20.0  # around the organ where nothing is added to it
@@ -111,12 +111,14 @@ def _prediction(family: Predictions, case: str, variant: str, geometry: ImageGeo
 
 
 def _made(
-    study: Study, case: str, family: Clean | Coarse | Damage, labels: np.ndarray, truth: np.ndarray,
+    study: Study, case: str, family: Clean | Coarse | Damage | Sparse, labels: np.ndarray, truth: np.ndarray,
     geometry: ImageGeometry,
 ) -> np.ndarray:  # fmt: skip
     """(K, J, I) bool, made of the truth; ``labels`` also holds its neighbours."""
     if isinstance(family, Clean):
         return truth
+    if isinstance(family, Sparse):
+        return sparse_input(truth, head_feet_axis(geometry), family.gap_mm / geometry.spacing_mm)
     if isinstance(family, Coarse):
         return coarse_input(truth, geometry, _coarse_voxels_mm(family, geometry))
     # Without the level: the same place is damaged less or more.
@@ -130,8 +132,13 @@ def _coarse_voxels_mm(family: Coarse, geometry: ImageGeometry) -> np.ndarray:
     if family.voxel_mm:
         return np.full(3, family.voxel_mm)
     voxels_mm = geometry.spacing_mm.copy()
-    voxels_mm[np.abs(geometry.direction_ras[2]).argmax()] = family.slice_mm
+    voxels_mm[head_feet_axis(geometry)] = family.slice_mm
     return voxels_mm
+
+
+def head_feet_axis(geometry: ImageGeometry) -> int:
+    """Which of i, j, k runs nearest to head-feet."""
+    return int(np.abs(geometry.direction_ras[2]).argmax())
 
 
 def _number(text: str) -> int:

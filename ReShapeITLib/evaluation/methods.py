@@ -17,7 +17,7 @@ from ..errors import BadInputError
 from ..geometry import ImageGeometry
 from ..mesh import TriangleSurface
 from ..template import OrganTemplate, read_info
-from . import rivals_filters
+from . import rivals_filters, rivals_slices
 
 Organs = Iterable[tuple[np.ndarray, ImageGeometry]]
 
@@ -128,6 +128,14 @@ def _closing(setting: Setting, kernel_mm: float = 3.0) -> Method:
     return partial(_run_filter, function=rivals_filters.closed, kernel_mm=kernel_mm)
 
 
+def _fill_between_slices(setting: Setting) -> Method:
+    return partial(_run_filter, function=rivals_slices.filled_between_slices)
+
+
+def _between_slices(setting: Setting) -> Method:
+    return partial(_run_with_surface, function=rivals_slices.interpolated_between_slices, arguments=())
+
+
 def _ssm(setting: Setting, model: str | Path, **options) -> Method:
     """``model`` names the .npz file, which is built from the training masks where it does not exist."""
     from ..refinement import RefineOptions, alignment_with_scale_prior
@@ -171,6 +179,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "gaussian": _gaussian,
     "closing": _closing,
     "rules": _rules,
+    "fill_between_slices": _fill_between_slices,
+    "between_slices": _between_slices,
     "ssm": _ssm,
     "tim_paper": _tim_paper,
     "field": partial(_refinement, restoration="none"),

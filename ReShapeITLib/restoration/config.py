@@ -22,6 +22,7 @@ class OrganCases:
         label: label value of the organ; 0 takes every voxel that is not zero.
         label_modulo: label values are taken modulo this first; 0 leaves them.
         least_spacing_mm: finer label grids are thinned to about this spacing.
+        share: how often this organ is drawn in relation to the others.
     """
 
     template: str = ""
@@ -31,6 +32,7 @@ class OrganCases:
     label: int = 0
     label_modulo: int = 0
     least_spacing_mm: float = 0.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class RestorationTraining:
         learning_rate: peak rate of AdamW; linear warm-up, then a cosine to a hundredth.
         warmup_steps: of the learning rate.
         any_organ: share of steps in which the organ's own embedding is replaced by that of "any organ".
-        start_from: checkpoint of another run with whose weights this one starts.
+        start_from: network file of another run with whose weights this one starts; it may know other organs.
         draw: poses and damage.
         seed: of initialisation and draws.
         workers: processes that make batches.

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from ..between_slices import FEWEST_SLICES, distance_between_slices
 
 
 def damaged(sdf: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known."""
     known = np.ones_like(sdf)
+    what = rng.random()
+    if what < SPARSE_SHARE:
+        return sparse_slices(sdf, rng)
+    if what < SPARSE_SHARE + COARSE_SHARE:
+        return coarse(sdf, rng).astype(np.float32), known
     names = list(KINDS)
     share = np.array([KINDS[name][1] for name in names])
     hurt = sdf
     for name in rng.choice(names, size=1 + rng.poisson(1.2), p=share / share.sum()):
         hurt = KINDS[name][0](hurt, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         hurt = coarse(hurt, rng)
-    if rng.random() < 0.12:
-        hurt, known = sparse_slices(sdf, rng)
-    if (hurt * known < 0).sum() < 0.1 * (sdf < 0).sum() * known.mean():
-        return sdf, np.ones_like(sdf)  # hardly anything is left: nothing could be learnt from it
+    if (hurt < 0).sum() < 0.1 * (sdf < 0).sum():
+        return sdf, known  # hardly anything is left: nothing could be learnt from it
     return hurt.astype(np.float32), known
 
 
@@ -98,10 +104,10 @@ def growth(sdf, rng):
 
 def coarse(sdf, rng):
     """Voxels of one to three cells, or thick slices: the organ is known only as in or out of each."""
-    voxel = np.full(3, rng.uniform(1.0, 2.2))
-    if rng.random() < 0.5:
-        voxel = np.ones(3)
-        voxel[rng.integers(3)] = rng.uniform(1.5, 3.0)
+    voxel = np.full(3, rng.uniform(0.6, 2.4))
+    if rng.random() < 0.4:
+        voxel = np.full(3, rng.uniform(0.6, 1.0))
+        voxel[0 if rng.random() < 0.7 else rng.integers(3)] = rng.uniform(1.0, 3.0)
     shape = np.maximum(2, np.ceil(np.array(sdf.shape) / voxel)).astype(int)
     centres = np.meshgrid(*[(np.arange(n) + 0.5) * v - 0.5 for n, v in zip(shape, voxel, strict=True)], indexing="ij")
     inside = ndimage.map_coordinates(sdf, np.array(centres), order=1, mode="nearest") < 0
@@ -113,17 +119,35 @@ def coarse(sdf, rng):
 
 
 def sparse_slices(sdf, rng):
-    """Known on parallel planes only, 5 to 14 cells apart; returns the distance and where it is known."""
-    axis, gap = rng.integers(3), rng.uniform(5.0, 14.0)
-    planes = np.round(np.arange(rng.uniform(0, gap), sdf.shape[axis], gap)).astype(int)
-    known = np.zeros_like(sdf)
-    at = [slice(None)] * 3
-    at[axis] = planes[planes < sdf.shape[axis]]
-    known[tuple(at)] = 1.0
-    return sdf, known
+    """Known on parallel planes only, 4 to 14 cells apart and mostly across the body; returns the distance interpolated
+    between them (see ``between_slices``) and the cells that lie on a plane."""
+    axis = 0 if rng.random() < 0.7 else rng.integers(3)
+    turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, 8.0, 3))).as_matrix()
+    # Rows: the planes' normal and two directions within them, in units of the local grid's steps.
+    basis = np.roll(turn, -axis, axis=0)
+    steps = np.array([1.0, 0.5, 0.5])
+    reach = np.abs(basis) @ np.array(sdf.shape) / 2
+    size = 2 * np.ceil(reach / steps).astype(int) + 1
+    centre = (np.array(sdf.shape) - 1) / 2
+    local = np.indices(size).reshape(3, -1) - (size[:, None] - 1) / 2
+    inside = ndimage.map_coordinates(sdf, basis.T @ (local * steps[:, None]) + centre[:, None], order=1, mode="nearest")
+    inside = inside.reshape(size) < 0
+    gap = rng.integers(4, 15)
+    planes = np.arange(rng.integers(gap), size[0], gap)
+    planes = planes[inside[planes].any(axis=(1, 2))]
+    if len(planes) < FEWEST_SLICES:
+        return sdf, np.ones_like(sdf)
+    distance = distance_between_slices(inside, 0, planes, steps)
+    cells = np.indices(sdf.shape).reshape(3, -1) - centre[:, None]
+    places = (basis @ cells) / steps[:, None] + (size[:, None] - 1) / 2
+    given = ndimage.map_coordinates(distance, places, order=1, mode="nearest").reshape(sdf.shape)
+    known = np.abs(places[0][:, None] - planes).min(axis=1) <= 0.5
+    return given.astype(np.float32), known.reshape(sdf.shape).astype(np.float32)
 
 
-# What is done, and how often in relation to the others.
+# Shares of organs that are only sparse and only coarse, and otherwise right.
+SPARSE_SHARE, COARSE_SHARE = 0.15, 0.15
+# What else is done, and how often in relation to the others.
 KINDS = {
     "bite": (bite, 1.0), "leak": (leak, 1.0), "island": (island, 1.0), "holes": (holes, 0.5),
     "truncation": (truncation, 0.5), "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),

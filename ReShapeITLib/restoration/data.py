@@ -32,22 +32,31 @@ class RestorationCase:
 class BatchSource(torch.utils.data.Dataset):
     """The batch of every step, drawn from the step's own random state: a resumed run sees the same ones."""
 
-    def __init__(self, cases: list[RestorationCase], options: DrawOptions, seed: int, first_step: int, steps: int):
+    def __init__(
+        self, cases: list[RestorationCase], options: DrawOptions, seed: int, first_step: int, steps: int,
+        shares: dict[str, float] | None = None,
+    ):  # fmt: skip
         self.by_organ: dict[str, list[RestorationCase]] = {}
         for case in cases:
             self.by_organ.setdefault(case.organ, []).append(case)
         self.options, self.seed, self.first_step, self.steps = options, seed, first_step, steps
+        self.shares = shares or {}
 
     def __len__(self) -> int:
         return self.steps - self.first_step
 
     def __getitem__(self, index: int):
-        return draw_batch(self.by_organ, self.options, np.random.default_rng([self.seed, self.first_step + index]))
+        rng = np.random.default_rng([self.seed, self.first_step + index])
+        return draw_batch(self.by_organ, self.options, rng, self.shares)
 
 
-def draw_batch(by_organ: dict[str, list[RestorationCase]], options: DrawOptions, rng: np.random.Generator):
+def draw_batch(
+    by_organ: dict[str, list[RestorationCase]], options: DrawOptions, rng: np.random.Generator,
+    shares: dict[str, float] | None = None,
+):  # fmt: skip
     """One organ's name and (B, Z, Y, X) float32 tensors given, known and truth."""
-    organ = str(rng.choice(list(by_organ)))
+    share = np.array([(shares or {}).get(organ, 1.0) for organ in by_organ])
+    organ = str(rng.choice(list(by_organ), p=share / share.sum()))
     drawn = []
     for _ in range(options.batch):
         cases = by_organ[organ]

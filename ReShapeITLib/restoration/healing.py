@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..between_slices import DrawnSlices
 from ..blending import BlendedField
 from ..distance import MeshDistance
 from ..geometry import ImageGeometry, Similarity
@@ -36,7 +37,7 @@ class Healed:
 
 def heal(
     model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
-    options: BeliefOptions,
+    options: BeliefOptions, drawn: DrawnSlices | None = None,
 ) -> Healed:  # fmt: skip
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
@@ -44,9 +45,13 @@ def heal(
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
         options: when the network is believed; what the model itself knows about this organ goes first.
+        drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
     """
-    restoration = restore(model, template, grid, ras_to_unit)
-    weight = doubt(restoration, replace(options, **model.info.belief.get(template.info.organ, {})))
+    restoration = restore(model, template, grid, ras_to_unit, drawn=drawn)
+    if drawn is None:
+        weight = doubt(restoration, replace(options, **model.info.belief.get(template.info.organ, {})))
+    else:
+        weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
     field = BlendedField(grid, restoration.restored.at_ras, weight)
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..atomic import atomic_path
+from ..between_slices import DrawnSlices
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..surface import DistanceGrid
@@ -140,6 +141,7 @@ class Restoration:
 
 def restore(
     model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,
+    drawn: DrawnSlices | None = None,
 ) -> Restoration:  # fmt: skip
     """The clean organ that the network expects behind a given one, averaged over slightly different poses.
 
@@ -151,28 +153,41 @@ def restore(
         distance: signed distance of the given organ, mm.
         ras_to_unit: its alignment.
         poses: how many; the first is the alignment itself.
+        drawn: the slices that the organ was drawn on, where ``distance`` was interpolated between them.
     """
     grid = CanonicalGrid.around(template.points_unit)
     geometry, cell_mm = grid.geometry_ras(ras_to_unit), grid.cell_unit / ras_to_unit.scale
     given = grid.sample_cells(distance, ras_to_unit, GIVEN_LIMIT_CELLS)
     prior = template_cells(template, grid)
     organ = template.info.organ
-    total = _ask(model, organ, prior, given)
+    total = _ask(model, organ, prior, given, _known(drawn, grid, ras_to_unit))
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
     for jitter in _jitters(poses - 1, grid.cell_unit):
         frame = jitter.after(ras_to_unit)
-        answer = _ask(model, organ, prior, grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS))
-        moved = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
-        back = moved.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
+        moved = grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS)
+        answer = _ask(model, organ, prior, moved, _known(drawn, grid, frame))
+        answer = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
+        back = answer.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
         total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
     in_mm = [DistanceGrid((cells * cell_mm).astype(np.float32), geometry) for cells in (total / max(1, poses), given)]
     return Restoration(*in_mm, cell_mm)
 
 
-def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _known(drawn: DrawnSlices | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
+    """[z, y, x] 1.0 in the cells in which the given organ was drawn: all, unless it was drawn on slices."""
+    if drawn is None:
+        return np.ones(grid.shape_zyx, dtype=np.float32)
+    centres_ras = ras_to_unit.inverse().apply(grid.points_unit())
+    known = drawn.known_at(centres_ras, 0.5 * grid.cell_unit / ras_to_unit.scale)
+    return known.reshape(grid.shape_zyx).astype(np.float32)
+
+
+def _ask(
+    model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray, known: np.ndarray
+) -> np.ndarray:
     """[z, y, x] restored distance in cells, limited, of a given one; ``prior`` is the template's."""
     device = next(model.network.parameters()).device
-    arrays = [given, np.ones_like(given), prior]
+    arrays = [given, known, prior]
     tensors = [torch.as_tensor(array, dtype=torch.float32, device=device)[None] for array in arrays]
     row = torch.tensor([model.network.organ_index(organ)], device=device)
     with torch.inference_mode():

@@ -90,11 +90,11 @@ class RestorationNetwork(nn.Module):
 
         Args:
             given: (B, Z, Y, X) signed distance of the given organ in cells.
-            known: (B, Z, Y, X) 1 where the given organ is known, 0 elsewhere.
+            known: (B, Z, Y, X) 1 where the given organ was drawn, 0 where it was interpolated from there.
             template: (B, Z, Y, X) signed distance of the template in cells.
             organ: (B,) rows of the embedding.
         """
-        seen = known * given.clamp(-GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS) / GIVEN_LIMIT_CELLS
+        seen = given.clamp(-GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS) / GIVEN_LIMIT_CELLS
         prior = template.clamp(-TEMPLATE_LIMIT_CELLS, TEMPLATE_LIMIT_CELLS) / TEMPLATE_LIMIT_CELLS
         x = torch.stack([seen, known, prior], dim=1)
         x = torch.cat([x, _positions(x)], dim=1).contiguous(memory_format=torch.channels_last_3d)

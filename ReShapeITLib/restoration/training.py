@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import BadInputError
 from ..progress import Progress
 from ..template import OrganTemplate
-from ..training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from ..training.checkpoint import load_checkpoint, save_checkpoint
 from .config import RestorationTraining
 from .data import BatchSource, RestorationCase
 from .grid import CanonicalGrid, template_cells
+from .model import RestorationModel
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 
 LOG_INTERVAL = 20
@@ -43,14 +45,18 @@ class RestorationTrainer:
         options: settings.
         folder: for ``checkpoint.safetensors`` and ``train.jsonl``; made if absent.
         device: "cpu" or "cuda".
+        network_options: size of the network.
+        shares: how often each organ is drawn in relation to the others; equally often where None.
     """
 
     def __init__(
         self, cases: list[RestorationCase], templates: dict[str, OrganTemplate], options: RestorationTraining,
         folder: Path, device: str = "cpu", network_options: NetworkOptions | None = None,
+        shares: dict[str, float] | None = None,
     ):  # fmt: skip
         torch.manual_seed(options.seed)
         self.cases, self.options, self.folder, self.device = cases, options, Path(folder), device
+        self.shares = shares
         self.folder.mkdir(parents=True, exist_ok=True)
         network = RestorationNetwork(network_options or NetworkOptions(organs=tuple(sorted(templates))))
         self.network = network.to(device, memory_format=torch.channels_last_3d).train()
@@ -67,12 +73,12 @@ class RestorationTrainer:
                 checkpoint, self.network, {}, self.optimiser, self.generator, options.as_dict()
             )
         elif options.start_from:
-            load_weights(Path(options.start_from), self.network, {})
+            _take_over(RestorationModel.load(options.start_from).network, self.network)
 
     def run(self, progress: Progress) -> None:
         """Train to the last step; a checkpoint is left every ``checkpoint_interval`` steps and at the end."""
         o = self.options
-        source = BatchSource(self.cases, o.draw, o.seed, self.step, o.steps)
+        source = BatchSource(self.cases, o.draw, o.seed, self.step, o.steps, self.shares)
         batches = torch.utils.data.DataLoader(source, batch_size=None, num_workers=o.workers)
         sums: dict[str, float] = {}
         for organ, given, known, truth in batches:
@@ -114,6 +120,18 @@ class RestorationTrainer:
         row = {"step": self.step} | {name: round(value, 5) for name, value in terms.items()}
         with open(self.folder / "train.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
+
+
+def _take_over(trained: RestorationNetwork, network: RestorationNetwork) -> None:
+    """Weights of another network of the same size; organs that it does not know start as "any organ"."""
+    values = trained.state_dict()
+    rows = torch.tensor([0, *(trained.organ_index(organ) for organ in network.options.organs)])
+    for table in ("organ2.weight", "organ3.weight"):
+        values[table] = values[table][rows]
+    try:
+        network.load_state_dict(values)
+    except RuntimeError as error:
+        raise BadInputError("'start_from' is a network of another size; train from the start.") from error
 
 
 def _rate(step: int, options: RestorationTraining) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .between_slices import DrawnSlices
 from .blending import BlendedField, BlendOptions, field_weight, grid_points, main_piece, working_geometry
+from .bricks import coarse_behind
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
 from .geometry import ImageGeometry
@@ -22,6 +23,7 @@ from .progress import Progress
 from .restoration.belief import BeliefOptions
 from .restoration.healing import Healed, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
+from .smoothest_distance import smoothest_distance_grid
 from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
 from .template import OrganTemplate
 
@@ -152,9 +154,13 @@ def refine(
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
+    distance_of = partial(signed_distance_grid, options=options.surface)
     if drawn is None:
+        bricks = coarse_behind(mask, geometry)
+        if bricks is not None:
+            (mask, geometry), distance_of = bricks, smoothest_distance_grid
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
-        grid = signed_distance_grid(cleaned, geometry, options.surface)
+        grid = distance_of(cleaned, geometry)
     else:
         cleaning, grid = CleaningReport(), drawn.distance
     given = surface_from_grid(grid)
@@ -169,7 +175,7 @@ def refine(
         if drawn is None:
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
-                grid = signed_distance_grid(near, geometry, options.surface)
+                grid = distance_of(near, geometry)
         ask = partial(heal, restoration, template, grid, options=options.belief, drawn=drawn)
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     progress.stage("fit", 0.3)

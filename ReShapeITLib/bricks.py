@@ -48,8 +48,8 @@ def _bricks(mask: np.ndarray, axis: int) -> tuple[np.ndarray, float]:
     if len(borders) - 1 < _FEWEST_BRICKS:
         return plain
     steps = np.diff(borders)
-    # Where a border happens to change nothing, a step holds two bricks.
-    length = float(np.median(steps))
+    # Bricks differ by a voxel at most; where a border happens to change nothing, a step holds two of them.
+    length = float(steps[steps <= steps.min() + 1].mean())
     counts = np.maximum(1, np.round(steps / length))
     ratio = n / counts.sum()
     if np.abs(steps - counts * ratio).max() > 1.0 + 0.05 * ratio:

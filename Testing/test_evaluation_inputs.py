@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.evaluation.inputs import check_inputs, make_input, training_organs, with_room
+from ReShapeITLib.evaluation.inputs import check_inputs, make_input, training_organs, variants, with_room
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.labels import LabelVolume
 from ReShapeITLib.volume_io import write_labels
@@ -75,6 +75,23 @@ def test_coarse_voxels_are_cubes_and_thick_slices_lie_across_head_to_feet(folder
     slices = made(folder, {"kind": "coarse", "slice_mm": 4.0}).given
     assert all(has_pairs(cubes, axis) for axis in range(3))
     assert has_pairs(slices, 0) and not has_pairs(slices, 1) and not has_pairs(slices, 2)
+
+
+def test_sparse_input_is_the_truth_on_slices_a_gap_apart_across_head_to_feet(folder):
+    given = made(folder, {"kind": "sparse", "gap_mm": 8.0})
+    slices = np.flatnonzero(given.given.any(axis=(1, 2)))
+    assert len(slices) > 2 and set(np.diff(slices)) == {4}  # voxels of 2 mm
+    assert (given.given[slices] == given.truth[slices]).all()
+
+
+def test_several_draws_are_several_inputs_with_damage_of_their_own(folder):
+    study = make_study(folder, TEMPLATE, families=[{"kind": "damage", "damage": "bite", "draws": 2}])
+    names = variants(study.families[0])
+    assert names == ("draw 1", "draw 2")
+    first, second = (make_input(study, "a", study.families[0], name).given for name in names)
+    assert (first != second).any()
+    with pytest.raises(BadInputError, match="'draws' must be at least 1"):
+        make_study(folder, TEMPLATE, families=[{"kind": "damage", "damage": "bite", "draws": 0}])
 
 
 def has_pairs(mask, axis):

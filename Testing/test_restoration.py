@@ -89,6 +89,15 @@ def test_sparse_slices_are_parallel_planes():
     assert 0 < known.mean() < 0.3
 
 
+def test_on_its_planes_a_sparse_organ_is_the_organ_and_between_them_near_it():
+    whole = ball(11.0)
+    for seed in range(5):
+        given, known = damage.sparse_slices(whole, np.random.default_rng(seed))
+        sure = (known > 0) & (np.abs(whole) > 1.5)
+        assert ((given < 0) == (whole < 0))[sure].mean() > 0.97
+        assert ((given < 0) & (whole < 0)).sum() > 0.5 * (whole < 0).sum()
+
+
 def test_a_new_network_gives_back_what_it_is_given():
     network = RestorationNetwork(SMALL).eval()
     given = torch.from_numpy(ball(9.0))[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
-from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase
+from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase, draw_batch
 from ReShapeITLib.restoration.grid import CanonicalGrid
-from ReShapeITLib.restoration.model import RestorationModel
-from ReShapeITLib.restoration.network import NetworkOptions
+from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
+from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.training import RestorationTrainer, restoration_loss
 from ReShapeITLib.template import OrganTemplate, read_info
 from Testing.tiny_template import ORGAN
@@ -102,6 +103,33 @@ def test_training_learns_to_grow_an_organ_that_is_always_given_too_small(cases, 
     trainer.run(Progress("none"))
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert lines[-1]["distance"] < 0.7 * lines[-1]["input"]
+
+
+def test_a_second_run_starts_from_the_weights_of_the_first_and_new_organs_as_any_organ(cases, template, tmp_path):
+    known = RestorationNetwork(NetworkOptions(organs=("other", ORGAN), channels=(4, 4, 4), blocks=(1, 1, 1)))
+    with torch.no_grad():
+        for table in (known.organ2.weight, known.organ3.weight, known.head.weight):
+            table.normal_()
+    info = RestorationInfo("CC0-1.0", "generated", {ORGAN: []}, {ORGAN: "0"})
+    RestorationModel(info, known).save(tmp_path / "first.safetensors")
+    known = RestorationModel.load(tmp_path / "first.safetensors").network  # half precision
+    options = replace(OPTIONS, start_from=str(tmp_path / "first.safetensors"))
+    new = replace(SMALL, organs=("a_new_one", ORGAN))
+    network = RestorationTrainer(cases, {ORGAN: template}, options, tmp_path / "run", network_options=new).network
+    torch.testing.assert_close(network.head.weight, known.head.weight, rtol=0, atol=0)
+    for row, source in (("a_new_one", 0), (ORGAN, known.organ_index(ORGAN))):
+        row = network.organ_index(row)
+        torch.testing.assert_close(network.organ2.weight[row], known.organ2.weight[source], rtol=0, atol=0)
+    larger = replace(SMALL, channels=(4, 4, 8))
+    with pytest.raises(BadInputError, match="of another size"):
+        RestorationTrainer(cases, {ORGAN: template}, options, tmp_path / "larger", network_options=larger)
+
+
+def test_organs_are_drawn_as_often_as_their_shares_say(cases):
+    both = cases + [replace(case, organ="rare") for case in cases]
+    rng = np.random.default_rng(0)
+    drawn = [draw_batch({"rare": both[2:], ORGAN: both[:2]}, DRAW, rng, {ORGAN: 4.0})[0] for _ in range(60)]
+    assert 38 <= drawn.count(ORGAN) <= 58  # 48 expected
 
 
 CONFIG = """\

@@ -78,6 +78,20 @@ def test_closing_fills_gaps_narrower_than_the_kernel_only():
     assert np.array_equal(run({"name": "closing", "kernel_mm": 3}, slit), slit)
 
 
+@pytest.mark.parametrize("method", ["between_slices", "fill_between_slices"])
+def test_what_lies_between_drawn_slices_is_filled(method):
+    if method == "fill_between_slices":
+        pytest.importorskip("slicer", reason="needs the Slicer core: pip install slicer-core")
+    organ = ball(28.0)
+    slices = np.flatnonzero(organ.any(axis=(1, 2)))
+    drawn = np.zeros_like(organ)
+    drawn[slices[1:-1:4]] = organ[slices[1:-1:4]]
+    filled = run(method, drawn)
+    within = slice(slices[1], slices[1:-1:4][-1] + 1)
+    wrong = (filled ^ organ)[within].sum()
+    assert wrong < 0.15 * organ[within].sum() and filled[within].any(axis=(1, 2)).all()
+
+
 def test_kernels_are_odd_numbers_of_voxels_as_in_the_segment_editor():
     assert kernel_voxels(GEOMETRY, 5.0).tolist() == [3, 3, 1] and kernel_voxels(GEOMETRY, 0.5).tolist() == [1, 1, 1]
 

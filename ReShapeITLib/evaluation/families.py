@@ -36,12 +36,14 @@ class Damage:
         damage: a name of ``damage_levels.KINDS``.
         level: mild, middle or severe.
         room_mm: free space around the organ, so that leaks and islands are not cut off by a tight crop.
+        draws: how many different damages of each case, where cases are few.
     """
 
     name: str = ""
     damage: str = ""
     level: str = "middle"
     room_mm: float = 40.0
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _damage(family: Damage, base: Path, where: str) -> Damage:
         raise BadInputError(
             f"{where}: 'damage' must be one of {', '.join(KINDS)} and 'level' one of {', '.join(LEVELS)}."
         )
+    if family.draws < 1:
+        raise BadInputError(f"{where}: 'draws' must be at least 1.")
     return replace(family, name=family.name or f"{family.damage} {family.level}")
 
 

@@ -36,6 +36,8 @@ class CaseInput:
 
 def variants(family: Family) -> tuple[str, ...]:
     """Names of the inputs that a family has of each case; one without a name where there is just one."""
+    if isinstance(family, Damage) and family.draws > 1:
+        return tuple(f"draw {number}" for number in range(1, family.draws + 1))
     return family.names if isinstance(family, Predictions) else ("",)
 
 
@@ -70,7 +72,7 @@ def make_input(study: Study, case: str, family: Family, variant: str) -> CaseInp
     room_mm = family.room_mm if isinstance(family, Damage) else _ROOM_MM
     labels, geometry = with_room(labels, truth, geometry, room_mm)
     truth = labels == study.label if study.label else labels != 0
-    return CaseInput(truth, _made(study, case, family, labels, truth, geometry), geometry)
+    return CaseInput(truth, _made(study, case, family, variant, labels, truth, geometry), geometry)
 
 
 def training_organs(study: Study) -> Iterator[tuple[np.ndarray, ImageGeometry]]:
@@ -111,8 +113,8 @@ def _prediction(family: Predictions, case: str, variant: str, geometry: ImageGeo
 
 
 def _made(
-    study: Study, case: str, family: Clean | Coarse | Damage | Sparse, labels: np.ndarray, truth: np.ndarray,
-    geometry: ImageGeometry,
+    study: Study, case: str, family: Clean | Coarse | Damage | Sparse, variant: str, labels: np.ndarray,
+    truth: np.ndarray, geometry: ImageGeometry,
 ) -> np.ndarray:  # fmt: skip
     """(K, J, I) bool, made of the truth; ``labels`` also holds its neighbours."""
     if isinstance(family, Clean):
@@ -122,7 +124,7 @@ def _made(
     if isinstance(family, Coarse):
         return coarse_input(truth, geometry, _coarse_voxels_mm(family, geometry))
     # Without the level: the same place is damaged less or more.
-    rng = np.random.default_rng([study.seed, _number(case), _number(family.damage)])
+    rng = np.random.default_rng([study.seed, _number(case), _number(family.damage + variant)])
     neighbours = [(labels != 0) & ~truth]
     return damage_input(truth, geometry, family.damage, family.level, rng, neighbours, study.organ)
 

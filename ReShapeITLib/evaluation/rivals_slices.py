@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 from ..between_slices import DrawnSlices, drawn_slices
@@ -24,22 +30,18 @@ def filled_between_slices(mask: np.ndarray, geometry: ImageGeometry) -> np.ndarr
     Raises:
         BadInputError: the Slicer core is not installed, or there is nothing between slices.
     """
-    try:
-        from slicer import vtkITKMorphologicalContourInterpolator
-    except ImportError as error:
-        raise BadInputError("'fill_between_slices' needs the Slicer core: pip install slicer-core.") from error
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-
+    if importlib.util.find_spec("slicer") is None:
+        raise BadInputError("'fill_between_slices' needs the Slicer core: pip install slicer-core.")
     axis, _ = drawn_slices(mask)
-    image = vtk.vtkImageData()
-    image.SetDimensions(*mask.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
-    fill = vtkITKMorphologicalContourInterpolator()
-    fill.SetAxis(2 - axis)
-    fill.SetInputData(image)
-    fill.Update()
-    return vtk_to_numpy(fill.GetOutput().GetPointData().GetScalars()).reshape(mask.shape) != 0
+    # In a process of its own: the ITK in the Slicer core and the one in SimpleITK end a common process with a crash.
+    with tempfile.TemporaryDirectory() as folder:
+        given, filled = Path(folder) / "given.npy", Path(folder) / "filled.npy"
+        np.save(given, mask.astype(np.uint8), allow_pickle=False)
+        command = [sys.executable, "-m", "ReShapeITLib.evaluation.slicer_fill", str(given), str(2 - axis), str(filled)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not filled.exists():
+            raise BadInputError(f"The Slicer core could not fill between the slices: {done.stderr.strip()[-200:]}")
+        return np.load(filled, allow_pickle=False) != 0
 
 
 def interpolated_between_slices(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, TriangleSurface]:

@@ -1,0 +1,88 @@
+"""Bricky masks: the coarse grid behind them is found, and their surface is smooth and where the organ's was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ReShapeITLib.bricks import coarse_behind
+from ReShapeITLib.evaluation.damage_levels import coarse_input
+from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.refinement import REFINE_PRESETS, refine
+from ReShapeITLib.smoothest_distance import smoothest_distance_grid, smoothest_distance_mm
+from ReShapeITLib.surface import surface_from_grid
+from ReShapeITLib.template import OrganTemplate
+from Testing.tiny_template import patient
+
+TURN = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def ellipsoid(shape_kji, centre, radii) -> np.ndarray:
+    where = np.indices(shape_kji).T
+    return ((((where - np.array(centre)) / radii) ** 2).sum(axis=-1) < 1).T
+
+
+@pytest.mark.parametrize("ratios", [(4, 1, 1), (2, 3, 4), (3, 3, 3)])
+def test_the_coarse_mask_and_its_grid_come_back(ratios):
+    coarse = ellipsoid((15, 17, 16), (7.2, 8.1, 7.7), (5.3, 6.4, 4.9))
+    grid = ImageGeometry.from_parts((16, 17, 15), (3.0, 4.0, 5.0), (9.0, 8.0, 7.0), TURN)
+    fine_matrix = grid.ijk_to_ras.copy()
+    fine_matrix[:3, :3] /= ratios[::-1]
+    # The first fine centre lies in the corner of the first coarse voxel.
+    fine_matrix[:3, 3] = grid.ijk_to_ras_points(0.5 * (1.0 / np.array([ratios[::-1]]) - 1.0))[0]
+    fine = coarse
+    for axis, ratio in enumerate(ratios):
+        fine = np.repeat(fine, ratio, axis=axis)
+    found, geometry = coarse_behind(fine, ImageGeometry(fine_matrix, fine.shape[::-1]))
+    assert found.sum() == coarse.sum()
+    centres = [g.ijk_to_ras_points(np.argwhere(m)[:, ::-1]) for m, g in ((found, geometry), (coarse, grid))]
+    np.testing.assert_allclose(*centres, atol=1e-6)
+
+
+def test_bricks_of_no_whole_number_of_voxels_are_found():
+    geometry = ImageGeometry.from_parts((90, 90, 60), (0.8, 0.8, 1.25))
+    mask = ellipsoid((60, 90, 90), (30, 45, 44), (20.3, 33.1, 30.7))
+    found, grid = coarse_behind(coarse_input(mask, geometry, 3.0), geometry)
+    np.testing.assert_allclose(grid.spacing_mm, 3.0, atol=0.1)
+    assert found.sum() * grid.voxel_volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.03)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0)])
+def test_a_mask_of_its_own_grid_has_no_bricks(spacing):
+    mask = ellipsoid((40, 44, 48), (20, 21, 24), (13.3, 15.1, 17.7))
+    assert coarse_behind(mask, ImageGeometry.from_parts((48, 44, 40), spacing)) is None
+    assert coarse_behind(np.zeros((4, 4, 4), dtype=bool), ImageGeometry.from_parts((4, 4, 4), spacing)) is None
+
+
+@pytest.mark.parametrize("radius", [3.5, 8.0, 14.0])
+def test_the_smoothest_surface_of_a_voxel_ball_is_the_ball(radius):
+    geometry = ImageGeometry.from_parts((40, 40, 40), (1.0, 1.0, 1.0))
+    centre = np.array([19.6, 20.1, 20.3])
+    mask = ellipsoid((40, 40, 40), centre, (radius,) * 3)
+    surface = surface_from_grid(smoothest_distance_grid(mask, geometry))
+    radii = np.linalg.norm(surface.vertices_ras - geometry.ijk_to_ras_points(centre[None, ::-1]), axis=1)
+    assert abs(radii.mean() - radius) < 0.1 and radii.std() < 0.12
+
+
+def test_the_smoothest_distance_keeps_every_voxel_centre_on_its_side():
+    spacing = np.array([5.0, 0.8, 0.8])
+    rough = ellipsoid((14, 60, 60), (7, 30, 29), (4.6, 24.0, 21.0))
+    rough[7, 28:33, 20:24] = False
+    distance = smoothest_distance_mm(rough, spacing)
+    assert (distance[rough] <= 0).all() and (distance[~rough] >= 0).all()
+
+
+def test_thick_slices_of_a_ball_leave_no_terraces():
+    geometry = ImageGeometry.from_parts((72, 72, 16), (1.0, 1.0, 5.0))
+    centre = np.array([7.6, 36.2, 35.7])
+    mask = ellipsoid((16, 72, 72), centre, (30.0 / 5.0, 30.0, 30.0))
+    surface = surface_from_grid(smoothest_distance_grid(mask, geometry))
+    off = np.linalg.norm(surface.vertices_ras - geometry.ijk_to_ras_points(centre[None, ::-1]), axis=1) - 30.0
+    assert np.abs(off).mean() < 0.35
+
+
+def test_refinement_of_a_bricky_organ_comes_much_nearer_to_it(tiny_template_file):
+    mask, geometry = patient(np.random.default_rng(8), spacing_mm=(1.5, 1.5, 1.5))
+    bricky = coarse_input(mask, geometry, 6.0)
+    refined = refine(bricky, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"]).mask(geometry)
+    assert (refined ^ mask).sum() < 0.7 * (bricky ^ mask).sum()

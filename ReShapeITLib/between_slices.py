@@ -132,7 +132,7 @@ def distance_between_slices(mask: np.ndarray, axis: int, slices: np.ndarray, spa
 
 
 def spread_from_slices(drawn: np.ndarray, slices: np.ndarray, n_layers: int, rise: float) -> np.ndarray:
-    """(n_layers, ...) float32 values from those on some layers: linear between them, rising by ``rise`` a layer beyond."""
+    """(n_layers, ...) float32 values from those on some layers: linear between, rising by ``rise`` a layer beyond."""
     layer = np.arange(n_layers)
     after = np.clip(np.searchsorted(slices, layer), 1, len(slices) - 1)
     lower, upper = slices[after - 1], slices[after]

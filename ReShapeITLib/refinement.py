@@ -192,7 +192,8 @@ def refine(
     progress.stage("blend", 0.8)
     if drawn is not None:
         sdf_mm = fitted.sdf_mm if healed is None else healed.restoration.limited(fitted.sdf_mm)
-        weight = DistanceGrid(np.ones((2, 2, 2), dtype=np.float32), ImageGeometry.from_parts((2, 2, 2), (1.0, 1.0, 1.0)))
+        everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
+        weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
         field_ = BlendedField(grid, drawn.through_contours(sdf_mm), weight)
         bounds = _box_around(given, given if healed is None else healed.surface)
     elif healed is None:

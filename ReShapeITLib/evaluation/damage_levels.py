@@ -38,11 +38,11 @@ class OrganDamage:
     reach: float = 1.0
 
 
-# Found by ``Testing/Evaluation/damage_calibration.py`` on training cases, so that the middle level's means come near the
-# paper's initial CD x 100 / HD95: 0.223 / 4.91 mm for the pancreas, 0.407 / 18.05 for the liver, 0.677 / 14.97 for the
-# lobes. Where the two ask for different sizes, one between them was taken. The paper's EMD is not among them: local
-# damage of that CD moves it less above its sampling floor. The paper has no spleens and kidneys: theirs is a size between
-# those of pancreas and liver.
+# Found by ``Testing/Evaluation/damage_calibration.py`` on training cases, so that the middle level's means come near
+# the paper's initial CD x 100 / HD95: 0.223 / 4.91 mm for the pancreas, 0.407 / 18.05 for the liver, 0.677 / 14.97 for
+# the lobes. Where the two ask for different sizes, one between them was taken. The paper's EMD is not among them: local
+# damage of that CD moves it less above its sampling floor. The paper has no spleens and kidneys: theirs is a size
+# between those of pancreas and liver.
 ORGAN_DAMAGE = {
     "liver": OrganDamage(size=0.92, spread=0.2, reach=0.9),
     "pancreas": OrganDamage(size=0.575),

@@ -2,8 +2,8 @@
 
     python -m Testing.Evaluation.damage_calibration STUDY.yaml --sizes 0.5 0.8 1.2 --draws 2
 
-Damages the study's training organs (or, where it names none, its truths) with ``combined`` at the middle level, once for
-each size, and prints mean CD x 100, EMD, DSC and HD95 beside the paper's initial values.
+Damages the study's training organs (or, where it names none, its truths) with ``combined`` at the middle level, once
+for each size, and prints mean CD x 100, EMD, DSC and HD95 beside the paper's initial values.
 """
 
 from __future__ import annotations

@@ -1,0 +1,110 @@
+"""Is the wrong organ noticed? Organs that no template has learnt from against every template.
+
+    python -m Testing.Evaluation.wrong_organs --cases 3 --output FOLDER
+
+Needs the development data beside the repository (``../shared/data``). ``rows.jsonl`` keeps what the plausibility check
+looks at, pair by pair, and a second start goes on there; printed are the share of wrong organs that were noticed and of
+right ones that were held up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+LOBES = {
+    "lung_upper_lobe_right": 4, "lung_middle_lobe_right": 5, "lung_lower_lobe_right": 6,
+    "lung_upper_lobe_left": 7, "lung_lower_lobe_left": 8,
+}  # fmt: skip
+ORGANS = ("liver", "pancreas", "spleen", "kidney_left", "kidney_right", *LOBES)
+
+
+def unseen_cases(organ: str) -> list[str]:
+    """Names of the cases of an organ that are in no training."""
+    split = json.loads((DATA / "splits.json").read_text())["lung_lobes" if organ in LOBES else organ]
+    return split.get("val") or split["eval_with_predictions"]
+
+
+def organ_mask(organ: str, case: str):
+    """(K, J, I) bool mask of a case's organ, cropped, and its geometry."""
+    from ReShapeITLib.evaluation.inputs import with_room
+    from ReShapeITLib.volume_io import read_labels
+
+    volume = read_labels(DATA / ("lung_lobes" if organ in LOBES else organ) / f"{case}.nii.gz")
+    labels = volume.flattened()
+    mask = labels % 512 == LOBES[organ] if organ in LOBES else labels != 0
+    return with_room(mask, mask, volume.geometry, 5.0)
+
+
+def compare(mask: np.ndarray, geometry, template) -> dict:
+    """What the plausibility check sees of a mask, by the way that a refinement goes."""
+    from ReShapeITLib.interaction.alignment import align_to_template
+    from ReShapeITLib.interaction.candidates import draw_surface_points
+    from ReShapeITLib.plausibility import check_plausibility
+    from ReShapeITLib.refinement import REFINE_PRESETS, alignment_with_scale_prior
+    from ReShapeITLib.surface import surface_from_mask
+
+    options = REFINE_PRESETS["standard"]
+    surface = surface_from_mask(mask, geometry, options.surface)
+    points, _ = draw_surface_points(surface, options.candidates.n_surface, np.random.default_rng(options.seed))
+    alignment = align_to_template(points, template.points_unit, alignment_with_scale_prior(options.alignment, template))
+    told = check_plausibility(template.info, surface.volume_mm3 / 1000.0, alignment, force=True)
+    return {
+        "volume_z": told.volume_z, "alignment_z": told.alignment_z, "problems": len(told.problems),
+        "scale_mm": 1.0 / alignment.ras_to_unit.scale, "confidence": float(np.mean(alignment.confidence)),
+        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(alignment.ras_to_unit.rotation) - 1) / 2, -1, 1)))),
+    }  # fmt: skip
+
+
+def summary(rows: list[dict]) -> str:
+    """Detection and false alarms, and the pairs that slip through."""
+    right = [r for r in rows if r["organ"] == r["template"]]
+    wrong = [r for r in rows if r["organ"] != r["template"]]
+    lines = [
+        f"wrong organ noticed: {np.mean([r['problems'] > 0 for r in wrong]):.1%} of {len(wrong)}",
+        f"right organ held up: {np.mean([r['problems'] > 0 for r in right]):.1%} of {len(right)}",
+    ]
+    pairs = defaultdict(list)
+    for row in wrong:
+        pairs[row["organ"], row["template"]].append(row["problems"] > 0)
+    lines += [f"  {a} as {b}: {np.mean(found):.0%} noticed" for (a, b), found in pairs.items() if not all(found)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    import torch
+
+    from ReShapeITLib.template import OrganTemplate
+    from ReShapeITLib.template_store import find_template
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=3, help="of each organ")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / "rows.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(r["organ"], r["case"], r["template"]) for r in rows}
+    templates = {organ: OrganTemplate.load(find_template(organ)) for organ in ORGANS}
+    with open(path, "a", encoding="utf-8") as file:
+        for organ in ORGANS:
+            for case in unseen_cases(organ)[: arguments.cases]:
+                todo = [name for name in ORGANS if (organ, case, name) not in done]
+                mask, geometry = organ_mask(organ, case) if todo else (None, None)
+                for name in todo:
+                    row = {"organ": organ, "case": case, "template": name} | compare(mask, geometry, templates[name])
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    rows.append(row)
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -191,7 +191,7 @@ def refine(
     )  # fmt: skip
     progress.stage("blend", 0.8)
     if drawn is not None:
-        sdf_mm = fitted.sdf_mm if healed is None else healed.restoration.limited(fitted.sdf_mm)
+        sdf_mm = fitted.sdf_mm if healed is None else healed.restoration.averaged(fitted.sdf_mm)
         everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
         weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
         field_ = BlendedField(grid, drawn.through_contours(sdf_mm), weight)

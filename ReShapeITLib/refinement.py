@@ -176,7 +176,9 @@ def refine(
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
-        ask = partial(heal, restoration, template, grid, options=options.belief, drawn=drawn)
+        ask = partial(
+            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z
+        )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     progress.stage("fit", 0.3)
     if healed is None:

@@ -141,6 +141,15 @@ def test_much_that_is_missing_needs_a_surer_network_than_little():
     assert (sure[(whole < -1) & (half > 2)] == 1).all()
 
 
+def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():
+    whole = ball(9.0)
+    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
+    restoration = _restoration(half, _unsure(whole, 2.2))
+    for volume_z, taken in ((-1.0, True), (1.0, False)):
+        weight = doubt(restoration, BeliefOptions(), volume_z).values_mm
+        assert (weight[(whole < -1) & (half > 2)] == 1).any() == taken
+
+
 def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
     whole = ball(9.0)
     for centre, given_up in (((16, 16, 36), True), ((16, 16, 31), False)):

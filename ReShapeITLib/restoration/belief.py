@@ -31,6 +31,8 @@ class BeliefOptions:
         add_much_cells: for what is missing where it is more than ``much`` of the given organ: so much is rather an
             organ of another form than an oversight, when all the rest is right.
         much: share of the given organ's volume.
+        much_per_z: added to ``add_much_cells`` for each standard deviation by which the given organ is larger than the
+            training cases, up to two: an organ that is large as it is hardly misses a part, a small one may.
         remove_cells: for what is attached to the organ and does not belong to it.
         island_cells: for what lies apart and does not belong to it.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
@@ -40,19 +42,29 @@ class BeliefOptions:
     add_cells: float = 0.5
     add_much_cells: float = 2.2
     much: float = 0.05
+    much_per_z: float = 0.2
     remove_cells: float = 2.8
     island_cells: float = 1.0
     reach_cells: float = 0.7
     transition_cells: float = 1.0
 
+    def threshold(self, kind: str, volume_z: float) -> float:
+        """How sure the network must be of a kind of region in an organ of that relative size."""
+        more = self.much_per_z * float(np.clip(volume_z, -2.0, 2.0)) if kind == "add_much" else 0.0
+        return getattr(self, f"{kind}_cells") + more
 
-def doubt(restoration: Restoration, options: BeliefOptions) -> DistanceGrid:
-    """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid."""
+
+def doubt(restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0) -> DistanceGrid:
+    """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid.
+
+    Args:
+        volume_z: standard deviations of the given organ's log-volume from the mean of the training cases.
+    """
     given = restoration.given.values_mm / restoration.cell_mm
     restored = restoration.restored.values_mm / restoration.cell_mm
     taken = np.zeros(given.shape, dtype=bool)
     for region, kind, sure_cells in disagreements(given, restored, options):
-        if sure_cells > getattr(options, f"{kind}_cells"):
+        if sure_cells > options.threshold(kind, volume_z):
             taken |= region
     weight = np.zeros(given.shape, dtype=np.float32)
     if taken.any():

@@ -37,7 +37,7 @@ class Healed:
 
 def heal(
     model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
-    options: BeliefOptions, drawn: DrawnSlices | None = None,
+    options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0,
 ) -> Healed:  # fmt: skip
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
@@ -46,10 +46,12 @@ def heal(
         ras_to_unit: its alignment.
         options: when the network is believed; what the model itself knows about this organ goes first.
         drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
+        volume_z: see :func:`doubt`.
     """
     restoration = restore(model, template, grid, ras_to_unit, drawn=drawn)
     if drawn is None:
-        weight = doubt(restoration, replace(options, **model.info.belief.get(template.info.organ, {})))
+        options = replace(options, **model.info.belief.get(template.info.organ, {}))
+        weight = doubt(restoration, options, volume_z)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
     field = BlendedField(grid, restoration.restored.at_ras, weight)

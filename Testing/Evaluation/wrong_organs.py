@@ -38,7 +38,23 @@ def organ_mask(organ: str, case: str):
     volume = read_labels(DATA / ("lung_lobes" if organ in LOBES else organ) / f"{case}.nii.gz")
     labels = volume.flattened()
     mask = labels % 512 == LOBES[organ] if organ in LOBES else labels != 0
-    return with_room(mask, mask, volume.geometry, 5.0)
+    return with_room(mask, mask, volume.geometry, 40.0)
+
+
+def right_inputs(organ: str, case: str, mask: np.ndarray, geometry):
+    """Segmentations of the right organ as they come: twice damaged, and what networks made where there is some.
+
+    Yields:
+        name, (K, J, I) bool mask and geometry.
+    """
+    from ReShapeITLib.evaluation.damage_levels import damage_input
+    from ReShapeITLib.volume_io import read_labels
+
+    for draw in (1, 2):
+        yield f"damage {draw}", damage_input(mask, geometry, "combined", "middle", np.random.default_rng(draw)), geometry
+    for path in sorted((DATA / "predictions" / organ / case).glob("*.nii.gz")):
+        volume = read_labels(path)
+        yield path.name.split(".")[0], volume.layers[0] != 0, volume.geometry
 
 
 def compare(mask: np.ndarray, geometry, template) -> dict:
@@ -91,18 +107,21 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(r["organ"], r["case"], r["template"]) for r in rows}
+    done = {(r["organ"], r["case"], r["template"], r["input"]) for r in rows}
     templates = {organ: OrganTemplate.load(find_template(organ)) for organ in ORGANS}
     with open(path, "a", encoding="utf-8") as file:
         for organ in ORGANS:
             for case in unseen_cases(organ)[: arguments.cases]:
-                todo = [name for name in ORGANS if (organ, case, name) not in done]
-                mask, geometry = organ_mask(organ, case) if todo else (None, None)
-                for name in todo:
-                    row = {"organ": organ, "case": case, "template": name} | compare(mask, geometry, templates[name])
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-                    rows.append(row)
+                mask, geometry = organ_mask(organ, case)
+                inputs = [(name, "clean", mask, geometry) for name in ORGANS]
+                inputs += [(organ, *given) for given in right_inputs(organ, case, mask, geometry)]
+                for name, given, voxels, grid in inputs:
+                    row = {"organ": organ, "case": case, "template": name, "input": given}
+                    if tuple(row.values()) not in done:
+                        row |= compare(voxels, grid, templates[name])
+                        file.write(json.dumps(row) + "\n")
+                        file.flush()
+                        rows.append(row)
     print(summary(rows))
 
 

@@ -32,10 +32,11 @@ def unseen_cases(organ: str) -> list[str]:
 
 def organ_mask(organ: str, case: str):
     """(K, J, I) bool mask of a case's organ, cropped, and its geometry."""
+    from ReShapeITLib.evaluation.families import label_file
     from ReShapeITLib.evaluation.inputs import with_room
     from ReShapeITLib.volume_io import read_labels
 
-    volume = read_labels(DATA / ("lung_lobes" if organ in LOBES else organ) / f"{case}.nii.gz")
+    volume = read_labels(label_file(DATA / ("lung_lobes" if organ in LOBES else organ), case))
     labels = volume.flattened()
     mask = labels % 512 == LOBES[organ] if organ in LOBES else labels != 0
     return with_room(mask, mask, volume.geometry, 40.0)

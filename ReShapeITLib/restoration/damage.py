@@ -150,7 +150,7 @@ SPARSE_SHARE, COARSE_SHARE = 0.15, 0.15
 # What else is done, and how often in relation to the others.
 KINDS = {
     "bite": (bite, 1.0), "leak": (leak, 1.0), "island": (island, 1.0), "holes": (holes, 0.5),
-    "truncation": (truncation, 0.5), "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
+    "truncation": (truncation, 1.5), "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
 }  # fmt: skip
 
 

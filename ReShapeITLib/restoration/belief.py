@@ -32,7 +32,8 @@ class BeliefOptions:
             organ of another form than an oversight, when all the rest is right.
         much: share of the given organ's volume.
         much_per_z: added to ``add_much_cells`` for each standard deviation by which the given organ is larger than the
-            training cases, up to two: an organ that is large as it is hardly misses a part, a small one may.
+            training cases, up to two: an organ that is large as it is hardly misses a part. (The reverse does not hold:
+            a collapsed lobe is small and whole.)
         remove_cells: for what is attached to the organ and does not belong to it.
         island_cells: for what lies apart and does not belong to it.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
@@ -50,7 +51,7 @@ class BeliefOptions:
 
     def threshold(self, kind: str, volume_z: float) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size."""
-        more = self.much_per_z * float(np.clip(volume_z, -2.0, 2.0)) if kind == "add_much" else 0.0
+        more = self.much_per_z * float(np.clip(volume_z, 0.0, 2.0)) if kind == "add_much" else 0.0
         return getattr(self, f"{kind}_cells") + more
 
 

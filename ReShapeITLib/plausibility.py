@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import ImplausibleError
 from .interaction.alignment import Alignment
+from .mesh import TriangleSurface
+from .shape_moments import ShapeDistribution, shape_moments
 from .template import TemplateInfo
 
 VOLUME_LIMIT_SD = 4.0
 RESIDUAL_LIMIT_SD = 6.0
+# Chosen on unseen organs, damaged and predicted ones among them (docs/RESULTS.md, "Wrong organs").
+SHAPE_LIMIT = 1.8
+OTHER_ORGAN_LEAD = 0.35
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,10 @@ class Plausibility:
         volume_z: standard deviations of its log-volume from the training mean.
         alignment_residual_mm: mean distance to the aligned template.
         alignment_z: standard deviations of that residual from the training mean.
+        shape_distance: of its moments from those of the training cases, about 1 for a typical case; NaN where the
+            template does not know theirs.
+        closest_organ: the organ among all known templates whose training cases have the closest moments; empty where
+            no template knows any.
         problems: one sentence for each limit that is passed.
     """
 
@@ -30,25 +40,34 @@ class Plausibility:
     volume_z: float
     alignment_residual_mm: float
     alignment_z: float
+    shape_distance: float
+    closest_organ: str
     problems: tuple[str, ...]
 
 
-def check_plausibility(info: TemplateInfo, volume_ml: float, alignment: Alignment, force: bool) -> Plausibility:
-    """Compare volume and alignment residual with the training distributions.
+def check_plausibility(
+    info: TemplateInfo, surface: TriangleSurface, alignment: Alignment, force: bool, others: Sequence[TemplateInfo] = ()
+) -> Plausibility:
+    """Compare volume, moments and alignment residual with the training distributions, and with other organs'.
 
     Args:
         info: of the template.
-        volume_ml: volume of the given organ.
+        surface: of the given organ, RAS mm, closed.
         alignment: of the given organ to the template.
         force: report problems instead of raising.
+        others: templates of other organs, which the given organ might be instead (those of the same organ are ignored).
 
     Raises:
         ImplausibleError: a limit is passed and ``force`` is not set.
     """
+    volume_ml = surface.volume_mm3 / 1000.0
     # Few training cases underestimate the spread of real patients, hence the floors.
     volume_z = _z_score(np.log(volume_ml), np.log(info.volumes_ml), least_sd=0.25)
     residual = alignment.mean_residual_mm
     residual_z = _z_score(residual, np.array(info.alignment_residuals_mm), least_sd=0.5)
+    distances = _shape_distances(surface, [info, *(o for o in others if o.organ != info.organ)])
+    own = distances.get(info.organ, np.nan)
+    closest = min(distances, key=distances.get, default="")
     problems = []
     if abs(volume_z) > VOLUME_LIMIT_SD:
         low, high = min(info.volumes_ml), max(info.volumes_ml)
@@ -58,12 +77,27 @@ def check_plausibility(info: TemplateInfo, volume_ml: float, alignment: Alignmen
             f"it lies {residual:.1f} mm from the aligned template on average, "
             f"the training cases at most {max(info.alignment_residuals_mm):.1f} mm"
         )
+    if own > distances.get(closest, np.nan) + OTHER_ORGAN_LEAD:
+        problems.append(f"its size, extents and orientation are rather those of {closest}")
+    elif own > SHAPE_LIMIT:
+        problems.append("its size, extents and orientation are unlike those of the training cases")
     if problems and not force:
         raise ImplausibleError(
             f"The input does not look like {info.organ}: {' and '.join(problems)}; "
             "check label and template, or use --force to refine it anyway."
         )
-    return Plausibility(volume_ml, volume_z, residual, residual_z, tuple(problems))
+    return Plausibility(volume_ml, volume_z, residual, residual_z, own, closest, tuple(problems))
+
+
+def _shape_distances(surface: TriangleSurface, infos: Sequence[TemplateInfo]) -> dict[str, float]:
+    """Distance of the moments from those of each organ's training cases; the smallest where an organ has several."""
+    moments = shape_moments(surface)
+    distances: dict[str, float] = {}
+    for info in infos:
+        if info.shape_moments:
+            distance = ShapeDistribution.of(info.shape_moments).distance(moments)
+            distances[info.organ] = min(distance, distances.get(info.organ, np.inf))
+    return distances
 
 
 def _z_score(value: float, population: np.ndarray, least_sd: float) -> float:

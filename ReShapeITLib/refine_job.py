@@ -18,7 +18,7 @@ from .labels import LabelVolume
 from .progress import Progress
 from .report import OrganReport, RefineReport, StageClock, peak_memory_mb, shape_report, surface_changes, voxel_changes
 from .surface_io import surface_file_suffix, write_surface
-from .template_store import find_template
+from .template_store import find_template, known_templates
 from .volume_io import label_file_suffix, read_labels, write_labels
 
 if TYPE_CHECKING:
@@ -227,12 +227,13 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     sha256 = read_info(file)[2]
     network = chosen_restoration(job.restoration, sha256)
     restoration = RestorationModel.load(network) if network else None
+    others = known_templates()
     if restoration and restoration.info.non_commercial:
         notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
 
     def refined(name: str) -> RefinedShape:
         model = restoration and restoration.to(name)
-        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, model)
+        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, model, others)
 
     try:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,7 +25,7 @@ from .restoration.healing import Healed, heal, healed_candidates, without_far_pi
 from .restoration.model import RestorationModel
 from .smoothest_distance import smoothest_distance_grid
 from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
-from .template import OrganTemplate
+from .template import OrganTemplate, TemplateInfo
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ class RefinedShape:
 def refine(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions | None = None,
     progress: Progress | None = None, force: bool = False, restoration: RestorationModel | None = None,
+    others: Sequence[TemplateInfo] = (),
 ) -> RefinedShape:  # fmt: skip
     """Refine one organ.
 
@@ -144,10 +145,12 @@ def refine(
         force: go on although the input does not look like the organ.
         restoration: network that says what of the given organ is to be believed; None leaves that to the agreement
             of given organ and fitted field.
+        others: templates of organs that the given one might be instead (``template_store.known_templates``).
 
     Raises:
         BadInputError: the mask is empty or too small.
-        ImplausibleError: volume or alignment are far from all training cases and ``force`` is not set.
+        ImplausibleError: volume, shape or alignment are far from all training cases, or the organ looks like one of
+            the ``others``, and ``force`` is not set.
         CancelledError: the user cancelled.
     """
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
@@ -168,7 +171,7 @@ def refine(
     points, normals = draw_surface_points(given, options.candidates.n_surface, rng)
     alignment_options = alignment_with_scale_prior(options.alignment, template)
     alignment = align_to_template(points, template.points_unit, alignment_options)
-    plausibility = check_plausibility(template.info, given.volume_mm3 / 1000.0, alignment, force)
+    plausibility = check_plausibility(template.info, given, alignment, force, others)
     healed = None
     if restoration is not None:
         progress.stage("restore", 0.2)

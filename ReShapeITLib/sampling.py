@@ -13,6 +13,7 @@ from .distance import MeshDistance
 from .errors import BadInputError
 from .geometry import Similarity
 from .mesh import TriangleSurface
+from .shape_moments import shape_moments
 
 _FORMAT = "reshapeit-samples-1"
 
@@ -53,6 +54,7 @@ class ShapeSamples:
         ras_to_unit: the map from RAS mm to the unit frame.
         case: name of the case.
         volume_ml: enclosed volume in mL.
+        moments: (14,) of the solid in RAS mm, see ``shape_moments``; empty where they were not measured.
     """
 
     surface_points_unit: np.ndarray
@@ -62,6 +64,7 @@ class ShapeSamples:
     ras_to_unit: Similarity
     case: str
     volume_ml: float
+    moments: tuple[float, ...] = ()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write to a safetensors file; normals are stored as float16 (error below 0.03 degrees)."""
@@ -77,6 +80,7 @@ class ShapeSamples:
         values = {
             "case": self.case,
             "volume_ml": self.volume_ml,
+            "moments": list(self.moments),
             "ras_to_unit": {
                 "scale": to_unit.scale,
                 "rotation": to_unit.rotation.tolist(),
@@ -108,6 +112,7 @@ class ShapeSamples:
             ras_to_unit=Similarity(**json.loads(metadata["ras_to_unit"])),
             case=json.loads(metadata["case"]),
             volume_ml=json.loads(metadata["volume_ml"]),
+            moments=tuple(json.loads(metadata.get("moments", "[]"))),
         )
 
 
@@ -144,6 +149,7 @@ def sample_shape(
         ras_to_unit=ras_to_unit,
         case=case,
         volume_ml=surface.volume_mm3 / 1000.0,
+        moments=tuple(shape_moments(surface).tolist()),
     )
 
 

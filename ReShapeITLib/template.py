@@ -38,6 +38,7 @@ class TemplateInfo:
         fit_residuals_mm: mean distance of each training case's surface to its own reconstruction.
         frame: how the unit frame is defined.
         training: settings, steps and command of the training run.
+        shape_moments: of each training case (see ``shape_moments``); empty where they were not measured.
     """
 
     organ: str
@@ -51,6 +52,7 @@ class TemplateInfo:
     fit_residuals_mm: list[float]
     frame: str
     training: dict = field(default_factory=dict)
+    shape_moments: list[list[float]] = field(default_factory=list)
 
     @property
     def non_commercial(self) -> bool:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import BadInputError
+
+if TYPE_CHECKING:
+    from .template import TemplateInfo
 
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "RESHAPEIT_TEMPLATES"
@@ -25,6 +29,19 @@ def available_templates() -> dict[str, Path]:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             found.setdefault(path.name.removesuffix(SUFFIX), path)
     return found
+
+
+def known_templates() -> list[TemplateInfo]:
+    """What is known about the available templates; files that cannot be read as templates are left out."""
+    from .template import read_info
+
+    known = []
+    for path in available_templates().values():
+        try:
+            known.append(read_info(path)[0])
+        except BadInputError:
+            continue
+    return known
 
 
 def find_template(name_or_file: str | Path) -> Path:

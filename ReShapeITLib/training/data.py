@@ -47,6 +47,8 @@ class TrainingSet:
             raise BadInputError("There is no prepared shape to train on; run 'reshapeit prepare' first.")
         self.cases = [s.case for s in samples]
         self.volumes_ml = [s.volume_ml for s in samples]
+        moments = [list(s.moments) for s in samples]
+        self.shape_moments = moments if all(moments) else []
         self.scales_mm = [1.0 / s.ras_to_unit.scale for s in samples]
         self.device = torch.device(device)
         self._surface = [_tensor(s.surface_points_unit, self.device) for s in samples]

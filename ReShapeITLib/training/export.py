@@ -48,6 +48,7 @@ def export_template(trainer: Trainer, licence: str, source: str, n_points: int =
         fit_residuals_mm=[reconstruction_residual_mm(trainer, index) for index in range(len(data))],
         frame=FRAME,
         training=trainer.config.as_dict(),
+        shape_moments=trainer.data.shape_moments,
     )
     model = trainer.model.cpu().requires_grad_(False).eval()
     codes = {name: code.detach().cpu() for name, code in trainer.codes.items()}

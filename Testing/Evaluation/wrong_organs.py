@@ -65,14 +65,16 @@ def compare(mask: np.ndarray, geometry, template) -> dict:
     from ReShapeITLib.plausibility import check_plausibility
     from ReShapeITLib.refinement import REFINE_PRESETS, alignment_with_scale_prior
     from ReShapeITLib.surface import surface_from_mask
+    from ReShapeITLib.template_store import known_templates
 
     options = REFINE_PRESETS["standard"]
     surface = surface_from_mask(mask, geometry, options.surface)
     points, _ = draw_surface_points(surface, options.candidates.n_surface, np.random.default_rng(options.seed))
     alignment = align_to_template(points, template.points_unit, alignment_with_scale_prior(options.alignment, template))
-    told = check_plausibility(template.info, surface.volume_mm3 / 1000.0, alignment, force=True)
+    told = check_plausibility(template.info, surface, alignment, force=True, others=known_templates())
     return {
         "volume_z": told.volume_z, "alignment_z": told.alignment_z, "problems": len(told.problems),
+        "shape_distance": told.shape_distance, "closest_organ": told.closest_organ,
         "scale_mm": 1.0 / alignment.ras_to_unit.scale, "confidence": float(np.mean(alignment.confidence)),
         "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(alignment.ras_to_unit.rotation) - 1) / 2, -1, 1)))),
     }  # fmt: skip

@@ -90,12 +90,18 @@ def check_plausibility(
 
 
 def _shape_distances(surface: TriangleSurface, infos: Sequence[TemplateInfo]) -> dict[str, float]:
-    """Distance of the moments from those of each organ's training cases; the smallest where an organ has several."""
-    moments = shape_moments(surface)
+    """Distance of the moments from those of each organ's training cases; the smallest where an organ has several.
+
+    Of the whole or of its largest piece, whichever is closer: a stray piece far away changes the moments of the whole.
+    """
+    largest = surface.components()[0]
+    shapes = [surface, largest] if largest.volume_mm3 > 0.5 * surface.volume_mm3 else [surface]
+    moments = [shape_moments(shape) for shape in shapes]
     distances: dict[str, float] = {}
     for info in infos:
         if info.shape_moments:
-            distance = ShapeDistribution.of(info.shape_moments).distance(moments)
+            distribution = ShapeDistribution.of(info.shape_moments)
+            distance = min(distribution.distance(m) for m in moments)
             distances[info.organ] = min(distance, distances.get(info.organ, np.inf))
     return distances
 

@@ -21,6 +21,7 @@ LOBES = {
     "lung_upper_lobe_right": 4, "lung_middle_lobe_right": 5, "lung_lower_lobe_right": 6,
     "lung_upper_lobe_left": 7, "lung_lower_lobe_left": 8,
 }  # fmt: skip
+LEAST_SPACING_MM = 2.0
 ORGANS = ("liver", "pancreas", "spleen", "kidney_left", "kidney_right", *LOBES)
 
 
@@ -52,31 +53,36 @@ def right_inputs(organ: str, case: str, mask: np.ndarray, geometry):
     from ReShapeITLib.volume_io import read_labels
 
     for draw in (1, 2):
-        yield f"damage {draw}", damage_input(mask, geometry, "combined", "middle", np.random.default_rng(draw)), geometry
+        damaged = damage_input(mask, geometry, "combined", "middle", np.random.default_rng(draw), organ=organ)
+        yield f"damage {draw}", damaged, geometry
     for path in sorted((DATA / "predictions" / organ / case).glob("*.nii.gz")):
         volume = read_labels(path)
         yield path.name.split(".")[0], volume.layers[0] != 0, volume.geometry
 
 
-def compare(mask: np.ndarray, geometry, template) -> dict:
-    """What the plausibility check sees of a mask, by the way that a refinement goes."""
+def given_surface(mask: np.ndarray, geometry):
+    """The surface (RAS mm) that a refinement would start from, on a grid that is no finer than it needs."""
+    from ReShapeITLib.surface import SurfaceOptions, surface_from_mask
+    from ReShapeITLib.training.prepare import thinned
+
+    return surface_from_mask(*thinned(mask, geometry, LEAST_SPACING_MM), SurfaceOptions())
+
+
+def compare(surface, template) -> dict:
+    """What the plausibility check sees of a surface (RAS mm), by the way that a refinement goes."""
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.interaction.candidates import draw_surface_points
     from ReShapeITLib.plausibility import check_plausibility
     from ReShapeITLib.refinement import REFINE_PRESETS, alignment_with_scale_prior
-    from ReShapeITLib.surface import surface_from_mask
     from ReShapeITLib.template_store import known_templates
 
     options = REFINE_PRESETS["standard"]
-    surface = surface_from_mask(mask, geometry, options.surface)
     points, _ = draw_surface_points(surface, options.candidates.n_surface, np.random.default_rng(options.seed))
     alignment = align_to_template(points, template.points_unit, alignment_with_scale_prior(options.alignment, template))
     told = check_plausibility(template.info, surface, alignment, force=True, others=known_templates())
     return {
         "volume_z": told.volume_z, "alignment_z": told.alignment_z, "problems": len(told.problems),
         "shape_distance": told.shape_distance, "closest_organ": told.closest_organ,
-        "scale_mm": 1.0 / alignment.ras_to_unit.scale, "confidence": float(np.mean(alignment.confidence)),
-        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(alignment.ras_to_unit.rotation) - 1) / 2, -1, 1)))),
     }  # fmt: skip
 
 
@@ -118,10 +124,13 @@ def main() -> None:
                 mask, geometry = organ_mask(organ, case)
                 inputs = [(name, "clean", mask, geometry) for name in ORGANS]
                 inputs += [(organ, *given) for given in right_inputs(organ, case, mask, geometry)]
+                surfaces = {}
                 for name, given, voxels, grid in inputs:
                     row = {"organ": organ, "case": case, "template": name, "input": given}
                     if tuple(row.values()) not in done:
-                        row |= compare(voxels, grid, templates[name])
+                        if given not in surfaces:
+                            surfaces[given] = given_surface(voxels, grid)
+                        row |= compare(surfaces[given], templates[name])
                         file.write(json.dumps(row) + "\n")
                         file.flush()
                         rows.append(row)

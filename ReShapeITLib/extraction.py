@@ -233,17 +233,19 @@ def _ask(sdf: Field, grid: SampleGrid, index: np.ndarray, options: NarrowBandOpt
 
 def _march(values: np.ndarray, lower: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and outward faces (F, 3) of the zero level of a (z, y, x) array of cubic cells."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    # Not the whole of vtk: that takes half a second more to load.
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
     # A sample right on the surface would give faces without area.
     least = np.float32(1e-4 * cell)
     values = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
     padded = np.pad(values, 1, constant_values=np.float32(np.abs(values).max() + cell))
-    image = vtk.vtkImageData()
+    image = vtkImageData()
     image.SetDimensions(*padded.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel()))
-    marching = vtk.vtkFlyingEdges3D()
+    marching = vtkFlyingEdges3D()
     marching.SetInputData(image)
     marching.SetValue(0, 0.0)
     marching.ComputeNormalsOff()

@@ -156,10 +156,10 @@ class TriangleSurface:
     @classmethod
     def from_vtk(cls, polydata) -> TriangleSurface:
         """Surface from a ``vtkPolyData`` in RAS mm; polygons are split, normals are made where absent."""
-        import vtk
-        from vtk.util.numpy_support import vtk_to_numpy
+        from vtkmodules.util.numpy_support import vtk_to_numpy
+        from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 
-        triangles = vtk.vtkTriangleFilter()
+        triangles = vtkTriangleFilter()
         triangles.SetInputData(polydata)
         triangles.PassVertsOff()
         triangles.PassLinesOff()
@@ -179,18 +179,19 @@ class TriangleSurface:
 
     def to_vtk(self):
         """The surface as ``vtkPolyData`` (double precision points, point normals, point data)."""
-        import vtk
-        from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+        from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+        from vtkmodules.vtkCommonCore import vtkPoints
+        from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-        points = vtk.vtkPoints()
+        points = vtkPoints()
         points.SetData(numpy_to_vtk(self.vertices_ras, deep=True))
-        cells = vtk.vtkCellArray()
+        cells = vtkCellArray()
         offsets = 3 * np.arange(len(self.faces) + 1, dtype=np.int64)
         cells.SetData(
             numpy_to_vtkIdTypeArray(offsets, deep=True),
             numpy_to_vtkIdTypeArray(self.faces.astype(np.int64).ravel(), deep=True),
         )
-        polydata = vtk.vtkPolyData()
+        polydata = vtkPolyData()
         polydata.SetPoints(points)
         polydata.SetPolys(cells)
         normals = numpy_to_vtk(self.normals, deep=True)

@@ -233,7 +233,10 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
 
     def refined(name: str) -> RefinedShape:
         model = restoration and restoration.to(name)
-        return refine(mask, volume.geometry, template.to(name), options, clock, job.force, model, others)
+        shape = refine(mask, volume.geometry, template.to(name), options, clock, job.force, model, others)
+        if job.surface or job.report:  # both tell about the fitted field; now its time is booked
+            shape.fit.finish()
+        return shape
 
     try:
         try:

@@ -15,8 +15,8 @@ from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
 from .geometry import ImageGeometry
 from .interaction.alignment import Alignment, AlignmentOptions, align_to_template
-from .interaction.candidates import CandidateOptions, draw_surface_points, select_candidates
-from .interaction.fitting import FitOptions, FittedField, fit_field
+from .interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
+from .interaction.fitting import FitOptions, FittedField, PendingFit, fit_field
 from .mesh import TriangleSurface
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
@@ -80,7 +80,7 @@ class RefinedShape:
 
     Args:
         field: blended distance of given surface and fitted field.
-        fitted: the patient's field, which also gives the correspondence to the template.
+        fit: of the patient's field, see :attr:`fitted`.
         alignment: similarity to the template's frame and matching confidence.
         confidence_points_ras: (N, 3) points that ``alignment.confidence`` belongs to.
         bounds_ras: lower and upper corner of a box that holds the organ.
@@ -90,13 +90,19 @@ class RefinedShape:
     """
 
     field: BlendedField
-    fitted: FittedField
+    fit: PendingFit
     alignment: Alignment
     confidence_points_ras: np.ndarray
     bounds_ras: tuple[np.ndarray, np.ndarray]
     given_surface: TriangleSurface
     cleaning: CleaningReport
     plausibility: Plausibility
+
+    @property
+    def fitted(self) -> FittedField:
+        """The patient's field, which also gives the correspondence to the template. Where nothing of the given organ
+        is doubted, its surface needs no field, so it is fitted (for some seconds) only when somebody asks for it."""
+        return self.fit.field
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance in mm, negative inside, at (N, 3) RAS points."""
@@ -183,32 +189,29 @@ def refine(
             heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
-    progress.stage("fit", 0.3)
     if healed is None:
-        candidates = select_candidates(
-            points, normals, alignment.confidence, grid, alignment.ras_to_unit, options.candidates, rng
-        )
+        choose = partial(select_candidates, points, normals, alignment.confidence, grid)
     else:
-        candidates = healed_candidates(healed, alignment.ras_to_unit, options.candidates, rng)
-    fitted = fit_field(
-        template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", 0.3 + 0.5 * done),
-    )  # fmt: skip
+        choose = partial(healed_candidates, healed)
+    fit = PendingFit(partial(_fit, template, choose, alignment, options, rng, progress))
+    if healed is None or drawn is not None or healed.field.weight.values_mm.any():
+        fit.finish()
     progress.stage("blend", 0.8)
     if drawn is not None:
-        sdf_mm = fitted.sdf_mm if healed is None else healed.restoration.averaged(fitted.sdf_mm)
+        sdf_mm = fit.sdf_mm if healed is None else healed.restoration.averaged(fit.sdf_mm)
         everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
         weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
         field_ = BlendedField(grid, drawn.through_contours(sdf_mm), weight)
         bounds = _box_around(given, given if healed is None else healed.surface)
     elif healed is None:
+        fitted = fit.field
         residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
     else:
-        field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fitted.sdf_mm))
+        field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fit.sdf_mm))
         bounds = _box_around(given, healed.surface)
-    return RefinedShape(field_, fitted, alignment, points, bounds, given, cleaning, plausibility)
+    return RefinedShape(field_, fit, alignment, points, bounds, given, cleaning, plausibility)
 
 
 def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignment_options, options, rng):
@@ -224,6 +227,16 @@ def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignmen
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
     alignment = align_to_template(points, template.points_unit, alignment_options)
     return healed, alignment, points
+
+
+def _fit(template, choose: Callable[..., Candidates], alignment: Alignment, options, rng, progress) -> FittedField:
+    """The field of one patient; ``choose`` gives the candidates from an alignment, options and a generator."""
+    progress.stage("fit", 0.3)
+    candidates = choose(alignment.ras_to_unit, options.candidates, rng)
+    return fit_field(
+        template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
+        lambda done: progress.stage("fit", 0.3 + 0.5 * done),
+    )  # fmt: skip
 
 
 def _box_around(*surfaces: TriangleSurface, margin_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:

@@ -41,8 +41,8 @@ class OrganReport:
         field_share: share of the surface where it is not the given one, 0 to 1.
         islands_removed, holes_filled: of the given mask, before anything else.
         alignment: mm_per_unit, rotation_degrees, mean_residual_mm.
-        plausibility: volume_z, alignment_z, shape_distance, closest_organ, code_energy (about 1 for a typical patient),
-            problems.
+        plausibility: volume_z, alignment_z, shape_distance, closest_organ, code_energy (about 1 for a typical
+            patient), problems.
         seconds: by stage.
     """
 
@@ -201,7 +201,7 @@ def shape_report(shape: RefinedShape) -> dict:
             "alignment_z": plausibility.alignment_z,
             "shape_distance": None if np.isnan(plausibility.shape_distance) else plausibility.shape_distance,
             "closest_organ": plausibility.closest_organ,
-            "code_energy": shape.fitted.code_energy,
+            "code_energy": shape.fitted.code_energy if shape.fit.is_done else None,
             "problems": list(plausibility.problems),
         },
     }

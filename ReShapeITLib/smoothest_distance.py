@@ -2,8 +2,8 @@
 
 Of all fields with the mask's sign at every voxel centre and with about its distance, the one of least bending energy is
 taken (a variational interpolation, as thin-plate splines are; Turk and O'Brien, SIGGRAPH 1999, with inequalities in the
-place of values). It is found by the alternating direction method of multipliers: the energy is diagonal under the cosine
-transform, the bounds are a clip (Boyd et al., Foundations and Trends in Machine Learning 2011).
+place of values). It is found by the alternating direction method of multipliers: the energy is diagonal under the
+cosine transform, the bounds are a clip (Boyd et al., Foundations and Trends in Machine Learning 2011).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from scipy import fft, ndimage
 from .geometry import ImageGeometry
 from .surface import DistanceGrid
 
-_STEPS = 40
-_OVER_RELAXATION = 1.6
+# Measured on livers and pancreases: these come as near to the end of the iteration as 40 steps with a stiffness of 1.
+_STEPS = 24
+_OVER_RELAXATION = 1.9
+_STIFFNESS = 3.0  # of the energy against the bounds; it changes the way to the solution, not the solution
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
@@ -25,7 +27,7 @@ def smoothest_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> Distan
     """Smoothest signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     start = np.array([s.start for s in box]) - _MARGIN_VOXELS
-    part = np.pad(mask[box], _MARGIN_VOXELS)
+    part = _padded_to_quick_lengths(mask[box])
     around = geometry.cropped(start[::-1], part.shape[::-1])
     values = smoothest_distance_mm(part, around.spacing_mm[::-1])
     factors = np.maximum(1, np.round(around.spacing_mm / _TARGET_MM).astype(int))
@@ -35,30 +37,57 @@ def smoothest_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> Distan
     return DistanceGrid(fine, ImageGeometry(matrix, fine.shape[::-1]))
 
 
+def _padded_to_quick_lengths(part: np.ndarray) -> np.ndarray:
+    """The mask with a margin, and behind it as much more as makes the cosine transform quick."""
+    lengths = [fft.next_fast_len(n + 2 * _MARGIN_VOXELS, real=True) for n in part.shape]
+    behind = [length - n - _MARGIN_VOXELS for length, n in zip(lengths, part.shape, strict=True)]
+    return np.pad(part, [(_MARGIN_VOXELS, n) for n in behind])
+
+
 def smoothest_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
-    """(K, J, I) signed distance of a bool mask, negative inside, that minimises the integral of (Laplace^2 phi)^2.
+    """(K, J, I) float32 signed distance of a bool mask, negative inside, minimising the integral of (Laplace^2 phi)^2.
 
     Args:
         mask: with background all around.
         spacing_kji: mm.
     """
     spacing = np.asarray(spacing_kji, dtype=float)
-    half = 0.5 * spacing.min()
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing) - half
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing) - half
-    # The voxel's own size keeps distances of single voxels on their side.
-    distance = np.where(mask, np.minimum(-inside, -1e-3), np.maximum(outside, 1e-3))
-    slack = _SLACK * np.linalg.norm(spacing)
-    lower = np.where(mask, distance - slack, np.maximum(distance - slack, 0.0))
-    upper = np.where(mask, np.minimum(distance + slack, 0.0), distance + slack)
-    smooth = 1.0 / (1.0 + np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4)
-    split, dual = distance.copy(), np.zeros_like(distance)
+    # Single precision takes half the time and is far finer than the voxels.
+    distance = _distance_to_other_side(mask, spacing)
+    slack = np.float32(_SLACK * np.linalg.norm(spacing))
+    lower, upper = distance - slack, distance + slack
+    np.maximum(lower, 0.0, out=lower, where=~mask)
+    np.minimum(upper, 0.0, out=upper, where=mask)
+    energy = np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4
+    smooth = (1.0 / (1.0 + _STIFFNESS * energy)).astype(np.float32)
+    split, dual = distance, np.zeros_like(distance)
+    bent = np.empty_like(distance)
     for _ in range(_STEPS):
-        bent = fft.idctn(fft.dctn(split - dual, norm="ortho") * smooth, norm="ortho")
-        relaxed = _OVER_RELAXATION * bent + (1.0 - _OVER_RELAXATION) * split
-        split = np.clip(relaxed + dual, lower, upper)
-        dual += relaxed - split
-    return np.clip(bent, lower, upper)
+        np.subtract(split, dual, out=bent)
+        waves = fft.dctn(bent, norm="ortho", overwrite_x=True)
+        waves *= smooth
+        bent = fft.idctn(waves, norm="ortho", overwrite_x=True)
+        # The over-relaxed field plus the dual; the dual keeps what the bounds cut off.
+        split *= np.float32(1.0 - _OVER_RELAXATION)
+        split += np.float32(_OVER_RELAXATION) * bent
+        dual += split
+        np.clip(dual, lower, upper, out=split)
+        dual -= split
+    return np.clip(bent, lower, upper, out=bent)
+
+
+def _distance_to_other_side(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """(K, J, I) float32 signed distance in mm to the nearest voxel centre of the other side, less half a voxel."""
+    squared = np.zeros(mask.shape, dtype=np.float32)
+    for side in (mask, ~mask):
+        # Voxels of the other side find themselves and add nothing.
+        nearest = ndimage.distance_transform_edt(side, sampling=spacing, return_distances=False, return_indices=True)
+        for axis, step in enumerate(spacing):
+            nearest[axis] -= np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
+            squared += np.square(nearest[axis] * np.float32(step))
+    # The voxel's own size keeps distances of single voxels on their side.
+    distance = np.maximum(np.sqrt(squared, out=squared) - np.float32(0.5 * spacing.min()), np.float32(1e-3))
+    return np.negative(distance, out=distance, where=mask)
 
 
 def _laplace_eigenvalues(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
@@ -74,6 +103,7 @@ def _refined(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
     for axis, factor in enumerate(factors):
         if factor > 1:
             n = values.shape[axis]
-            spline = CubicSpline(np.arange(n), values.astype(np.float32), axis=axis)
-            values = spline(np.arange((n - 1) * factor + 1) / factor)
-    return values.astype(np.float32)
+            # The spline is linear in its values, so one matrix, that of the unit vectors' splines, makes it for all.
+            matrix = CubicSpline(np.arange(n), np.eye(n))(np.arange((n - 1) * factor + 1) / factor)
+            values = np.moveaxis(np.tensordot(matrix.astype(np.float32), values, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(values, dtype=np.float32)

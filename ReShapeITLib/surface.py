@@ -163,13 +163,15 @@ def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurf
 
 def _zero_level(values):
     """Vertices (V, 3) in (i, j, k) and faces (F, 3) of the zero level of a (K, J, I) float32 array."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    # Not the whole of vtk: that takes half a second more to load.
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
-    image = vtk.vtkImageData()
+    image = vtkImageData()
     image.SetDimensions(*values.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=False))
-    contour = vtk.vtkFlyingEdges3D()
+    contour = vtkFlyingEdges3D()
     contour.SetInputData(image)
     contour.SetValue(0, 0.0)
     contour.ComputeNormalsOff()

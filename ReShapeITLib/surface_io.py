@@ -101,17 +101,19 @@ def _frame_in_text(path: Path) -> str | None:
 
 def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
     """Write binary .vtp or .vtk; False where VTK met an error."""
-    import vtk
+    from vtkmodules.vtkCommonCore import vtkStringArray
+    from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
     if path.suffix == ".vtp":
-        space = vtk.vtkStringArray()
+        space = vtkStringArray()
         space.SetName("SPACE")
         space.InsertNextValue(frame)
         polydata.GetFieldData().AddArray(space)
-        writer = vtk.vtkXMLPolyDataWriter()
+        writer = vtkXMLPolyDataWriter()
         writer.EncodeAppendedDataOff()
     else:
-        writer = vtk.vtkPolyDataWriter()
+        writer = vtkPolyDataWriter()
         writer.SetFileTypeToBinary()
         writer.SetHeader(_mark(frame))
     writer.SetFileName(str(path))
@@ -152,10 +154,12 @@ def _write_obj(surface: TriangleSurface, path: Path, mark: str) -> None:
 
 def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
     """The mesh of a .vtp or .vtk in the file's frame, and the frame the file names."""
-    import vtk
+    from vtkmodules.vtkCommonCore import vtkStringArray
+    from vtkmodules.vtkIOLegacy import vtkPolyDataReader
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
     is_xml = file_suffix(path) == ".vtp"
-    reader = vtk.vtkXMLPolyDataReader() if is_xml else vtk.vtkPolyDataReader()
+    reader = vtkXMLPolyDataReader() if is_xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
     with _vtk_errors(reader, reader.GetExecutive()) as errors:
         reader.Update()
@@ -169,7 +173,7 @@ def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
     if not is_xml:
         return surface, _frame_in_text(path)
     space = polydata.GetFieldData().GetAbstractArray("SPACE")
-    named = space.GetValue(0) if isinstance(space, vtk.vtkStringArray) and space.GetNumberOfValues() else None
+    named = space.GetValue(0) if isinstance(space, vtkStringArray) and space.GetNumberOfValues() else None
     return surface, named if named in _FRAMES else None
 
 
@@ -212,16 +216,16 @@ def _vtk_errors(*algorithms) -> Iterator[list[str]]:
     Objects tell of errors by events (a listener keeps them off the console); but that the data of a legacy file ends
     early comes as a general warning only, which reaches nothing but the output window.
     """
-    import vtk
+    from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkStringOutputWindow
 
     errors: list[str] = []
     for algorithm in algorithms:
         algorithm.AddObserver("ErrorEvent", lambda _object, event: errors.append(event))
-    window, before = vtk.vtkStringOutputWindow(), vtk.vtkOutputWindow.GetInstance()
-    vtk.vtkOutputWindow.SetInstance(window)
+    window, before = vtkStringOutputWindow(), vtkOutputWindow.GetInstance()
+    vtkOutputWindow.SetInstance(window)
     try:
         yield errors
     finally:
-        vtk.vtkOutputWindow.SetInstance(before)
+        vtkOutputWindow.SetInstance(before)
         if "error" in window.GetOutput().lower():
             errors.append(window.GetOutput())

@@ -12,8 +12,9 @@ import torch
 from ReShapeITLib.blending import grid_points, working_geometry
 from ReShapeITLib.errors import CancelledError
 from ReShapeITLib.geometry import Similarity
+from ReShapeITLib.interaction.adam import Adam
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, select_candidates
-from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+from ReShapeITLib.interaction.fitting import FitOptions, PendingFit, fit_field
 from ReShapeITLib.interaction.prior import CodePrior
 from ReShapeITLib.surface import DistanceGrid
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template
@@ -256,6 +257,36 @@ def test_progress_rises_below_one_and_may_stop_the_fit(template):
 
     with pytest.raises(CancelledError):
         fit_field(template, candidates_of(UNSEEN), UNIT, options, cancel)
+
+
+def test_a_pending_fit_is_made_once_and_only_when_asked_for(template):
+    made = []
+
+    def fit():
+        made.append(fit_field(template, candidates_of(RADII[1]), UNIT, replace(CODES_ONLY, code_steps=0)))
+        return made[-1]
+
+    pending = PendingFit(fit)
+    assert not pending.is_done and not made
+    points = np.random.default_rng(0).uniform(-60, 60, (10, 3))
+    first, again = pending.sdf_mm(points), pending.sdf_mm(points)
+    assert pending.is_done and len(made) == 1
+    assert np.array_equal(first, again) and np.array_equal(first, made[0].sdf_mm(points))
+
+
+def test_adam_walks_as_torch_s_own_does():
+    start, goal = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 0.1, -0.7])
+    mine, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
+    optimiser, reference = Adam([mine], 0.1), torch.optim.Adam([theirs], lr=0.1)
+    for step in range(30):
+        optimiser.descend((mine - goal).square().sum(), step / 30)
+        for group in reference.param_groups:
+            group["lr"] = 0.1 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / 30)))
+        reference.zero_grad()
+        (theirs - goal).square().sum().backward()
+        reference.step()
+    torch.testing.assert_close(mine, theirs)
+    assert not torch.allclose(mine, start, atol=0.1)
 
 
 # ------------------------------------------------------------------------------------------------- the fitted field

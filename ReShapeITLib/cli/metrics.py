@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..atomic import atomic_path
 from ..errors import BadInputError
-from ..labels import LabelVolume
-from ..metrics import SegmentationMetrics, evaluate
-from ..volume_io import read_labels
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..labels import LabelVolume
+    from ..metrics import SegmentationMetrics
 
 _DESCRIPTION = """Compare a segmentation with a reference on the same voxel grid: Dice and normalised surface Dice,
 95 % Hausdorff and average surface distance in mm, Chamfer and earth mover's distance in the unit sphere of the
@@ -39,6 +41,9 @@ def run(arguments) -> int:
     Raises:
         BadInputError: a file, a label or an option is wrong.
     """
+    from ..metrics import evaluate
+    from ..volume_io import read_labels
+
     reference, test = read_labels(arguments.reference), read_labels(arguments.test)
     if not reference.geometry.same_grid_as(test.geometry):
         raise BadInputError(
@@ -84,6 +89,8 @@ def format_table(metrics: SegmentationMetrics) -> str:
 def _test_mask(volume: LabelVolume, arguments) -> np.ndarray:
     """Voxels of TEST. Where it lacks the label of the reference nothing was segmented, which is a result."""
     which = arguments.label if arguments.test_label is None else arguments.test_label
+    import numpy as np
+
     present = volume.label_values()
     try:
         return volume.mask(volume.single_label() if which is None else which)

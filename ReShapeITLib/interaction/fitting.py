@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..geometry import Similarity
 from ..losses import eikonal_loss
 from ..siren import Layers, siren_jet
 from ..template import OrganTemplate
+from .adam import Adam
 from .candidates import Candidates
 from .prior import CodePrior
 
@@ -102,6 +104,35 @@ class FittedField:
         return np.concatenate(parts)
 
 
+class PendingFit:
+    """A field that is fitted when it is first asked for.
+
+    Args:
+        fit: makes the field.
+    """
+
+    def __init__(self, fit: Callable[[], FittedField]):
+        self._fit = fit
+
+    @cached_property
+    def field(self) -> FittedField:
+        """The fitted field."""
+        return self._fit()
+
+    def finish(self) -> None:
+        """Fit now, if that is still to be done."""
+        _ = self.field
+
+    @property
+    def is_done(self) -> bool:
+        """True where the field is there already."""
+        return "field" in self.__dict__
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) signed distance in mm of the fitted field at (N, 3) RAS points."""
+        return self.field.sdf_mm(points_ras)
+
+
 class _Points:
     """Candidates as tensors, drawn from at random."""
 
@@ -167,17 +198,16 @@ def fit_field(
     alpha, beta = (c.clone().requires_grad_() for c in nearest_training_codes(template, prior, points))
     total = options.code_steps + options.weight_steps
     report = on_step or (lambda fraction: None)
-    optimiser = torch.optim.Adam([alpha, beta], lr=options.code_learning_rate)
+    optimiser = Adam([alpha, beta], options.code_learning_rate)
     for step in range(options.code_steps):
         progress = step / max(1, options.code_steps)
-        _set_rate(optimiser, options.code_learning_rate, progress)
         start, end = options.robust_mm
         robust = (start + (end - start) * min(1.0, 2 * progress)) * ras_to_unit.scale
         deform = template.model.deform_layers(alpha, beta)
         loss = data_loss(template.model, deform, points.draw(), robust, options)
         loss = loss + _enclosure_loss(template, deform, points, far_unit)
         loss = loss + options.code_prior * prior.energy(alpha, beta)
-        _descend(optimiser, loss)
+        optimiser.descend(loss, progress)
         report(step / total)
     deform = [(w.detach(), b.detach()) for w, b in template.model.deform_layers(alpha, beta)]
     after_codes = options.code_steps
@@ -224,11 +254,10 @@ def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options
     scale = [t.square().mean().sqrt() + 1e-8 for t in start]
     theta = [t.clone().requires_grad_() for t in start]
     layers = list(zip(theta[0::2], theta[1::2], strict=True))
-    optimiser = torch.optim.Adam(theta, lr=options.weight_learning_rate)
+    optimiser = Adam(theta, options.weight_learning_rate)
     robust, far_unit = (length * ras_to_unit.scale for length in (options.robust_mm[1], options.far_mm))
     omegas = template.model.options.omegas
     for step in range(options.weight_steps):
-        _set_rate(optimiser, options.weight_learning_rate, step / options.weight_steps)
         drawn = points.draw()
         loss = data_loss(template.model, layers, drawn, robust, options)
         if options.smoothness:
@@ -236,7 +265,7 @@ def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options
             loss = loss + options.smoothness * (laplacian.square().sum(-1) + 1e-12).sqrt().mean()
         loss = loss + _enclosure_loss(template, layers, points, far_unit)
         pull = torch.stack([((t - t0) / s).square().mean() for t, t0, s in zip(theta, start, scale, strict=True)])
-        _descend(optimiser, loss + options.weight_prior * pull.mean())
+        optimiser.descend(loss + options.weight_prior * pull.mean(), step / options.weight_steps)
         report(step)
     return [(w.detach(), b.detach()) for w, b in layers]
 
@@ -248,14 +277,3 @@ def _enclosure_loss(template: OrganTemplate, deform: Layers, points: _Points, fa
         return torch.zeros((), device=points.points.device)
     values = template.model.values(deform, outside[None])[0]
     return points.options.outside * points.options.sdf * torch.relu(0.5 * far_unit - values).mean()
-
-
-def _set_rate(optimiser, peak: float, progress: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = peak * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * progress)))
-
-
-def _descend(optimiser, loss: torch.Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()

@@ -24,7 +24,15 @@ from .restoration.belief import BeliefOptions
 from .restoration.healing import Healed, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
 from .smoothest_distance import smoothest_distance_grid
-from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
+from .surface import (
+    CleaningReport,
+    DistanceGrid,
+    SurfaceOptions,
+    bounding_crop,
+    clean_mask,
+    signed_distance_grid,
+    surface_from_grid,
+)
 from .template import OrganTemplate, TemplateInfo
 
 
@@ -162,6 +170,8 @@ def refine(
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
+    start_ijk, mask = bounding_crop(mask, geometry)
+    geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
     distance_of = partial(signed_distance_grid, options=options.surface)
     if drawn is None:

@@ -71,12 +71,15 @@ class RefineOptions:
 
 REFINE_PRESETS = {
     "draft": RefineOptions(
-        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250),
+        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250, code_learning_rate=1e-2),
         blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
     ),
     "standard": RefineOptions(),
     "fine": RefineOptions(
-        fit=FitOptions(code_steps=250, weight_steps=250, surface_points=1000, free_points=500),
+        fit=FitOptions(
+            code_steps=250, weight_steps=250, surface_points=1000, free_points=500,
+            code_learning_rate=1e-2, weight_learning_rate=1e-4,
+        ),
         blend=BlendOptions(cell_mm=1.5), surface_cell_mm=1.0,
     ),
 }  # fmt: skip

@@ -124,13 +124,11 @@ def label_voxels(
         bool mask (k, j, i) of the touched box and its first voxel (i, j, k) in the grid; an empty mask where the
         bounds miss the grid.
     """
-    corners_ras = np.array(list(product(*zip(*np.asarray(bounds_ras, dtype=np.float64), strict=True))))
-    corners_ijk = geometry.ras_to_ijk_points(corners_ras)
-    start = np.maximum(np.floor(corners_ijk.min(axis=0)).astype(int), 0)
-    stop = np.minimum(np.ceil(corners_ijk.max(axis=0)).astype(int) + 1, geometry.size_ijk)
-    if (stop <= start).any():
+    touched = geometry.box_around(bounds_ras)[::-1]
+    start, size = [s.start for s in touched], [s.stop - s.start for s in touched]
+    if 0 in size:
         return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
-    box = geometry.cropped(start, stop - start)
+    box = geometry.cropped(start, size)
     grid = SampleGrid(box.origin_ras, box.ijk_to_ras[:3, :3].T[::-1], box.shape_kji)
     mask = narrow_band_values(sdf_ras, grid, options) < 0
     return mask, tuple(int(n) for n in start)

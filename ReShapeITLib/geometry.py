@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -92,6 +93,17 @@ class ImageGeometry:
         matrix = self.ijk_to_ras.copy()
         matrix[:3, 3] = self.ijk_to_ras_points(np.asarray(start_ijk, dtype=np.float64)[None])[0]
         return ImageGeometry(matrix, size_ijk)
+
+    def box_around(self, bounds_ras: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
+        """The (k, j, i) box of voxels that a box in RAS mm, given by its lower and upper corner, touches.
+
+        It is empty along an axis on which the two miss each other.
+        """
+        corners_ras = np.array(list(product(*zip(*np.asarray(bounds_ras, dtype=np.float64), strict=True))))
+        corners_ijk = self.ras_to_ijk_points(corners_ras)
+        start = np.clip(np.floor(corners_ijk.min(axis=0)).astype(int), 0, self.size_ijk)
+        stop = np.clip(np.ceil(corners_ijk.max(axis=0)).astype(int) + 1, start, self.size_ijk)
+        return tuple(slice(int(a), int(b)) for a, b in zip(start[::-1], stop[::-1], strict=True))
 
     def same_grid_as(self, other: ImageGeometry, tolerance_mm: float = 1e-3) -> bool:
         """True where both grids have the same voxels, to ``tolerance_mm`` at the far corners."""

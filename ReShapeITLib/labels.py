@@ -7,11 +7,13 @@ import dataclasses
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from .errors import BadInputError
 from .geometry import ImageGeometry
+from .label_scan import extent, nonzero_values
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class LabelVolume:
 
     def label_values(self) -> tuple[int, ...]:
         """The non-zero labels that have voxels, ascending, over all layers."""
-        return tuple(sorted({label for _, label in self._present()}))
+        return tuple(sorted({label for _, label in self._present}))
 
     def single_label(self) -> int:
         """The label, where there is exactly one that has voxels.
@@ -85,7 +87,7 @@ class LabelVolume:
         Raises:
             BadInputError: there is none, or there are several.
         """
-        present = self._present()
+        present = self._present
         if not present:
             raise BadInputError(f"{self.source} holds no labels, all its voxels are 0: choose another file.")
         if len(present) > 1:
@@ -100,6 +102,26 @@ class LabelVolume:
         """
         layer, label = self.locate(which)
         return self.layers[layer] == label
+
+    def extent(self, which: int | str) -> tuple[tuple[slice, slice, slice], int]:
+        """Smallest box (k, j, i) that holds a segment (see ``mask``), and how many voxels it has."""
+        layer, label = place = self.locate(which)
+        if place not in self._extents:
+            self._extents[place] = extent(self.layers[layer], label)
+        return self._extents[place]
+
+    def cropped(self, box: tuple[slice, slice, slice]) -> LabelVolume:
+        """The part in a (k, j, i) box, without a copy of its voxels."""
+        geometry = self.geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+        return dataclasses.replace(self, layers=tuple(layer[box] for layer in self.layers), geometry=geometry)
+
+    def pasted(self, box: tuple[slice, slice, slice], part: LabelVolume) -> LabelVolume:
+        """A copy with the voxels of a (k, j, i) box from ``part``, which ``cropped`` gave and others changed."""
+        layers = []
+        for whole, changed in zip(self.layers, part.layers, strict=True):
+            layers.append(whole.copy())
+            layers[-1][box] = changed
+        return dataclasses.replace(self, layers=tuple(layers))
 
     def replaced(self, which: int | str, mask: np.ndarray, *, take_from_others: bool = True) -> LabelVolume:
         """A copy in which the voxels of one segment are ``mask`` ((K, J, I) bool); all else stays.
@@ -126,7 +148,7 @@ class LabelVolume:
         if len(self.layers) == 1:
             return self.layers[0]
         flat = np.zeros(self.geometry.shape_kji, np.result_type(*self.layers))
-        labels = [label for _, label in self._present()]
+        labels = [label for _, label in self._present]
         for layer in self.layers:
             if len(set(labels)) < len(labels) or np.any((flat != 0) & (layer != 0)):
                 raise BadInputError(
@@ -141,7 +163,7 @@ class LabelVolume:
         segments = [dataclasses.replace(s, name=names.get(s.label, s.name)) for s in self.segments]
         known = {(s.layer, s.label) for s in segments}
         taken_ids = {s.id for s in segments}
-        for layer, label in self._present():
+        for layer, label in self._present:
             if (layer, label) not in known:
                 new_id = next(i for i in _id_candidates(label) if i not in taken_ids)
                 taken_ids.add(new_id)
@@ -159,21 +181,27 @@ class LabelVolume:
         else:
             label = operator.index(which)
             found = [(s.layer, s.label) for s in self.segments if s.label == label]
-            found = found or [pair for pair in self._present() if pair[1] == label]
+            found = found or [pair for pair in self._present if pair[1] == label]
         if not found:
             raise BadInputError(f"{self.source} has no segment {which!r}: choose from {self._described()}.")
         if len(found) > 1:
             raise BadInputError(f"{self.source} has several segments {which!r}: choose by id from {self._described()}.")
         return found[0]
 
+    @cached_property
+    def _extents(self) -> dict[tuple[int, int], tuple[tuple[slice, slice, slice], int]]:
+        """What ``extent`` found so far."""
+        return {}
+
+    @cached_property
     def _present(self) -> list[tuple[int, int]]:
         """(layer, label) of all labels that have voxels."""
-        return [(index, label) for index, layer in enumerate(self.layers) for label in _nonzero_values(layer)]
+        return [(index, label) for index, layer in enumerate(self.layers) for label in nonzero_values(layer)]
 
     def _described(self) -> str:
         """The choices a user has, for messages."""
         names = {(s.layer, s.label): f"{s.label} {s.name!r} (id {s.id!r})" for s in self.segments}
-        places = sorted(set(self._present()) | set(names))
+        places = sorted(set(self._present) | set(names))
         shown = [names.get(place, str(place[1])) for place in places[:20]]
         return ", ".join(shown + ["..."] * (len(places) > 20)) or "nothing, all voxels are 0"
 
@@ -198,19 +226,6 @@ def integer_labels(array: np.ndarray, source: str) -> np.ndarray:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype)
     raise BadInputError(f"{source} holds values up to {max(-low, high):g}, too large for labels: give a label map.")
-
-
-def _nonzero_values(layer: np.ndarray) -> list[int]:
-    """Distinct non-zero values, ascending; counts slice by slice because sorting a CT takes seconds."""
-    if not layer.size:
-        return []
-    low, high = int(layer.min()), int(layer.max())
-    if high - low > 2**16:
-        return [int(v) for v in np.unique(layer) if v != 0]
-    seen = np.zeros(high - low + 1, dtype=bool)
-    for section in layer:
-        seen |= np.bincount(section.ravel().astype(np.int64) - low, minlength=len(seen)) > 0
-    return [int(v) + low for v in np.flatnonzero(seen) if v + low != 0]
 
 
 def _id_candidates(label: int):

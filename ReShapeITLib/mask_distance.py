@@ -5,6 +5,8 @@ Arrays are (K, J, I); spacings and factors are given along i, j, k, as in ``Imag
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy import ndimage
 
@@ -53,22 +55,40 @@ def _to_other_side(mask, step_kji):
     Returns:
         distance to that centre, distance to the boundary half a voxel before it, and its place (flat, relative).
     """
-    squared, half = np.zeros((2, *mask.shape), dtype=np.float32)
-    hops = np.zeros(mask.shape, dtype=np.int32)
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    rim = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+    to_centre, to_boundary = np.empty((2, *mask.shape), dtype=np.float32)
+    hops = np.empty(mask.shape, dtype=np.int32)
     strides = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1], dtype=np.int32)
-    for side in (mask, ~mask):
-        # Voxels of the other side find themselves and add nothing.
-        nearest = ndimage.distance_transform_edt(side, sampling=step_kji, return_distances=False, return_indices=True)
-        for axis, step in enumerate(step_kji):
-            nearest[axis] -= np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
-            hops += nearest[axis] * strides[axis]
-            part = np.square(nearest[axis].astype(np.float32) * np.float32(step))
-            squared += part
-            half += part * np.float32(0.25 * step**2)
-    sign = np.where(mask, np.float32(-1), np.float32(1))
-    lengths = np.sqrt(squared, out=squared)
-    half = np.sqrt(half, out=half) / lengths  # half the voxel, seen as an ellipsoid, in that direction
-    return sign * lengths, sign * (lengths - half), hops
+    # The transform lets go of the interpreter, so two cores do both sides at once.
+    with ThreadPoolExecutor(2) as pool:
+        outside = pool.submit(_nearest_background, ~mask, step_kji)
+        inside = pool.submit(_nearest_background, mask[rim], step_kji)
+        for sign, side, part, nearest in ((1, ~mask, (slice(None),) * 3, outside), (-1, mask[rim], rim, inside)):
+            views = to_centre[part], to_boundary[part], hops[part]
+            _fill(views, sign, side, nearest.result(), step_kji, strides)
+    return to_centre, to_boundary, hops
+
+
+def _nearest_background(side, step_kji):
+    """(3, K, J, I) int32 indices of the voxel nearest to each that is not of this side."""
+    return ndimage.distance_transform_edt(side, sampling=step_kji, return_distances=False, return_indices=True)
+
+
+def _fill(views, sign, side, nearest, step_kji, strides):
+    """Write distances and hops of the voxels of one side, in place, slice by slice: that stays within the cache."""
+    rows, columns = (np.arange(n, dtype=np.int32) for n in side.shape[1:])
+    for k, here in enumerate(side):
+        offsets = nearest[0, k] - np.int32(k), nearest[1, k] - rows[:, None], nearest[2, k] - columns
+        squared, half, hops = np.float32(0.0), np.float32(0.0), np.int32(0)
+        for offset, step, stride in zip(offsets, step_kji, strides, strict=True):
+            part = np.square(offset * np.float32(step), dtype=np.float32)
+            squared, half, hops = squared + part, half + part * np.float32(0.25 * step**2), hops + offset * stride
+        lengths = np.sqrt(squared)
+        # Half the voxel, seen as an ellipsoid, in that direction; voxels of the other side are not written.
+        to_boundary = lengths - np.sqrt(half) / np.maximum(lengths, np.float32(1e-6))
+        for view, values in zip(views, (np.float32(sign) * lengths, np.float32(sign) * to_boundary, hops), strict=True):
+            np.copyto(view[k], values, where=here)
 
 
 def _interpolated_between_layers(values, axis, factor):

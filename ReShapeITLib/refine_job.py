@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .atomic import check_writable
 from .device import Device, choose_device, limit_cpu_threads
 from .errors import BadInputError, ImplausibleError
@@ -108,13 +106,17 @@ def run_refine_job(
         organs[label] = _refine_label(volume, label, file, job, device, part, notice)
     progress.stage("voxels", 0.85)
     shapes = {label: organ.shape for label, organ in organs.items()}
-    refined = combine(volume, shapes, job.keep_union)
-    _check_that_something_is_left(refined, shapes)
+    # A scan is many times as large as its organs: what changes is worked out on the part around them.
+    box = _box_of(volume, shapes)
+    before = volume.cropped(box)
+    after = combine(before, shapes, job.keep_union)
+    _check_that_something_is_left(after, shapes)
+    refined = volume.pasted(box, after)
     surfaces = {}
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
         progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
         surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
-    reports = tuple(_organ_report(name, organ, volume, refined, surfaces.get(name)) for name, organ in organs.items())
+    reports = tuple(_organ_report(name, organ, before, after, surfaces.get(name)) for name, organ in organs.items())
     spent = time.perf_counter() - started
     report = RefineReport(str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), reports)
     progress.stage("write", 0.98)
@@ -182,7 +184,7 @@ def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, s
         if place in seen:
             raise BadInputError(f"'{seen[place]}' and '{which}' are the same segment of {volume.source}; name it once.")
         seen[place] = which
-        count = np.count_nonzero(volume.mask(which))
+        _, count = volume.extent(which)
         if not count:
             raise BadInputError(f"Label '{which}' of {volume.source} is empty, it has no voxels; choose another.")
         if count < FEWEST_VOXELS:
@@ -204,6 +206,14 @@ def _only_label(volume: LabelVolume) -> int:
     return volume.single_label()
 
 
+def _box_of(volume: LabelVolume, shapes: Mapping) -> tuple[slice, slice, slice]:
+    """The (k, j, i) box that holds the given labels and all that their refined shapes may cover."""
+    boxes = [volume.extent(label)[0] for label in shapes]
+    covered = (volume.geometry.box_around(shape.bounds_ras) for shape in shapes.values())
+    boxes += [box for box in covered if all(along.stop > along.start for along in box)]
+    return tuple(slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
+
+
 def _check_that_something_is_left(refined: LabelVolume, labels: Iterable) -> None:
     for label in labels:
         if not refined.mask(label).any():
@@ -223,7 +233,7 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     if template.info.non_commercial:
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
-    mask = volume.mask(label)
+    part = volume.cropped(volume.extent(label)[0])
     sha256 = read_info(file)[2]
     network = chosen_restoration(job.restoration, sha256)
     restoration = RestorationModel.load(network) if network else None
@@ -233,7 +243,7 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
 
     def refined(name: str) -> RefinedShape:
         model = restoration and restoration.to(name)
-        shape = refine(mask, volume.geometry, template.to(name), options, clock, job.force, model, others)
+        shape = refine(part.mask(label), part.geometry, template.to(name), options, clock, job.force, model, others)
         if job.surface or job.report:  # both tell about the fitted field; now its time is booked
             shape.fit.finish()
         return shape

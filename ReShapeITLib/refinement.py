@@ -24,7 +24,15 @@ from .restoration.belief import BeliefOptions
 from .restoration.healing import Healed, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
 from .smoothest_distance import smoothest_distance_grid
-from .surface import CleaningReport, DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
+from .surface import (
+    CleaningReport,
+    DistanceGrid,
+    SurfaceOptions,
+    bounding_crop,
+    clean_mask,
+    signed_distance_grid,
+    surface_from_grid,
+)
 from .template import OrganTemplate, TemplateInfo
 
 
@@ -63,12 +71,15 @@ class RefineOptions:
 
 REFINE_PRESETS = {
     "draft": RefineOptions(
-        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250),
+        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250, code_learning_rate=1e-2),
         blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
     ),
     "standard": RefineOptions(),
     "fine": RefineOptions(
-        fit=FitOptions(code_steps=250, weight_steps=250, surface_points=1000, free_points=500),
+        fit=FitOptions(
+            code_steps=250, weight_steps=250, surface_points=1000, free_points=500,
+            code_learning_rate=1e-2, weight_learning_rate=1e-4,
+        ),
         blend=BlendOptions(cell_mm=1.5), surface_cell_mm=1.0,
     ),
 }  # fmt: skip
@@ -162,6 +173,8 @@ def refine(
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
+    start_ijk, mask = bounding_crop(mask, geometry)
+    geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
     distance_of = partial(signed_distance_grid, options=options.surface)
     if drawn is None:

@@ -87,7 +87,7 @@ def surface_from_mask(
         BadInputError: the mask is empty or does not have the shape of the geometry.
     """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask, geometry)
+    start_ijk, cropped = bounding_crop(mask, geometry)
     geometry = geometry.cropped(start_ijk, cropped.shape[::-1])
     cleaned, _ = clean_mask(cropped, geometry, options)
     return surface_from_grid(signed_distance_grid(cleaned, geometry, options))
@@ -102,7 +102,7 @@ def clean_mask(
     Pieces touch by corners (26-neighbours); cavities are closed when no face leads out (6-neighbours).
     """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask, geometry)
+    start_ijk, cropped = bounding_crop(mask, geometry)
     kept, volumes = _without_specks(cropped, geometry.voxel_volume_mm3, options)
     filled, holes_filled = _without_cavities(kept) if options.fill_holes else (kept, 0)
     cleaned = np.zeros(mask.shape, dtype=bool)
@@ -120,7 +120,7 @@ def signed_distance_grid(
     at every voxel centre of the mask's own grid the sign says exactly what the mask says.
     """
     options = options or SurfaceOptions()
-    start_ijk, cropped = _bounding_crop(mask, geometry)
+    start_ijk, cropped = bounding_crop(mask, geometry)
     factors = _interpolation_factors(geometry.spacing_mm, cropped.shape[::-1], options)
     # Closer to the border the smoothing would see the end of the grid and shrink the organ.
     smoothing_mm = options.smoothing_voxels * (geometry.spacing_mm / factors).max()
@@ -183,8 +183,12 @@ def _zero_level(values):
     return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).copy()
 
 
-def _bounding_crop(mask, geometry):
-    """Start (i, j, k) and boolean contents of the smallest box that holds the mask."""
+def bounding_crop(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
+    """Start (i, j, k) and boolean contents, a view, of the smallest box that holds a (K, J, I) mask.
+
+    Raises:
+        BadInputError: the mask is empty or does not have the shape of the geometry.
+    """
     mask = np.asarray(mask)
     if mask.shape != geometry.shape_kji:
         raise BadInputError(f"the mask has shape {mask.shape}, and its geometry {geometry.shape_kji}: they must agree")

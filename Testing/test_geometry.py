@@ -116,3 +116,10 @@ def test_a_similarity_known_by_hand_scales_turns_and_moves():
 def test_a_similarity_without_positive_scale_is_refused():
     with pytest.raises(ValueError, match="positive"):
         Similarity(0.0, np.eye(3), np.zeros(3))
+
+
+def test_the_box_around_ras_bounds_holds_the_touched_voxels_and_is_empty_beside_the_grid():
+    flipped = ImageGeometry.from_parts((10, 12, 14), (1.0, 1.0, 2.0), (9.0, 0.0, 0.0), np.diag([-1.0, 1.0, 1.0]))
+    assert flipped.box_around(([2.5, 3.0, 4.0], [4.0, 5.5, 40.0])) == (slice(2, 14), slice(3, 7), slice(5, 8))
+    missed = flipped.box_around(([50.0, 3.0, 4.0], [60.0, 5.0, 6.0]))
+    assert missed[2].start == missed[2].stop

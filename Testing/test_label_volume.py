@@ -169,3 +169,26 @@ def test_floats_that_are_no_labels_are_refused(value, words):
 def test_a_layer_of_another_shape_than_the_geometry_is_refused():
     with pytest.raises(ValueError, match="shape"):
         LabelVolume((np.zeros((4, 3, 2), np.uint8),), GEOMETRY)
+
+
+def test_the_extent_of_a_label_is_its_smallest_box_and_its_voxels():
+    array = np.zeros((5, 6, 7), dtype=np.int16)
+    array[1, 2, 3] = array[3, 4, 3] = 9
+    array[0, 0, 0] = 4
+    volume = LabelVolume.from_array(array, ImageGeometry.from_parts((7, 6, 5), (1.0, 1.0, 1.0)))
+    assert volume.extent(9) == ((slice(1, 4), slice(2, 5), slice(3, 4)), 2)
+    assert volume.label_values() == (4, 9)
+
+
+def test_a_cropped_part_lies_where_it_was_and_goes_back_changed():
+    array = np.arange(5 * 6 * 7).reshape(5, 6, 7) % 3
+    volume = LabelVolume.from_array(array, ImageGeometry.from_parts((7, 6, 5), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0)))
+    box = (slice(1, 4), slice(2, 5), slice(3, 6))
+    part = volume.cropped(box)
+    assert np.shares_memory(part.layers[0], volume.layers[0])
+    np.testing.assert_allclose(part.geometry.origin_ras, volume.geometry.ijk_to_ras_points([[3, 2, 1]])[0])
+    changed = part.replaced(2, np.zeros(part.geometry.shape_kji, dtype=bool))
+    expected = array.copy()
+    expected[box][expected[box] == 2] = 0
+    assert np.array_equal(volume.pasted(box, changed).layers[0], expected)
+    assert np.array_equal(volume.layers[0], array)

@@ -45,10 +45,10 @@ class FitOptions:
 
     code_steps: int = 120
     weight_steps: int = 100
-    surface_points: int = 700
-    free_points: int = 300
-    code_learning_rate: float = 1e-2
-    weight_learning_rate: float = 1e-4
+    surface_points: int = 350
+    free_points: int = 150
+    code_learning_rate: float = 1.5e-2
+    weight_learning_rate: float = 1.5e-4
     sdf: float = 3e3
     normal: float = 1e2
     eikonal: float = 5e1

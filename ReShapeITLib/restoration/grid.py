@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,8 +64,9 @@ class CanonicalGrid:
         return np.clip(cells, -most_cells, most_cells).reshape(self.shape_zyx).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
 def template_cells(template: OrganTemplate, grid: CanonicalGrid) -> np.ndarray:
-    """[z, y, x] signed distance of the template on the grid in cells, limited."""
+    """[z, y, x] read-only signed distance of the template on the grid in cells, limited."""
     import torch
 
     device = template.alpha.device
@@ -72,4 +74,6 @@ def template_cells(template: OrganTemplate, grid: CanonicalGrid) -> np.ndarray:
         points = torch.as_tensor(grid.points_unit(), dtype=torch.float32, device=device)
         values = torch.cat([template.model.template_values(part) for part in points.split(16384)]).cpu().numpy()
     limit = TEMPLATE_LIMIT_CELLS
-    return np.clip(values / grid.cell_unit, -limit, limit).reshape(grid.shape_zyx).astype(np.float32)
+    cells = np.clip(values / grid.cell_unit, -limit, limit).reshape(grid.shape_zyx).astype(np.float32)
+    cells.setflags(write=False)
+    return cells

@@ -161,21 +161,19 @@ def restore(
         drawn: the slices that the organ was drawn on, where ``distance`` was interpolated between them.
     """
     grid = CanonicalGrid.around(template.points_unit)
-    geometry, cell_mm = grid.geometry_ras(ras_to_unit), grid.cell_unit / ras_to_unit.scale
-    given = grid.sample_cells(distance, ras_to_unit, GIVEN_LIMIT_CELLS)
-    prior = template_cells(template, grid)
-    organ = template.info.organ
-    total = _ask(model, organ, prior, given, _known(drawn, grid, ras_to_unit))
+    frames = [ras_to_unit, *(jitter.after(ras_to_unit) for jitter in _jitters(poses - 1, grid.cell_unit))]
+    given = [grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS) for frame in frames]
+    known = [_known(drawn, grid, frame) for frame in frames]
+    answers = _ask(model, template.info.organ, template_cells(template, grid), np.stack(given), np.stack(known))
+    total, cell_mm = answers[0].astype(np.float64), grid.cell_unit / ras_to_unit.scale
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
-    for jitter in _jitters(poses - 1, grid.cell_unit):
-        frame = jitter.after(ras_to_unit)
-        moved = grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS)
-        answer = _ask(model, organ, prior, moved, _known(drawn, grid, frame))
+    for frame, answer in zip(frames[1:], answers[1:], strict=True):
         answer = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
         back = answer.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
         total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
-    in_mm = [DistanceGrid((cells * cell_mm).astype(np.float32), geometry) for cells in (total / max(1, poses), given)]
-    return Restoration(*in_mm, cell_mm)
+    geometry, cells = grid.geometry_ras(ras_to_unit), (total / len(frames), given[0])
+    restored, given_mm = (DistanceGrid((part * cell_mm).astype(np.float32), geometry) for part in cells)
+    return Restoration(restored, given_mm, cell_mm)
 
 
 def _known(drawn: DrawnSlices | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
@@ -187,16 +185,17 @@ def _known(drawn: DrawnSlices | None, grid: CanonicalGrid, ras_to_unit: Similari
     return known.reshape(grid.shape_zyx).astype(np.float32)
 
 
-def _ask(
-    model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray, known: np.ndarray
-) -> np.ndarray:
-    """[z, y, x] restored distance in cells, limited, of a given one; ``prior`` is the template's."""
+def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[pose, z, y, x] restored distances in cells, limited, of given ones; ``prior`` [z, y, x] is the template's.
+
+    All poses at once: for a batch of one torch takes its slow convolutions.
+    """
     device = next(model.network.parameters()).device
-    arrays = [given, known, prior]
-    tensors = [torch.as_tensor(array, dtype=torch.float32, device=device)[None] for array in arrays]
-    row = torch.tensor([model.network.organ_index(organ)], device=device)
+    arrays = [given, known, np.broadcast_to(prior, given.shape)]
+    tensors = [torch.tensor(array, dtype=torch.float32, device=device) for array in arrays]
+    row = torch.tensor([model.network.organ_index(organ)] * len(given), device=device)
     with torch.inference_mode():
-        restored = model.network(*tensors, row)[0].float().cpu().numpy()
+        restored = model.network(*tensors, row).float().cpu().numpy()
     return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
 

@@ -61,7 +61,7 @@ class RestorationTrainer:
         network = RestorationNetwork(network_options or NetworkOptions(organs=tuple(sorted(templates))))
         self.network = network.to(device, memory_format=torch.channels_last_3d).train()
         self.priors = {
-            organ: torch.from_numpy(template_cells(template, CanonicalGrid.around(template.points_unit))).to(device)
+            organ: torch.tensor(template_cells(template, CanonicalGrid.around(template.points_unit))).to(device)
             for organ, template in templates.items()
         }
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.learning_rate, weight_decay=1e-2)

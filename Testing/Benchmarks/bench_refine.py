@@ -1,0 +1,125 @@
+"""Wall time, processor time and peak memory of whole ``reshapeit refine`` processes; prints JSON.
+
+    python -m Testing.Benchmarks.bench_refine [--rounds 5] [--only liver_standard,...] [--output FILE]
+
+Inputs are label volumes of 512 x 512 x 500 voxels. One organ: patients drawn from the shipped templates and damaged
+(a bite, a leak, an island, holes), and, where the development data is there, a network's prediction of a liver. Five
+lobes: a patient of the development data. ``start`` is ``reshapeit --version``; ``import`` is everything a refinement
+imports. Every process is one of its own; wall times include whatever else the machine does, processor times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ReShapeITLib.damage import combined
+from ReShapeITLib.demo import draw_patient
+from ReShapeITLib.labels import LabelVolume
+from ReShapeITLib.template import OrganTemplate
+from ReShapeITLib.template_store import find_template
+from ReShapeITLib.volume_io import read_labels, write_labels
+from Testing.Benchmarks.measuring import DATA, machine, rounded
+
+SHAPE_KJI = (500, 512, 512)
+LOBES = ("upper_lobe_right", "middle_lobe_right", "lower_lobe_right", "upper_lobe_left", "lower_lobe_left")
+LOBE_CASE = "lobes_23"  # 481 slices of 0.6 mm
+IMPORTS = "import ReShapeITLib.refine_job, ReShapeITLib.refinement"
+
+
+def placed(volume: LabelVolume, file: Path) -> Path:
+    """Write a volume into the middle of one of the target's size."""
+    room = [n - m for n, m in zip(SHAPE_KJI, volume.geometry.shape_kji, strict=True)]
+    if min(room) < 0:
+        raise ValueError(f"{volume.source} is larger than {SHAPE_KJI}")
+    start = [n // 2 for n in room]
+    whole = np.zeros(SHAPE_KJI, dtype=volume.layers[0].dtype)
+    whole[tuple(slice(s, s + n) for s, n in zip(start, volume.geometry.shape_kji, strict=True))] = volume.layers[0]
+    geometry = volume.geometry.cropped([-s for s in start[::-1]], SHAPE_KJI[::-1])
+    write_labels(LabelVolume.from_array(whole, geometry), file)
+    return file
+
+
+def inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    """File and --template argument of each input that can be made here."""
+    made = {}
+    for organ in ("pancreas", "liver"):
+        truth, geometry = draw_patient(OrganTemplate.load(find_template(organ)), seed=1)
+        damaged = combined(truth, geometry, np.random.default_rng([1, 1]))
+        made[organ] = placed(LabelVolume.from_array(damaged, geometry), folder / f"{organ}.nii.gz"), organ
+    prediction = DATA / "predictions" / "liver" / "t3_7" / "Lovasz.nii.gz"
+    if prediction.is_file():
+        made["liver_prediction"] = placed(read_labels(prediction), folder / "prediction.nii.gz"), "liver"
+    lobes = DATA / "lung_lobes" / f"{LOBE_CASE}.nrrd"
+    if lobes.is_file():
+        volume = read_labels(lobes)
+        labels = (volume.layers[0] % 512).astype(np.uint8)
+        labels[(labels < 4) | (labels > 8)] = 0
+        chosen = ",".join(f"{4 + index}=lung_{lobe}" for index, lobe in enumerate(LOBES))
+        made["lobes"] = placed(LabelVolume.from_array(labels, volume.geometry), folder / "lobes.nii.gz"), chosen
+    return made
+
+
+def run(command: list[str]) -> dict[str, float]:
+    """Wall and processor seconds and peak memory (MB) of a process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    if status:
+        raise RuntimeError(f"{' '.join(command)} failed: {errors.decode(errors='replace')[-500:]}")
+    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"wall_s": wall, "processor_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak}
+
+
+def measure(rounds: int, only: set[str]) -> dict:
+    """Medians of all processes."""
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        refine = [sys.executable, "-m", "ReShapeITLib.cli.main", "refine"]
+        commands = {
+            "start": [sys.executable, "-m", "ReShapeITLib.cli.main", "--version"],
+            "import": [sys.executable, "-c", IMPORTS],
+        }
+        for name, (file, template) in inputs(folder).items():
+            for preset in ("standard", "draft"):
+                output = str(folder / "out.nii.gz")
+                commands[f"{name}_{preset}"] = [
+                    *refine, str(file), "--template", template, "--output", output, "--preset", preset, "--force"
+                ]  # fmt: skip
+        for name, command in commands.items():
+            if only and name not in only:
+                continue
+            runs = [run(command) for _ in range(rounds)]
+            medians = {key: rounded(statistics.median(r[key] for r in runs)) for key in runs[0]}
+            results[name] = medians | {"load_average": round(os.getloadavg()[0], 2), "runs": rounds}
+            print(name, results[name], file=sys.stderr, flush=True)
+    return {"benchmark": "refine", "machine": machine(), "processes": results}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="names of processes, separated by commas")
+    parser.add_argument("--output", type=Path, help="also write the JSON there")
+    arguments = parser.parse_args()
+    text = json.dumps(measure(arguments.rounds, set(filter(None, arguments.only.split(",")))), indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,8 @@ class FieldOptions:
         first_omega, hidden_omega: SIREN frequency factors.
         use_alpha: concatenate alpha to the coordinates (Table 4 ablation when off).
         use_beta: make Deform's weights by H(beta); off, all shapes share one Deform (Table 4 ablation).
+        use_template: off, there is no Temp and Deform's one output is the distance itself: an auto-decoder as DeepSDF
+            (Park et al., CVPR 2019), whose shape under the codes t and beta_t stands in for the template's.
     """
 
     hidden: int = 256
@@ -37,6 +39,7 @@ class FieldOptions:
     hidden_omega: float = 30.0
     use_alpha: bool = True
     use_beta: bool = True
+    use_template: bool = True
 
     @property
     def omegas(self) -> tuple[float, float]:
@@ -103,17 +106,19 @@ class DeformTemplateField(torch.nn.Module):
         self.options = options
         generator = torch.Generator().manual_seed(seed)
         hidden = [options.hidden] * (options.depth - 1)
-        self.temp = _ParameterLayers(
-            siren_initial_layers([3, *hidden, 1], options.first_omega, options.hidden_omega, generator)
-        )
-        sizes = [3 + (options.code_size if options.use_alpha else 0), *hidden, 4]
+        if options.use_template:
+            self.temp = _ParameterLayers(
+                siren_initial_layers([3, *hidden, 1], options.first_omega, options.hidden_omega, generator)
+            )
+        sizes = [3 + (options.code_size if options.use_alpha else 0), *hidden, 4 if options.use_template else 1]
         if options.use_beta:
             self.hyper = HyperNetwork(sizes, options, generator)
         else:
             self.deform = _ParameterLayers(
                 siren_initial_layers(sizes, options.first_omega, options.hidden_omega, generator)
             )
-        self._shrink_last_deform_layer()
+        if options.use_template:
+            self._shrink_last_deform_layer()
         self.template_alpha = torch.nn.Parameter(torch.randn(options.code_size, generator=generator) * 0.01)
         self.template_beta = torch.nn.Parameter(torch.randn(options.code_size, generator=generator) * 0.01)
 
@@ -151,6 +156,9 @@ class DeformTemplateField(torch.nn.Module):
 
     def template_values(self, points: torch.Tensor) -> torch.Tensor:
         """Temp at (..., 3) points: (...,) signed distance in unit lengths."""
+        if not self.options.use_template:
+            layers = [(weight[0], bias[0]) for weight, bias in self.template_deform_layers()]
+            return siren_values(layers, points, self.options.omegas).squeeze(-1)
         return siren_values(self.temp.layers(), points, self.options.omegas).squeeze(-1)
 
     def template_distance(self, points: torch.Tensor) -> torch.Tensor:
@@ -164,16 +172,28 @@ class DeformTemplateField(torch.nn.Module):
     def values(self, deform: Layers, points: torch.Tensor) -> torch.Tensor:
         """F at (S, N, 3) points: (S, N) signed distance in unit lengths (Eq. 3)."""
         moved = siren_values(deform, points, self.options.omegas)
+        if not self.options.use_template:
+            return moved.squeeze(-1)
         return self.template_values(points + moved[..., :3]) + moved[..., 3]
 
     def template_coordinates(self, deform: Layers, points: torch.Tensor) -> torch.Tensor:
-        """p + dvec for (S, N, 3) points: where each lies in the template, the dense correspondence."""
+        """p + dvec for (S, N, 3) points: where each lies in the template, the dense correspondence.
+
+        Without a template there is none, and the points come back as they are.
+        """
+        if not self.options.use_template:
+            return points
         return points + siren_values(deform, points, self.options.omegas)[..., :3]
 
     def evaluate(self, deform: Layers, points: torch.Tensor) -> FieldValues:
         """F with its first derivatives at (S, N, 3) points; differentiable by one plain backward."""
-        omegas, temp = self.options.omegas, self.temp.layers()
+        omegas = self.options.omegas
         moved, deform_slopes = siren_forward(deform, points, omegas)
+        if not self.options.use_template:
+            gradient = siren_gradient(deform, deform_slopes, torch.ones_like(moved))
+            still = torch.zeros_like(points)
+            return FieldValues(moved.squeeze(-1), gradient, gradient, still, still[..., 0])
+        temp = self.temp.layers()
         warped = points + moved[..., :3]
         template_sdf, temp_slopes = siren_forward(temp, warped, omegas)
         template_gradient = siren_gradient(temp, temp_slopes, torch.ones_like(template_sdf))
@@ -191,7 +211,7 @@ class FieldValues:
     Args:
         sdf: (S, N) F(p).
         gradient: (S, N, 3) gradient of F.
-        template_gradient: (S, N, 3) gradient of Temp at p + dvec.
+        template_gradient: (S, N, 3) gradient of Temp at p + dvec; that of F where there is no Temp.
         dvec: (S, N, 3) offset into the template.
         ddis: (S, N) scalar displacement.
     """

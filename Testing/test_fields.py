@@ -127,6 +127,23 @@ def test_a_loss_of_all_derivatives_trains_parameters_and_codes_as_nested_autogra
         assert relative_error(found, reference) < 1e-5
 
 
+def test_without_a_template_the_field_is_deforms_one_output_and_its_gradient_agrees_with_nested_autograd():
+    model = DeformTemplateField(FieldOptions(**SMALL, use_beta=False, use_template=False), seed=3)
+    assert not any(name.startswith(("temp.", "hyper.")) for name, _ in model.named_parameters())
+    alpha, beta, points = codes_and_points()
+    deform = model.deform_layers(alpha, beta)
+    found, values = model.evaluate(deform, points), model.values(deform, points)
+    for shape in range(2):
+        at = points[shape].clone().requires_grad_()
+        expected = paper_deform(model, at, alpha[shape], beta[shape])[:, 0]
+        assert relative_error(values[shape], expected.detach()) < 1e-5
+        assert relative_error(found.sdf[shape], expected.detach()) < 1e-5
+        assert relative_error(found.gradient[shape], nested_gradient(expected, at)) < 1e-5
+    assert not found.dvec.any() and torch.equal(model.template_coordinates(deform, points), points)
+    own = model.values(model.deform_layers(model.template_alpha[None], model.template_beta[None]), points[:1])[0]
+    assert relative_error(model.template_values(points[0]), own) < 1e-5
+
+
 def test_single_precision_parameter_gradients_agree_with_nested_autograd_too():
     model = small_model()
     alpha, beta, points = codes_and_points()

@@ -289,6 +289,22 @@ def test_an_ablated_model_trains(tmp_path, model):
     assert log[-1]["total"] < log[0]["total"]
 
 
+def test_an_auto_decoder_trains_with_the_terms_that_need_no_template(tmp_path):
+    weights = replace(SHORT_CONFIG.weights, template_normal=0.0, vec=0.0, dis=0.0, template_shape=0.0)
+    model = replace(SHORT_CONFIG.model, use_beta=False, use_template=False)
+    config = with_optimiser(replace(SHORT_CONFIG, model=model, weights=weights), steps=12)
+    trainer = short_trainer(tmp_path, config)
+    trainer.run()
+    log = [json.loads(line) for line in (tmp_path / LOG_NAME).read_text().splitlines()]
+    assert log[-1]["total"] < log[0]["total"] and not {"template_normal", "vec", "dis", "template_shape"} & set(log[0])
+    assert trainer.codes["alpha"].std() > 0
+
+
+def test_a_checkpoint_from_before_the_template_switch_goes_on(tmp_path):
+    trainer = short_trainer(tmp_path)
+    assert "use_template" not in trainer._identity()["config"]["model"]
+
+
 def test_a_template_that_has_no_surface_yet_does_not_stop_training(tmp_path):
     trainer = short_trainer(tmp_path)
     with torch.no_grad():

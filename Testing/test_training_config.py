@@ -78,6 +78,7 @@ def test_a_configuration_survives_the_way_through_plain_values():
         ("preset: [paper]", "preset"),
         ("code_start: random", "code_start 'random' is unknown; use normal or pca"),
         ("5: 6", "'5' is not a setting"),
+        ("model: {use_template: false}", "without a template the weights template_normal, vec, dis, template_shape"),
     ],
 )
 def test_a_wrong_setting_is_named_together_with_the_file(tmp_path, text, named):

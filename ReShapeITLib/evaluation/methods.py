@@ -152,15 +152,47 @@ def _ssm(setting: Setting, model: str | Path, **options) -> Method:
     return partial(_run_with_surface, function=fit_to_mask, arguments=(ShapeModel.load(model), fit))
 
 
-def _tim_paper(setting: Setting, **options) -> Method:
+def _tim_paper(setting: Setting, weighted: bool = False, **options) -> Method:
+    """``weighted`` is an ablation of ``paper_tim``; the rest are fields of RefineOptions."""
     from .rivals_field import PAPER_OPTIONS, changed_options, paper_tim
 
-    chosen = changed_options(options, PAPER_OPTIONS)
-    return partial(_run_with_surface, function=paper_tim, arguments=(OrganTemplate.load(setting.template_path), chosen))
+    arguments = OrganTemplate.load(setting.template_path), changed_options(options, PAPER_OPTIONS), weighted
+    return partial(_run_with_surface, function=paper_tim, arguments=arguments)
 
 
-def _refinement(setting: Setting, restoration: str = "auto", **options) -> Method:
-    """``restoration`` is as for the command line: auto, none or a file; the rest are fields of RefineOptions."""
+def _deepsdf(setting: Setting, model: str | Path, **options) -> Method:
+    """``model`` is a template file of a run with the preset auto_decoder; the rest are fields of RefineOptions."""
+    from .rivals_field import DEEPSDF_OPTIONS, changed_options, paper_tim
+
+    decoder = OrganTemplate.load(model)
+    if decoder.model.options.use_template:
+        raise BadInputError(f"{model} has a template, an auto-decoder has none; train it with 'preset: auto_decoder'.")
+    _require_organ(decoder.info.organ, setting, model)
+    arguments = decoder, changed_options(options, DEEPSDF_OPTIONS)
+    return partial(_run_with_surface, function=paper_tim, arguments=arguments)
+
+
+def _denoiser(setting: Setting, model: str | Path) -> Method:
+    """``model`` is a file that ``train_denoiser`` wrote; the template gives the frame only."""
+    from .rivals_denoiser import Denoiser, denoised
+
+    network, sha256 = Denoiser.load(model), read_info(setting.template_path)[2]
+    _require_organ(network.info.organ, setting, model)
+    if network.info.template != sha256:
+        raise BadInputError(f"{model} was trained in the frame of another template; train it with this one.")
+    return partial(
+        _run_with_surface, function=denoised, arguments=(network, OrganTemplate.load(setting.template_path))
+    )
+
+
+def _require_organ(organ: str, setting: Setting, model: str | Path) -> None:
+    if organ != setting.organ:
+        raise BadInputError(f"{model} was trained for {organ}, but the organ here is {setting.organ}.")
+
+
+def _refinement(setting: Setting, restoration: str = "auto", keep: bool = True, **options) -> Method:
+    """``restoration`` is as for the command line: auto, none or a file; ``keep`` is an ablation of ``refined``; the
+    rest are fields of RefineOptions."""
     from ..restoration.model import RestorationModel
     from ..restoration.store import chosen_restoration
     from .rivals_field import changed_options, refined
@@ -169,7 +201,7 @@ def _refinement(setting: Setting, restoration: str = "auto", **options) -> Metho
     template = OrganTemplate.load(setting.template_path)
     file = chosen_restoration(restoration, read_info(setting.template_path)[2])
     network = RestorationModel.load(file) if file else None
-    return partial(_run_with_surface, function=refined, arguments=(template, chosen, network))
+    return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -182,6 +214,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "fill_between_slices": _fill_between_slices,
     "between_slices": _between_slices,
     "ssm": _ssm,
+    "deepsdf": _deepsdf,
+    "denoiser": _denoiser,
     "tim_paper": _tim_paper,
     "field": partial(_refinement, restoration="none"),
     "reshapeit": _refinement,

@@ -14,8 +14,9 @@ from .study import Study
 def check_patients(study: Study) -> None:
     """Refuse cases that something in the study has learnt from, if the study asks for the check.
 
-    Looked at are the template, the restoration network that belongs to it, in as far as it has learnt this organ, and
-    the study's own training files. A case counts under its name and under that of the same patient.
+    Looked at are the template, the restoration network that belongs to it, in as far as it has learnt this organ, the
+    models that methods name, and the study's own training files. A case counts under its name and under that of the
+    same patient.
 
     Raises:
         BadInputError: a case was trained on.
@@ -43,4 +44,17 @@ def training_cases(study: Study) -> dict[str, set[str]]:
         organs = [organ for organ, template in told.templates.items() if template == sha256]
         sources[f"The restoration network {network}"] = {case for organ in organs for case in told.cases[organ]}
     sources["A method of the study"] = {case_name(path) for path in study.training}
+    for entry in study.methods:
+        if entry.name in _LEARNT and "model" in entry.options:
+            sources[f"The method {entry.label}"] = set(_LEARNT[entry.name](entry.options["model"]))
     return sources
+
+
+def _cases_of_denoiser(file) -> list[str]:
+    from .rivals_denoiser import Denoiser
+
+    return Denoiser.load(file).info.cases
+
+
+# Methods whose model is a file that tells whom it has learnt from.
+_LEARNT = {"deepsdf": lambda file: read_info(file)[0].cases, "denoiser": _cases_of_denoiser}

@@ -1,7 +1,8 @@
-"""The methods that fit the template's field: the paper's TIM to the letter, and this project's refinement."""
+"""The methods that fit a field: the paper's TIM to the letter, an auto-decoder, and this project's refinement."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import is_dataclass, replace
 
 import numpy as np
@@ -26,29 +27,42 @@ PAPER_OPTIONS = RefineOptions(
     candidates=CandidateOptions(top_percent=25.0),
     fit=FitOptions(robust_mm=(0.0, 0.0), outside=0.0, smoothness=0.0, weight_prior=0.0),
 )
+# DeepSDF (Park et al., CVPR 2019) completes a shape by its code alone, from all that is given.
+DEEPSDF_OPTIONS = replace(
+    PAPER_OPTIONS, candidates=CandidateOptions(), fit=replace(PAPER_OPTIONS.fit, code_steps=250, weight_steps=0)
+)
 
 
 def refined(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions,
-    restoration: RestorationModel | None,
+    restoration: RestorationModel | None, keep: bool = True,
 ) -> tuple[np.ndarray, TriangleSurface]:  # fmt: skip
     """Voxels and surface of :func:`refine`, whether or not the input looks like the organ.
+
+    Args:
+        keep: False takes the fitted field everywhere, also where the given organ agrees with it (an ablation).
 
     Raises:
         BadInputError: the mask is empty or too small, or nothing is left of it.
     """
     shape = refine(mask, geometry, template, options, force=True, restoration=restoration)
+    if not keep:
+        return fitted_shape(shape.fitted, geometry, options.surface_cell_mm)
     return shape.mask(geometry), shape.surface(options.surface_cell_mm)
 
 
 def paper_tim(
-    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions = PAPER_OPTIONS
-) -> tuple[np.ndarray, TriangleSurface]:
+    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions = PAPER_OPTIONS,
+    weighted: bool = False,
+) -> tuple[np.ndarray, TriangleSurface]:  # fmt: skip
     """Section 3.2 as printed: the Top-25 % of the points by matching probability, Eq. 8, the field alone.
 
     All candidates count alike, codes are held by their plain norms with the weight that the template was trained
     with, and nothing of the given organ is kept. Two things differ from the paper: the alignment is this library's, so
     that the comparison is one of the interaction, and H(beta) is fine-tuned through its output, the weights of Deform.
+
+    Args:
+        weighted: candidates count by their matching probability instead (an ablation).
 
     Raises:
         BadInputError: the mask is empty or too small, or the fitted field is empty.
@@ -65,11 +79,12 @@ def paper_tim(
     )
     penalty = float(template.info.training["weights"]["alpha"])
     fit = replace(options.fit, seed=options.seed, code_prior=2.0 * penalty * _PLAIN_CODE_SD**2)
-    fitted = fit_field(_with_plain_norm(template), _all_alike(candidates), alignment.ras_to_unit, fit)
-    return field_shape(fitted, geometry, options.surface_cell_mm)
+    candidates = candidates if weighted else _all_alike(candidates)
+    fitted = fit_field(_with_plain_norm(template), candidates, alignment.ras_to_unit, fit)
+    return fitted_shape(fitted, geometry, options.surface_cell_mm)
 
 
-def field_shape(
+def fitted_shape(
     fitted: FittedField, geometry: ImageGeometry, cell_mm: float
 ) -> tuple[np.ndarray, TriangleSurface]:
     """(K, J, I) bool voxels and surface of a fitted field alone.
@@ -78,10 +93,26 @@ def field_shape(
         BadInputError: the field encloses nothing.
     """
     corners = DOMAIN_RADIUS_UNIT * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
-    corners_ras = fitted.ras_to_unit.inverse().apply(corners)
+    return field_shape(fitted.sdf_mm, fitted.ras_to_unit.inverse().apply(corners), geometry, cell_mm)
+
+
+def field_shape(
+    sdf_mm: Callable[[np.ndarray], np.ndarray], corners_ras: np.ndarray, geometry: ImageGeometry, cell_mm: float
+) -> tuple[np.ndarray, TriangleSurface]:
+    """(K, J, I) bool voxels and surface of a field.
+
+    Args:
+        sdf_mm: the field, callable from (N, 3) RAS points to (N,) mm.
+        corners_ras: (8, 3) corners of a box, however it lies, that holds the organ.
+        geometry: of the voxels.
+        cell_mm: of the surface.
+
+    Raises:
+        BadInputError: the field encloses nothing.
+    """
     bounds = corners_ras.min(axis=0), corners_ras.max(axis=0)
-    surface = TriangleSurface.from_triangles(*extract_zero_level(fitted.sdf_mm, bounds, cell_size=cell_mm))
-    return label_mask(fitted.sdf_mm, geometry, bounds), surface
+    surface = TriangleSurface.from_triangles(*extract_zero_level(sdf_mm, bounds, cell_size=cell_mm))
+    return label_mask(sdf_mm, geometry, bounds), surface
 
 
 def changed_options(changes: dict, options: RefineOptions | None = None):

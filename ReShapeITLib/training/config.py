@@ -93,7 +93,14 @@ COMPACT_CONFIG = TrainingConfig(
     code_start="pca",
     code_spread=0.3,
 )  # fmt: skip
-CONFIG_PRESETS = {"paper": TrainingConfig(), "compact": COMPACT_CONFIG}
+# The compact fields without Temp and H, and without the loss terms that need a template.
+AUTO_DECODER_CONFIG = replace(
+    COMPACT_CONFIG,
+    model=replace(COMPACT_CONFIG.model, use_beta=False, use_template=False),
+    weights=replace(COMPACT_CONFIG.weights, template_normal=0.0, vec=0.0, dis=0.0, template_shape=0.0),
+)
+CONFIG_PRESETS = {"paper": TrainingConfig(), "compact": COMPACT_CONFIG, "auto_decoder": AUTO_DECODER_CONFIG}
+_TEMPLATE_TERMS = ("template_normal", "vec", "dis", "template_shape")
 CODE_STARTS = ("normal", "pca")
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 # What is no size, rate or count above zero may be zero, never less.
@@ -117,6 +124,11 @@ def config_from_dict(values: dict, where: str = "the configuration") -> Training
     config = override(CONFIG_PRESETS[preset], values, where)
     if config.code_start not in CODE_STARTS:
         raise BadInputError(f"{where}: code_start '{config.code_start}' is unknown; use {' or '.join(CODE_STARTS)}.")
+    if not config.model.use_template and any(getattr(config.weights, name) for name in _TEMPLATE_TERMS):
+        raise BadInputError(
+            f"{where}: without a template the weights {', '.join(_TEMPLATE_TERMS)} have nothing to act on; set them to "
+            "0, or start from the preset auto_decoder."
+        )
     return config
 
 

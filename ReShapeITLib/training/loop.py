@@ -206,6 +206,8 @@ class Trainer:
         config = asdict(self.config)
         for free in ("checkpoint_interval", "threads"):
             config.pop(free)
+        if config["model"]["use_template"]:  # checkpoints from before there was this switch
+            del config["model"]["use_template"]
         return {"config": config, "cases": self.data.cases}
 
 

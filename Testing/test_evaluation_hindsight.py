@@ -1,0 +1,101 @@
+"""Oracle bounds and ablations: decisions with the truth in view, and the settings that variants are trained with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.restoration.belief import BeliefOptions, doubt
+from ReShapeITLib.restoration.model import Restoration
+from ReShapeITLib.surface import DistanceGrid, surface_from_mask
+from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict
+from Testing.Evaluation.ablations import VARIANTS, mean_metrics
+from Testing.Evaluation.hindsight import best_pieces, best_regions, best_subset, two_sided_mm2, weight_of
+from Testing.Evaluation.oracle_bounds import report
+from Testing.tiny_template import ellipsoid_mask
+
+GEOMETRY = ImageGeometry.from_parts((40, 40, 40), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+MIDDLE = np.array([39.0, 39.0, 39.0])
+
+
+def ball(radius_mm, offset_mm=(0.0, 0.0, 0.0)):
+    return ellipsoid_mask(GEOMETRY, MIDDLE + offset_mm, np.full(3, radius_mm))
+
+
+def ball_mm(radius_mm, offset_mm=(0.0, 0.0, 0.0)):
+    k, j, i = np.indices(GEOMETRY.shape_kji).reshape(3, -1)
+    points = GEOMETRY.ijk_to_ras_points(np.stack([i, j, k], axis=1))
+    return (np.linalg.norm(points - MIDDLE - offset_mm, axis=1) - radius_mm).reshape(GEOMETRY.shape_kji)
+
+
+def points_on(mask, n=2000):
+    return surface_from_mask(mask, GEOMETRY).sample_points(n, np.random.default_rng(0))[0]
+
+
+def test_the_best_subset_is_found_where_every_name_has_a_price_of_its_own():
+    prices = {"good": -2.0, "bad": 3.0, "worse": 5.0, "small gain": -0.1}
+    assert set(best_subset(list(prices), lambda some: sum(prices[n] for n in some))) == {"good", "small gain"}
+
+
+def test_two_point_sets_are_as_far_as_their_shift_and_nothing_is_infinitely_far():
+    points = np.array([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0]])
+    assert two_sided_mm2(points + [0.0, 3.0, 0.0], points) == pytest.approx(18.0)
+    assert two_sided_mm2(points[:0], points) == np.inf
+
+
+def test_of_separate_pieces_the_true_one_stays_and_the_false_one_goes_whichever_is_larger():
+    main, real, false = ball(14.0), ball(7.0, (26.0, 0.0, 0.0)), ball(8.0, (0.0, -27.0, 0.0))
+    kept = best_pieces(main | real | false, GEOMETRY, points_on(main | real))
+    assert np.array_equal(kept, main | real)
+    assert np.array_equal(best_pieces(main | false, GEOMETRY, points_on(false)), false)
+
+
+def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_others():
+    truth = np.minimum(ball_mm(16.0), ball_mm(8.0, (24.0, 0.0, 0.0)))
+    given = np.minimum(ball_mm(16.0), ball_mm(6.0, (0.0, 28.0, 0.0)))
+    # The network adds what is missing, removes the island, and adds something that does not exist.
+    restored = np.minimum(truth, ball_mm(7.0, (0.0, 0.0, -28.0)))
+    grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
+    weight = best_regions(Restoration(*grids, 2.0), BeliefOptions(), points_on(truth < 0, 4000))
+
+    def at(offset_mm):
+        k, j, i = GEOMETRY.ras_to_ijk_points((MIDDLE + offset_mm)[None])[0][::-1].round().astype(int)
+        return weight[k, j, i]
+
+    assert at((24.0, 0.0, 0.0)) == 1.0 and at((0.0, 28.0, 0.0)) == 1.0
+    assert at((0.0, 0.0, -28.0)) == 0.0 and at((0.0, 0.0, 0.0)) == 0.0
+
+
+def test_the_weight_around_taken_regions_is_that_of_the_belief():
+    given, restored = ball_mm(16.0), np.minimum(ball_mm(16.0), ball_mm(8.0, (22.0, 0.0, 0.0)))
+    grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
+    options = BeliefOptions(add_cells=-9.0, add_much_cells=-9.0)
+    taken = np.clip(restored / 2, -3, 3) < np.clip(given / 2, -3, 3) - options.reach_cells
+    found = doubt(Restoration(*grids, 2.0), options).values_mm
+    assert found.max() == 1.0 and np.array_equal(found, weight_of(taken, options.transition_cells))
+
+
+def test_the_report_holds_means_of_what_all_rows_have_in_percent_and_hundredths():
+    bounds = {"input": {"cd": 0.01, "hd95_mm": 8.0, "assd_mm": 1.0, "dsc": 0.8}}
+    pieces = bounds | {"pieces": bounds["input"] | {"dsc": 0.9}}
+    rows = [{"case": "a", "network": "n", "bounds": pieces}]
+    rows.append({"case": "b", "network": "", "bounds": {"codes": bounds["input"]}})
+    text = report("liver", rows)
+    assert "| input | 1.000 | 8.000 | 1.000 | 80.000 | 1.000 | 8.000 |" in text
+    assert "| pieces | 1.000 | 8.000 | 1.000 | 90.000 |" in text and "| codes | 1.000" in text
+    assert "regions" not in text and "liver, n** (1 predictions)" in text
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_every_ablation_is_a_valid_configuration_that_differs_from_the_complete_one(name):
+    variant = VARIANTS[name]
+    config = config_from_dict({"preset": variant.preset, "model": variant.model, "weights": variant.weights})
+    differs = (config.model, config.weights) != (COMPACT_CONFIG.model, COMPACT_CONFIG.weights)
+    assert differs or variant.shapes or name == "complete"
+
+
+def test_means_leave_out_and_count_what_failed():
+    row = {"cd": 0.5, "emd": 0.1, "hd95_mm": 4.0, "assd_mm": 1.0, "dsc": 0.9}
+    assert mean_metrics([row, dict.fromkeys(row)]) == row | {"failed": 1}
+    assert mean_metrics([dict.fromkeys(row)])["cd"] is None

@@ -18,10 +18,11 @@ from .interaction.alignment import Alignment, AlignmentOptions, align_to_templat
 from .interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
 from .interaction.fitting import FitOptions, FittedField, PendingFit, fit_field
 from .mesh import TriangleSurface
+from .open_ends import find_open_ends
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
 from .restoration.belief import BeliefOptions
-from .restoration.healing import Healed, heal, healed_candidates, without_far_pieces
+from .restoration.healing import Healed, believing, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
 from .smoothest_distance import smoothest_distance_grid
 from .surface import (
@@ -177,6 +178,7 @@ def refine(
     geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
     distance_of = partial(signed_distance_grid, options=options.surface)
+    image_mask, image = mask, geometry
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
@@ -198,8 +200,10 @@ def refine(
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
+        belief = believing(options.belief, restoration, template.info.organ)
+        ends = find_open_ends(image_mask, image, given, belief.flat_share) if drawn is None else None
         ask = partial(
-            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z
+            heal, restoration, template, grid, options=belief, drawn=drawn, volume_z=plausibility.volume_z, ends=ends
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     if healed is None:

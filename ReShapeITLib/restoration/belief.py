@@ -35,6 +35,9 @@ class BeliefOptions:
             training cases, up to two: an organ that is large as it is hardly misses a part. (The reverse does not hold:
             a collapsed lobe is small and whole.)
         remove_cells: for what is attached to the organ and does not belong to it.
+        open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
+        flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
+            whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
         island_cells: for what lies apart and does not belong to it.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
         transition_cells: width of the smooth transition at a region's border.
@@ -45,6 +48,8 @@ class BeliefOptions:
     much: float = 0.05
     much_per_z: float = 0.2
     remove_cells: float = 2.8
+    open_cells: float = 0.3
+    flat_share: float = 0.12
     island_cells: float = 1.0
     reach_cells: float = 0.7
     transition_cells: float = 1.0
@@ -55,16 +60,19 @@ class BeliefOptions:
         return getattr(self, f"{kind}_cells") + more
 
 
-def doubt(restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0) -> DistanceGrid:
+def doubt(
+    restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0, unseen: np.ndarray | None = None
+) -> DistanceGrid:
     """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid.
 
     Args:
         volume_z: standard deviations of the given organ's log-volume from the mean of the training cases.
+        unseen: [z, y, x] bool cells of which nothing is known, beyond the ends where the organ was cut off.
     """
     given = restoration.given.values_mm / restoration.cell_mm
     restored = restoration.restored.values_mm / restoration.cell_mm
     taken = np.zeros(given.shape, dtype=bool)
-    for region, kind, sure_cells in disagreements(given, restored, options):
+    for region, kind, sure_cells in disagreements(given, restored, options, unseen):
         if sure_cells > options.threshold(kind, volume_z):
             taken |= region
     weight = np.zeros(given.shape, dtype=np.float32)
@@ -74,15 +82,18 @@ def doubt(restoration: Restoration, options: BeliefOptions, volume_z: float = 0.
     return DistanceGrid(weight, restoration.restored.geometry)
 
 
-def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOptions):
+def disagreements(
+    given: np.ndarray, restored: np.ndarray, options: BeliefOptions, unseen: np.ndarray | None = None
+):
     """The regions in which the two organs contradict each other.
 
     Args:
         given, restored: [z, y, x] signed distances in cells.
         options: what makes a region, and how much is much.
+        unseen: see :func:`doubt`.
 
     Yields:
-        [z, y, x] bool region; "add", "add_much", "remove" or "island"; how sure the network is, in cells.
+        [z, y, x] bool region; "add", "add_much", "open", "remove" or "island"; how sure the network is, in cells.
     """
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
@@ -99,6 +110,8 @@ def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOption
             whole[box] = region
             if sign < 0:
                 kind = "add_much" if core.sum() > options.much * sizes.sum() else "add"
+                if unseen is not None and unseen[box][core].mean() > 0.5:
+                    kind = "open"
             else:
                 kind = "remove" if main in organs[box][core] else "island"
             yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

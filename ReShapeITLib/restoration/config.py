@@ -45,6 +45,7 @@ class DrawOptions:
         real: share of real errors where a case has them.
         rotation_degrees, scale, shift_cells: standard deviations of the random pose, about as far as alignments of
             damaged organs miss.
+        false_end: share of whole organs of which is said that nothing is known beyond one end.
         bend_cells: standard deviation of a random smooth deformation: more shapes than there are patients.
     """
 
@@ -55,6 +56,7 @@ class DrawOptions:
     scale: float = 0.06
     shift_cells: float = 1.3
     bend_cells: float = 1.2
+    false_end: float = 0.08
 
 
 @dataclass(frozen=True)

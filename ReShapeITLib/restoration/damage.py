@@ -24,8 +24,13 @@ def damaged(sdf: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     names = list(KINDS)
     share = np.array([KINDS[name][1] for name in names])
     hurt = sdf
-    for name in rng.choice(names, size=1 + rng.poisson(1.2), p=share / share.sum()):
-        hurt = KINDS[name][0](hurt, rng)
+    share = np.append(share, TRUNCATION)
+    drawn = rng.choice([*names, "truncation"], size=1 + rng.poisson(1.2), p=share / share.sum())
+    for name in drawn:
+        if name != "truncation":
+            hurt = KINDS[name][0](hurt, rng)
+    if "truncation" in drawn:
+        hurt, known = truncation(hurt, rng)
     if rng.random() < 0.2:
         hurt = coarse(hurt, rng)
     if (hurt < 0).sum() < 0.1 * (sdf < 0).sum():
@@ -72,10 +77,28 @@ def holes(sdf, rng):
 
 
 def truncation(sdf, rng):
-    """A plane cuts 5 to 45 percent off, mostly across the long axis of the body."""
-    normal = np.array([rng.choice([-1.0, 1.0]), 0.0, 0.0]) if rng.random() < 0.6 else _direction(rng)
-    along = sum(n * index for n, index in zip(normal, np.ogrid[tuple(map(slice, sdf.shape))], strict=True))
-    return np.maximum(sdf, along - np.quantile(np.broadcast_to(along, sdf.shape)[sdf < 0], 1 - rng.uniform(0.05, 0.45)))
+    """A plane cuts 3 to 45 percent off, mostly across the long axis of the body; returns the rest, and the cells that
+    are not beyond the plane, or all where nobody noticed the cut."""
+    along = _along_random_axis(sdf, rng)
+    level = np.quantile(np.broadcast_to(along, sdf.shape)[sdf < 0], 1 - rng.uniform(0.03, 0.45))
+    known = np.ones_like(sdf)
+    if rng.random() < NOTICED_SHARE:
+        known = np.broadcast_to(along <= level + rng.normal(0.0, 0.4), sdf.shape).astype(np.float32)
+    return np.maximum(sdf, along - level), known
+
+
+def unseen_beyond_the_end(sdf, rng):
+    """Float32 cells, 0 beyond a plane where the organ ends by itself: not everything that looks cut off is."""
+    along = _along_random_axis(sdf, rng)
+    end = np.broadcast_to(along, sdf.shape)[sdf < 0].max()
+    return np.broadcast_to(along <= end + rng.uniform(-1.0, 1.5), sdf.shape).astype(np.float32)
+
+
+def _along_random_axis(sdf, rng):
+    """Coordinate along a random axis, mostly that of the body, up or down and slightly tilted."""
+    normal = np.array([rng.choice([-1.0, 1.0]), 0.0, 0.0]) + rng.normal(0.0, 0.06, 3)
+    normal = normal / np.linalg.norm(normal) if rng.random() < 0.75 else _direction(rng)
+    return sum(n * index for n, index in zip(normal, np.ogrid[tuple(map(slice, sdf.shape))], strict=True))
 
 
 def wobble(sdf, rng):
@@ -147,10 +170,13 @@ def sparse_slices(sdf, rng):
 
 # Shares of organs that are only sparse and only coarse, and otherwise right.
 SPARSE_SHARE, COARSE_SHARE = 0.15, 0.15
+# A cut is noticed where the organ ends at the border of the image, or in a plane.
+NOTICED_SHARE = 0.75
+TRUNCATION = 2.0  # as the shares of KINDS
 # What else is done, and how often in relation to the others.
 KINDS = {
     "bite": (bite, 1.0), "leak": (leak, 1.0), "island": (island, 1.0), "holes": (holes, 0.5),
-    "truncation": (truncation, 1.5), "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
+    "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
 }  # fmt: skip
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from .config import DrawOptions
-from .damage import damaged
+from .damage import damaged, unseen_beyond_the_end
 
 PADDING_CELLS = 6
 STORED_LIMIT_CELLS = 12.0
+MOST_OF_THE_WAY = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,22 @@ def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng)
         given = truth
     else:
         given, known = damaged(truth, rng)
+    if known.all() and rng.random() < options.false_end:
+        known = unseen_beyond_the_end(given, rng)
+    given, known, truth = _as_aligned(given, known, truth, rng)
     return given.astype(np.float32), known.astype(np.float32), truth
+
+
+def _as_aligned(given: np.ndarray, known: np.ndarray, truth: np.ndarray, rng):
+    """All three moved by whole cells, part of the way that brings the given organ's centroid to that of the true one:
+    an alignment takes what is left of an organ for the whole."""
+    if not (given < 0).any():
+        return given, known, truth
+    away = np.subtract(*(np.argwhere(sdf < 0).mean(axis=0) for sdf in (truth, given)))
+    cells = np.round(rng.uniform(0.0, MOST_OF_THE_WAY) * away)
+    if not cells.any():
+        return given, known, truth
+    return tuple(ndimage.shift(array, cells, order=0, mode="nearest") for array in (given, known, truth))
 
 
 def _moved(stack: torch.Tensor, options: DrawOptions, rng) -> torch.Tensor:

@@ -13,6 +13,7 @@ from ..distance import MeshDistance
 from ..geometry import ImageGeometry, Similarity
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
 from ..mesh import TriangleSurface
+from ..open_ends import OpenEnds
 from ..surface import DistanceGrid, surface_from_grid
 from ..template import OrganTemplate
 from .belief import BeliefOptions, doubt
@@ -37,21 +38,21 @@ class Healed:
 
 def heal(
     model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
-    options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0,
+    options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0, ends: OpenEnds | None = None,
 ) -> Healed:  # fmt: skip
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
     Args:
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
-        options: when the network is believed; what the model itself knows about this organ goes first.
+        options: when the network is believed, see :func:`believing`.
         drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
         volume_z: see :func:`doubt`.
+        ends: where the organ was cut off.
     """
-    restoration = restore(model, template, grid, ras_to_unit, drawn=drawn)
+    restoration = restore(model, template, grid, ras_to_unit, seen=drawn or ends)
     if drawn is None:
-        options = replace(options, **model.info.belief.get(template.info.organ, {}))
-        weight = doubt(restoration, options, volume_z)
+        weight = doubt(restoration, options, volume_z, restoration.unseen)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
     field = BlendedField(grid, restoration.restored.at_ras, weight)
@@ -59,6 +60,11 @@ def heal(
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
     surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
     return Healed(field, surface.without_specks(), restoration)
+
+
+def believing(options: BeliefOptions, model: RestorationModel, organ: str) -> BeliefOptions:
+    """The options with what the model itself knows about an organ in their place."""
+    return replace(options, **model.info.belief.get(organ, {}))
 
 
 def healed_candidates(

@@ -14,6 +14,7 @@ from ..atomic import atomic_path
 from ..between_slices import DrawnSlices
 from ..errors import BadInputError
 from ..geometry import Similarity
+from ..open_ends import OpenEnds
 from ..surface import DistanceGrid
 from ..template import OrganTemplate, is_non_commercial, read_info, tensor_digest
 from .grid import CanonicalGrid, template_cells
@@ -122,11 +123,13 @@ class Restoration:
         restored: signed distance of the restored organ, limited to a few cells, on an oblique image grid in RAS mm.
         given: the given organ's on the same grid, with the same limit.
         cell_mm: edge of a cell.
+        unseen: [z, y, x] bool cells of that grid of which the given organ says nothing; None where there are none.
     """
 
     restored: DistanceGrid
     given: DistanceGrid
     cell_mm: float
+    unseen: np.ndarray | None = None
 
     def limited(self, sdf_mm: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
         """A field, callable from (N, 3) RAS points to (N,) mm, held to within a cell of the restored distance: smooth
@@ -146,7 +149,7 @@ class Restoration:
 
 def restore(
     model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,
-    drawn: DrawnSlices | None = None,
+    seen: DrawnSlices | OpenEnds | None = None,
 ) -> Restoration:  # fmt: skip
     """The clean organ that the network expects behind a given one, averaged over slightly different poses.
 
@@ -158,12 +161,13 @@ def restore(
         distance: signed distance of the given organ, mm.
         ras_to_unit: its alignment.
         poses: how many; the first is the alignment itself.
-        drawn: the slices that the organ was drawn on, where ``distance`` was interpolated between them.
+        seen: the slices that the organ was drawn on, where ``distance`` was interpolated between them, or the ends
+            where it was cut off.
     """
     grid = CanonicalGrid.around(template.points_unit)
     frames = [ras_to_unit, *(jitter.after(ras_to_unit) for jitter in _jitters(poses - 1, grid.cell_unit))]
     given = [grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS) for frame in frames]
-    known = [_known(drawn, grid, frame) for frame in frames]
+    known = [_known(seen, grid, frame) for frame in frames]
     answers = _ask(model, template.info.organ, template_cells(template, grid), np.stack(given), np.stack(known))
     total, cell_mm = answers[0].astype(np.float64), grid.cell_unit / ras_to_unit.scale
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
@@ -173,15 +177,15 @@ def restore(
         total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
     geometry, cells = grid.geometry_ras(ras_to_unit), (total / len(frames), given[0])
     restored, given_mm = (DistanceGrid((part * cell_mm).astype(np.float32), geometry) for part in cells)
-    return Restoration(restored, given_mm, cell_mm)
+    return Restoration(restored, given_mm, cell_mm, known[0] == 0.0)
 
 
-def _known(drawn: DrawnSlices | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
-    """[z, y, x] 1.0 in the cells in which the given organ was drawn: all, unless it was drawn on slices."""
-    if drawn is None:
+def _known(seen: DrawnSlices | OpenEnds | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
+    """[z, y, x] 1.0 in the cells of which the given organ says something: all, unless something is ``seen`` only."""
+    if seen is None:
         return np.ones(grid.shape_zyx, dtype=np.float32)
     centres_ras = ras_to_unit.inverse().apply(grid.points_unit())
-    known = drawn.known_at(centres_ras, 0.5 * grid.cell_unit / ras_to_unit.scale)
+    known = seen.known_at(centres_ras, 0.5 * grid.cell_unit / ras_to_unit.scale)
     return known.reshape(grid.shape_zyx).astype(np.float32)
 
 

@@ -59,12 +59,30 @@ def test_padding_leaves_the_cells_where_they_were():
     np.testing.assert_allclose(padded[2:-2, 2:-2, 2:-2].reshape(-1, 3), grid.points_unit(), atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["bite", "holes", "truncation", "erosion"])
+@pytest.mark.parametrize("kind", ["bite", "holes", "erosion"])
 def test_damage_that_takes_away_adds_nothing(kind, rng):
     sdf = ball(9.0)
     hurt = damage.KINDS[kind][0](sdf, rng)
     assert not ((hurt < 0) & (sdf >= 0)).any()
     assert (hurt < 0).sum() < (sdf < 0).sum()
+
+
+def test_a_cut_takes_one_end_and_says_that_nothing_is_known_beyond():
+    sdf, noticed = ball(9.0), 0
+    for seed in range(20):
+        rest, known = damage.truncation(sdf, np.random.default_rng(seed))
+        assert not ((rest < 0) & (sdf >= 0)).any() and (rest < 0).sum() < (sdf < 0).sum()
+        if not known.all():
+            noticed += 1
+            lost = (sdf < 0) & (rest >= 0)
+            assert known[lost].mean() < 0.35 and known[rest < -1].mean() > 0.99
+    assert 10 <= noticed < 20
+
+
+def test_beyond_its_own_end_an_organ_has_hardly_a_cell():
+    for seed in range(10):
+        known = damage.unseen_beyond_the_end(ball(9.0), np.random.default_rng(seed))
+        assert 0 < (known == 0).sum() and ((known == 0) & (ball(9.0) < 0)).sum() < 0.1 * (ball(9.0) < 0).sum()
 
 
 @pytest.mark.parametrize("kind", ["leak", "island", "growth"])
@@ -139,6 +157,16 @@ def test_much_that_is_missing_needs_a_surer_network_than_little():
         assert (weight[(whole < 0) & (given > 1)] == 1).any() == taken
     sure = doubt(_restoration(half, whole), BeliefOptions()).values_mm
     assert (sure[(whole < -1) & (half > 2)] == 1).all()
+
+
+def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
+    whole = ball(9.0)
+    cut = np.arange(40.0)[None, None, :] - 20
+    restoration = _restoration(np.maximum(whole, cut), _unsure(whole, 1.0))
+    unseen = np.broadcast_to(cut > 0, whole.shape)
+    lost = (whole < -1) & (cut > 2)
+    assert (doubt(restoration, BeliefOptions()).values_mm[lost] == 0).all()
+    assert (doubt(restoration, BeliefOptions(), unseen=unseen).values_mm[lost] == 1).all()
 
 
 def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from .siren import Layers, siren_forward, siren_gradient, siren_initial_layers, siren_values
+from .siren import Layers, siren_forward, siren_gradient, siren_initial_layers, siren_jet, siren_values
 
 
 @dataclass(frozen=True)
@@ -185,23 +185,31 @@ class DeformTemplateField(torch.nn.Module):
             return points
         return points + siren_values(deform, points, self.options.omegas)[..., :3]
 
-    def evaluate(self, deform: Layers, points: torch.Tensor) -> FieldValues:
-        """F with its first derivatives at (S, N, 3) points; differentiable by one plain backward."""
+    def evaluate(self, deform: Layers, points: torch.Tensor, with_laplacian: bool = False) -> FieldValues:
+        """F with its first derivatives at (S, N, 3) points, and the Laplacian of dvec if asked for; differentiable by
+        one plain backward."""
         omegas = self.options.omegas
-        moved, deform_slopes = siren_forward(deform, points, omegas)
         if not self.options.use_template:
+            moved, deform_slopes = siren_forward(deform, points, omegas)
             gradient = siren_gradient(deform, deform_slopes, torch.ones_like(moved))
             still = torch.zeros_like(points)
             return FieldValues(moved.squeeze(-1), gradient, gradient, still, still[..., 0])
-        temp = self.temp.layers()
+        temp, laplacian = self.temp.layers(), None
+        if with_laplacian:  # the propagation that gives it gives the Jacobian as well
+            moved, jacobian, laplacian = siren_jet(deform, points, omegas)
+        else:
+            moved, deform_slopes = siren_forward(deform, points, omegas)
         warped = points + moved[..., :3]
         template_sdf, temp_slopes = siren_forward(temp, warped, omegas)
         template_gradient = siren_gradient(temp, temp_slopes, torch.ones_like(template_sdf))
         cotangent = torch.cat([template_gradient, torch.ones_like(template_sdf)], dim=-1)
-        gradient = template_gradient + siren_gradient(deform, deform_slopes, cotangent)
-        return FieldValues(
-            (template_sdf + moved[..., 3:]).squeeze(-1), gradient, template_gradient, moved[..., :3], moved[..., 3]
-        )
+        if with_laplacian:
+            through_deform = (jacobian * cotangent.unsqueeze(-3)).sum(-1).transpose(-1, -2)
+            laplacian = laplacian[..., :3]
+        else:
+            through_deform = siren_gradient(deform, deform_slopes, cotangent)
+        sdf, gradient = (template_sdf + moved[..., 3:]).squeeze(-1), template_gradient + through_deform
+        return FieldValues(sdf, gradient, template_gradient, moved[..., :3], moved[..., 3], laplacian)
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,7 @@ class FieldValues:
         template_gradient: (S, N, 3) gradient of Temp at p + dvec; that of F where there is no Temp.
         dvec: (S, N, 3) offset into the template.
         ddis: (S, N) scalar displacement.
+        dvec_laplacian: (S, N, 3) Laplacian of dvec, where it was asked for.
     """
 
     sdf: torch.Tensor
@@ -221,6 +230,7 @@ class FieldValues:
     template_gradient: torch.Tensor
     dvec: torch.Tensor
     ddis: torch.Tensor
+    dvec_laplacian: torch.Tensor | None = None
 
 
 class _ParameterLayers(torch.nn.Module):

@@ -14,6 +14,8 @@ from scipy import ndimage
 _LEAST_SHARE = 0.1
 # The smoothed field stands up to the first distance (in voxels) from the surface, true distances from the second.
 _NEAR_VOXELS, _FAR_VOXELS = 1.0, 3.0
+# Both sides' transforms hold 24 bytes for each voxel.
+_MOST_VOXELS_AT_ONCE = 25_000_000
 
 
 def smooth_signed_distance_mm(
@@ -60,14 +62,26 @@ def _to_other_side(mask, step_kji):
     to_centre, to_boundary = np.empty((2, *mask.shape), dtype=np.float32)
     hops = np.empty(mask.shape, dtype=np.int32)
     strides = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1], dtype=np.int32)
+    everywhere = (slice(None),) * 3
+    for sign, part, nearest in _transforms(mask, everywhere, rim, step_kji):
+        side = mask[part] if sign < 0 else ~mask[part]
+        _fill((to_centre[part], to_boundary[part], hops[part]), sign, side, nearest, step_kji, strides)
+        del nearest
+    return to_centre, to_boundary, hops
+
+
+def _transforms(mask, everywhere, rim, step_kji):
+    """Sign, part of the array, and nearest voxels of the other side in it: first of the outside, then of the inside."""
+    if mask.size > _MOST_VOXELS_AT_ONCE:
+        yield 1, everywhere, _nearest_background(~mask, step_kji)
+        yield -1, rim, _nearest_background(mask[rim], step_kji)
+        return
     # The transform lets go of the interpreter, so two cores do both sides at once.
     with ThreadPoolExecutor(2) as pool:
         outside = pool.submit(_nearest_background, ~mask, step_kji)
         inside = pool.submit(_nearest_background, mask[rim], step_kji)
-        for sign, side, part, nearest in ((1, ~mask, (slice(None),) * 3, outside), (-1, mask[rim], rim, inside)):
-            views = to_centre[part], to_boundary[part], hops[part]
-            _fill(views, sign, side, nearest.result(), step_kji, strides)
-    return to_centre, to_boundary, hops
+        yield 1, everywhere, outside.result()
+        yield -1, rim, inside.result()
 
 
 def _nearest_background(side, step_kji):

@@ -8,6 +8,7 @@ colours and overlaps of segments live in NRRD only. Every file but NRRD is read 
 from __future__ import annotations
 
 import gzip
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,22 @@ def write_labels(volume: LabelVolume, path, names: Mapping[int, str] | None = No
     with atomic_path(path, suffix=".mha" if suffix.startswith(".mh") else ".nii") as temporary:
         _write_with_itk(flat, temporary, Path(path))
         if suffix == ".nii.gz":
-            temporary.write_bytes(gzip.compress(temporary.read_bytes(), 6, mtime=0))
+            _compress(temporary)
+
+
+def _compress(file: Path) -> None:
+    """Compress a file in place, by way of a second one and without holding it in memory."""
+    packed = file.with_name(f"{file.name}.packed")
+    try:
+        with (
+            open(file, "rb") as source,
+            open(packed, "wb") as target,
+            gzip.GzipFile("", "wb", 6, target, mtime=0) as stream,
+        ):
+            shutil.copyfileobj(source, stream, 2**20)
+        packed.replace(file)
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def geometry_from_sitk(image) -> ImageGeometry:
@@ -221,10 +237,12 @@ def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
         sitk.WriteImage(image, str(temporary), useCompression=not is_nifti)
         if is_nifti:
             nifti_header.patch_sform_ras(temporary, geometry.ijk_to_ras)
+        del image  # as large as the scan
         written = read_labels(temporary)
     except (RuntimeError, BadInputError) as error:
         raise BadInputError(f"Cannot write {target}: the file came out broken, is the disk full?") from error
     affine = geometry.ijk_to_ras.astype(np.float32) if is_nifti else geometry.ijk_to_ras
-    same_voxels = np.array_equal(written.layers[0], volume.layers[0])
+    found, wanted = written.layers[0], volume.layers[0]
+    same_voxels = found.shape == wanted.shape and all(map(np.array_equal, found, wanted))
     if not same_voxels or not np.array_equal(written.geometry.ijk_to_ras, affine):
         raise BadInputError(f"Cannot write {target}: this format does not hold it exactly, write .nrrd instead.")

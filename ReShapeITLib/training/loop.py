@@ -123,7 +123,8 @@ class Trainer:
         w, model, n = self.config.weights, self.model, batch.n_surface
         alpha, beta = self.codes["alpha"][batch.shapes], self.codes["beta"][batch.shapes]
         deform = model.deform_layers(alpha, beta)
-        values = model.evaluate(deform, batch.points)
+        few = self._laplacian_points(batch.points)
+        values = model.evaluate(deform, batch.points, with_laplacian=few is None and bool(w.vec))
         terms = {
             "sdf": w.sdf * losses.sdf_loss(values.sdf, batch.sdf),
             "normal": w.normal * losses.normal_loss(values.gradient[:, :n], batch.normals),
@@ -134,8 +135,8 @@ class Trainer:
             tpn = losses.template_normal_loss(values.template_gradient[:, :n], batch.normals)
             terms["template_normal"] = w.template_normal * w.normal * tpn
         if w.vec:
-            points = self._laplacian_points(batch.points)
-            laplacian = siren_jet(deform, points, model.options.omegas)[2][..., :3]
+            alone = None if few is None else siren_jet(deform, few, model.options.omegas)[2][..., :3]
+            laplacian = values.dvec_laplacian if few is None else alone
             terms["vec"] = w.vec * losses.smoothness_loss(laplacian)
         if w.dis:
             terms["dis"] = w.dis * losses.displacement_loss(values.ddis)
@@ -147,10 +148,11 @@ class Trainer:
         terms["reg_beta"] = w.beta * (losses.code_loss(beta) + losses.code_loss(model.template_beta))
         return terms
 
-    def _laplacian_points(self, points: torch.Tensor) -> torch.Tensor:
+    def _laplacian_points(self, points: torch.Tensor) -> torch.Tensor | None:
+        """The points of L_vec where it is estimated on some of them only."""
         count = self.config.optimiser.laplacian_points
-        if not 0 < count < points.shape[1]:
-            return points
+        if not self.config.weights.vec or not 0 < count < points.shape[1]:
+            return None
         chosen = torch.randperm(points.shape[1], generator=self.generator)[:count].to(points.device)
         return points[:, chosen]
 

@@ -4,9 +4,10 @@
 
 Both sides start from the nearest training codes of the shipped template and see the same surface and free-space points
 of one organ that no training saw: a liver of the development data where that is there, else a patient drawn from the
-template. ``step`` is one step as each side makes it; ``step_same_points`` has 4K + 4K points on both sides. ``fit`` is
-our whole fit; of the baseline ``--baseline-steps`` steps are run, and the residual (mean |F| in mm at 4,000 other
-surface points) is read along the way. Times are processor seconds.
+template. ``as_used`` is one step as each side makes it; ``same_points`` has 4K + 4K points on both sides. ``fit`` is
+our whole fit, once as refinements use it (held near the shape space and turned from points that contradict it, which a
+damaged organ needs) and once free of that, as Eq. 8 is. Of the baseline ``--baseline-steps`` steps are run, and the
+residual (mean |F| in mm at 4,000 other surface points) is read along the way. Times are processor seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import copy
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,10 @@ from Testing.Benchmarks.measuring import DATA, machine, processor_seconds, round
 from Testing.Benchmarks.paper_formulation import FINE_TUNING_STEPS, POINTS_OF_EACH_KIND, FineTuning, Target
 
 HELD_OUT = "t3_37"
+FREE = {
+    "code_steps": 40, "weight_steps": 200, "weight_learning_rate": 1e-3, "weight_prior": 0.0, "robust_mm": (0.0, 0.0),
+    "outside": 0.0, "smoothness": 0.0,
+}  # fmt: skip
 
 
 def held_out_shape(template: OrganTemplate):
@@ -69,8 +75,7 @@ def measure(rounds: int, baseline_steps: int) -> dict:
         return fit_field(template, candidates, to_unit, replace(options, **changes))
 
     fit(code_steps=1, weight_steps=1)
-    ours_s, fitted = processor_seconds(fit)
-    ours_mm = float(np.abs(fitted.sdf_mm(to_unit.inverse().apply(others))).mean())
+    fits = {name: whole_fit(partial(fit, **changes), others) for name, changes in (("as_used", {}), ("free", FREE))}
     start = fit(code_steps=0, weight_steps=0)
     tuning = FineTuning(copy.deepcopy(template.model), start.alpha, start.beta, Target.of(candidates))
     with_laplacian = FineTuning(
@@ -80,18 +85,28 @@ def measure(rounds: int, baseline_steps: int) -> dict:
     steps = compare_steps(fit, options, base_s, tuning, with_laplacian, rounds)
     way = follow(tuning, torch.as_tensor(others, dtype=torch.float32), mm, baseline_steps)
     step_s = steps["as_used"]["baseline_s"]
-    reached = next((n for n, _, residual in way if residual <= ours_mm), None)
     return {
         "benchmark": "fit", "shape": name, "machine": machine(), **steps,
-        "fit": {
-            "ours_s": rounded(ours_s), "ours_residual_mm": rounded(ours_mm),
-            "baseline_steps": FINE_TUNING_STEPS, "baseline_s": rounded(step_s * FINE_TUNING_STEPS),
-            "baseline_residual_mm": rounded(way[-1][2]), "baseline_residual_after_steps": way[-1][0],
-            "ratio": rounded(step_s * FINE_TUNING_STEPS / ours_s),
-            "baseline_steps_to_our_residual": reached,
-            "ratio_to_our_residual": reached and rounded(step_s * reached / ours_s),
-        },
+        "baseline_1500_steps_s": rounded(step_s * FINE_TUNING_STEPS),
+        "fit": {name: against(way, step_s, *ours) for name, ours in fits.items()},
         "baseline_way": [{"steps": n, "seconds": rounded(s), "residual_mm": rounded(r)} for n, s, r in way],
+    }  # fmt: skip
+
+
+def whole_fit(fit, others: np.ndarray) -> tuple[float, float]:
+    """Processor seconds of a fit, and its residual in mm at other surface points of the unit frame."""
+    seconds, fitted = processor_seconds(fit)
+    return seconds, float(np.abs(fitted.sdf_mm(fitted.ras_to_unit.inverse().apply(others))).mean())
+
+
+def against(way, step_s: float, ours_s: float, ours_mm: float) -> dict:
+    """Our fit against the baseline's way to the same residual, and against all of its steps."""
+    reached = next((n for n, _, residual in way if residual <= ours_mm), None)
+    return {
+        "ours_s": rounded(ours_s), "ours_residual_mm": rounded(ours_mm),
+        "ratio_to_1500_steps": rounded(step_s * FINE_TUNING_STEPS / ours_s),
+        "baseline_steps_to_our_residual": reached,
+        "ratio_to_our_residual": reached and rounded(step_s * reached / ours_s),
     }  # fmt: skip
 
 

@@ -32,12 +32,9 @@ SIZES = {"paper": (1, 2000), "compact": (8, 500)}  # shapes, points of each
 def our_step(model, alpha, beta, batch) -> torch.Tensor:
     """The library's formulation: alpha in the bias, one reverse sweep, the Laplacian propagated forward."""
     deform = model.deform_layers(alpha, beta)
-    values = model.evaluate(deform, batch[0])
-    laplacian = siren_jet(deform, batch[0], model.options.omegas)[2][..., :3]
-    truth = batch[1:]
-    return weighted_loss(
-        values.sdf, values.gradient, values.template_gradient, laplacian, values.ddis, truth, truth[0].shape[1]
-    )
+    v, truth = model.evaluate(deform, batch[0], with_laplacian=True), batch[1:]
+    n_surface = truth[0].shape[1]
+    return weighted_loss(v.sdf, v.gradient, v.template_gradient, v.dvec_laplacian, v.ddis, truth, n_surface)
 
 
 def nested_step(model, alpha, beta, batch) -> torch.Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ReShapeITLib.evaluation.inputs import CaseInput
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.model import Restoration
 from ReShapeITLib.surface import DistanceGrid, surface_from_mask
 from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict
-from Testing.Evaluation.ablations import VARIANTS, mean_metrics
+from Testing.Evaluation.ablations import VARIANTS, mean_metrics, thinned_input
 from Testing.Evaluation.hindsight import best_pieces, best_regions, best_subset, two_sided_mm2, weight_of
 from Testing.Evaluation.oracle_bounds import report
 from Testing.tiny_template import ellipsoid_mask
@@ -99,3 +100,10 @@ def test_means_leave_out_and_count_what_failed():
     row = {"cd": 0.5, "emd": 0.1, "hd95_mm": 4.0, "assd_mm": 1.0, "dsc": 0.9}
     assert mean_metrics([row, dict.fromkeys(row)]) == row | {"failed": 1}
     assert mean_metrics([dict.fromkeys(row)])["cd"] is None
+
+
+def test_a_thinned_input_keeps_truth_and_damage_on_one_grid():
+    truth, given = ball(16.0), ball(16.0) | ball(6.0, (20.0, 0.0, 0.0))
+    thin = thinned_input(CaseInput(truth, given, GEOMETRY), 4.0)
+    assert thin.geometry.spacing_mm.tolist() == [4.0, 4.0, 4.0] and thin.truth.shape == thin.given.shape == (20, 20, 20)
+    assert np.array_equal(thin.given, given[::2, ::2, ::2]) and (thin.given & ~thin.truth).any()

@@ -39,7 +39,7 @@ from ReShapeITLib.training.config import config_from_dict
 from ReShapeITLib.training.data import TrainingSet
 from ReShapeITLib.training.export import FRAME, reconstruction_residual_mm, template_surface
 from ReShapeITLib.training.loop import Trainer
-from ReShapeITLib.training.prepare import case_name
+from ReShapeITLib.training.prepare import case_name, thinned
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,20 @@ def mean_metrics(rows: list[dict]) -> dict:
     return means | {"failed": len(rows) - len(left)}
 
 
-def damaged_inputs(study: Study) -> list[CaseInput]:
-    """The first damage of each of the study's cases."""
+def damaged_inputs(study: Study, spacing_mm: float) -> list[CaseInput]:
+    """The first damage of each of the study's cases; finer grids are thinned to about ``spacing_mm``."""
     families = [family for family in study.families if getattr(family, "damage", "") == "combined"]
     if not families:
         raise BadInputError("The study has no family of combined damage; add one.")
     variant = variants(families[0])[0]
-    return [make_input(study, case, families[0], variant) for case in study.cases]
+    inputs = (make_input(study, case, families[0], variant) for case in study.cases)
+    return [thinned_input(told, spacing_mm) for told in inputs]
+
+
+def thinned_input(told: CaseInput, spacing_mm: float) -> CaseInput:
+    """The same input on every n-th voxel along each axis."""
+    truth, geometry = thinned(told.truth, told.geometry, spacing_mm)
+    return CaseInput(truth, thinned(told.given, told.geometry, spacing_mm)[0], geometry)
 
 
 def write_tables(rows: dict[str, dict], folder: Path, steps: int) -> str:
@@ -211,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--study", required=True, help="names organ, training cases and unseen cases")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--spacing", type=float, default=1.4, help="finer grids are thinned to about this, mm")
     parser.add_argument("--output", type=Path, required=True)
     told = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -222,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / f"measured_{told.steps}.json"
         if not kept.is_file():
-            inputs = inputs or damaged_inputs(study)
+            inputs = inputs or damaged_inputs(study, told.spacing)
             if name == "input":
                 row = mean_metrics([refined_metrics(None, one) for one in inputs])
             else:

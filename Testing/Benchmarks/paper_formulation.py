@@ -127,5 +127,5 @@ def dense_zero_level(sdf, lower: np.ndarray, upper: np.ndarray, resolution: int 
         y, z = np.meshgrid(axes[1], axes[2], indexing="ij")
         points = np.stack([np.full(y.shape, x), y, z], axis=-1).reshape(-1, 3)
         values[index] = np.asarray(sdf(points)).reshape(y.shape)
-    vertices, faces, _, _ = marching_cubes(values, 0.0, spacing=(cell,) * 3)
+    vertices, faces, _, _ = marching_cubes(values, 0.0, spacing=(cell,) * 3, method="lorensen")
     return vertices + lower, faces

@@ -1,6 +1,6 @@
 """Run every benchmark of this folder, each in a process of its own; write JSON, a table and plots.
 
-    python -m Testing.Benchmarks.run [--output bench_output] [--only fit,extraction]
+    python -m Testing.Benchmarks.run [--output runs/bench] [--only fit,extraction]
 
 ``results.json`` has everything; ``table.md`` the figures of the goals; ``scaling.png`` cost against work.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 def main() -> int:
     """Run all ``bench_*.py``; the exit code tells whether one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("bench_output"), help="folder (default: bench_output)")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench"), help="folder (default: runs/bench)")
     parser.add_argument("--only", default="", help="names of benchmarks, separated by commas")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)

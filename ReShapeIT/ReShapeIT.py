@@ -156,6 +156,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _environment(self):
         from ReShapeITPanel.dependencies import install, missingPackages
+        from ReShapeITPanel.deviceProbe import DeviceProbe
         from ReShapeITPanel.panel import PanelEnvironment
         from ReShapeITSlicer.templates import availableTemplates
 
@@ -174,6 +175,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             missing=missingPackages,
             install=installWithBusyCursor,
             confirm=lambda text: slicer.util.confirmOkCancelDisplay(text, _("ReShapeIT")),
+            deviceProbe=DeviceProbe,
         )
 
 

@@ -11,14 +11,11 @@ def showChangeMap(scene, modelNodeIds, visible: bool) -> None:
 
     :param modelNodeIds: of the models that carry the change; ids that are no longer in the scene are passed over.
     """
-    for modelId in modelNodeIds:
-        model = scene.GetNodeByID(modelId) if modelId else None
-        display = model.GetDisplayNode() if model else None
-        if display is None:
-            continue
+    displays = [display for display in (_display(scene, modelId) for modelId in modelNodeIds) if display]
+    for index, display in enumerate(displays):
         display.SetVisibility(visible)
         display.SetScalarVisibility(visible)
-        _showLegend(display, visible)
+        _showLegend(display, visible and index == 0)  # all have the same colours
 
 
 def jumpTo(scene, positionRas) -> None:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+from .libraryProcess import libraryEnvironment, pythonProgram
+
 _PROGRAM = (
     "import json; from ReShapeITLib.device import choose_device; device = choose_device('auto'); "
     "print(json.dumps([device.name, device.reason]))"
@@ -12,14 +14,14 @@ _PROGRAM = (
 class DeviceProbe:
     """Asks once, in the background.
 
-    :param command: starts Python where ReShapeITLib can be imported, such as ["PythonSlicer"].
-    :param environment: of the process.
+    :param python: the Python to ask; the one of ``libraryProcess`` by default.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str]):
+    def __init__(self, python: str | None = None):
         self._process = subprocess.Popen(
-            [*command, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+            [python or pythonProgram(), "-c", _PROGRAM], env=libraryEnvironment(), stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
 
     def poll(self) -> tuple[str, str] | None:
         """Device and reason once they are known, ("", "") where the question failed, None while it is asked."""

@@ -6,12 +6,15 @@ so that the panel runs under any Qt with any scene.
 
 from dataclasses import dataclass
 
+import qt
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
 from .reviewControl import ReviewControl
 from .runControl import RunControl
 from .segmentTable import SegmentTable
+
+PROBE_MS = 300
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class PanelEnvironment:
     :param missing: function to what is not installed, see ``dependencies.Missing``.
     :param install: function of that; raises an Exception with a sentence for the user.
     :param confirm: function (text) to the user's yes or no.
+    :param deviceProbe: function to a DeviceProbe, or None where nobody asks.
     """
 
     templates: object
@@ -30,6 +34,7 @@ class PanelEnvironment:
     missing: object
     install: object
     confirm: object
+    deviceProbe: object = None
 
 
 class Panel:
@@ -49,6 +54,11 @@ class Panel:
         self.review = ReviewControl(ui, scene, self.run.say)
         ui.refineButton.clicked.connect(lambda: self.refine())
         ui.installButton.clicked.connect(lambda: self.installPackages())
+        self._probe, self._probeTimer = None, qt.QTimer()
+        self._probeTimer.setInterval(PROBE_MS)
+        self._probeTimer.timeout.connect(self.pollProbe)
+        self.ui.deviceReasonLabel.setVisible(False)
+        self._startProbe()
         self.refresh()
 
     def setParameters(self, parameters) -> None:
@@ -130,12 +140,36 @@ class Panel:
         else:
             self.run.say(_("The Python packages are installed."))
         self._missing = self._environment.missing()
+        self._startProbe()
         self.refresh()
+
+    def pollProbe(self) -> None:
+        """Show what the automatic device is once it is known."""
+        found = self._probe.poll() if self._probe else ("", "")
+        if found is None:
+            return
+        self._probeTimer.stop()
+        self._probe = None
+        device, reason = found
+        self.ui.deviceReasonLabel.setVisible(bool(device))
+        self.ui.deviceReasonLabel.setText(
+            _("Automatic takes {device}: {reason}.").format(device=device, reason=reason) if device else ""
+        )
 
     def close(self) -> None:
         """Stop what runs; the scene is closing or the module is unloaded."""
         self.run.cancel()
         self.review.setTask(None)
+        self._probeTimer.stop()
+        if self._probe:
+            self._probe.close()
+            self._probe = None
+
+    def _startProbe(self) -> None:
+        """Ask in the background which device "automatic" takes; without the packages there is nothing to ask."""
+        if self._probe is None and self._environment.deviceProbe and not self._missing:
+            self._probe = self._environment.deviceProbe()
+            self._probeTimer.start()
 
     def _showSegments(self) -> None:
         """Fill the table where it shows another segmentation, or other segments of it."""

@@ -1,9 +1,6 @@
 """The generated patient in Slicer's Sample Data module: made on this computer, nothing is downloaded."""
 
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -11,6 +8,7 @@ from slicer.i18n import tr as _
 
 from . import samplePatient
 from .dependencies import missingPackages
+from .libraryProcess import libraryEnvironment, pythonProgram
 
 CATEGORY, SAMPLE_NAME = "ReShapeIT", "ReShapeITPatient"
 FILES = (samplePatient.CT_FILE, samplePatient.SEGMENTATION_FILE)
@@ -77,22 +75,8 @@ def makeSamplePatient(folder: Path, python: str | None = None) -> None:
             _("The sample patient needs Python packages that are missing ({packages}): open ReShapeIT, press Install.")
             .format(packages=missing.described())
         )  # fmt: skip
-    here = Path(__file__).resolve()
-    # ReShapeITLib lies beside the scripted modules of an installed extension, one folder up in a checkout.
-    roots = [folder for folder in here.parents[1:3] if (folder / "ReShapeITLib").is_dir()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*roots, *_searchPath()]))}
     command = [python or pythonProgram(), samplePatient.__file__, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=libraryEnvironment(), capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [_("no message")])[-1]
         raise SampleDataError(_("The sample patient could not be made: {reason}").format(reason=reason))
-
-
-def pythonProgram() -> str:
-    """PythonSlicer within Slicer, else the Python that runs this."""
-    return shutil.which("PythonSlicer") or sys.executable
-
-
-def _searchPath() -> list[str]:
-    """Where this Python finds packages that were installed for Slicer."""
-    return [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 LOGICS = {
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic", "Volumes": "vtkSlicerVolumesLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic", "Models": "vtkSlicerModelsLogic",
-    "Markups": "vtkSlicerMarkupsLogic", "Tables": "vtkSlicerTablesLogic",
+    "Markups": "vtkSlicerMarkupsLogic", "Tables": "vtkSlicerTablesLogic", "ColorLegends": "vtkSlicerColorLogic",
 }  # fmt: skip
 
 

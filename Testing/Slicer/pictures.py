@@ -23,7 +23,7 @@ from Testing.qt_stand_ins import default_parameters, fill_choices, import_qt, lo
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
-VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (760, 500), (540, 1030)
+VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (760, 500), (540, 1100)
 LIVER_POINT_RAS = (0.0, 0.0, 1118.0)
 
 
@@ -118,7 +118,7 @@ def _refined_panel(world, qt):
     top.resize(*PANEL_PIXELS)
     top.show()
     ui.refineButton.click()
-    while panel.run.isRunning:
+    while panel.run.isRunning or not ui.deviceReasonLabel.text():
         qt.application.processEvents()
         time.sleep(0.02)
     if panel.ui.reviewTable.rowCount() == 0:

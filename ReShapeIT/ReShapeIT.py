@@ -1,10 +1,10 @@
 """ReShapeIT: repairs organ segmentations with learned anatomy. The module class, its widget, logic and self-test."""
 
 import os
-import sys
 
 import slicer
 import vtk
+from ReShapeITSlicer.library import addLibraryToPath
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -43,15 +43,6 @@ def registerSampleData() -> None:
     from ReShapeITPanel import sampleData
 
     sampleData.registerSampleData(os.path.join(os.path.dirname(__file__), "Resources", "Icons", "SampleData.png"))
-
-
-def addLibraryToPath() -> None:
-    """Make ReShapeITLib importable where this is a checkout: there it lies one folder up."""
-    for folder in (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))):
-        if os.path.isdir(os.path.join(folder, "ReShapeITLib")):
-            if folder not in sys.path:
-                sys.path.append(folder)
-            return
 
 
 class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

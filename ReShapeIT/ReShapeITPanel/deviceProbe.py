@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from .libraryProcess import libraryEnvironment, pythonProgram
+from ReShapeITSlicer.library import processEnvironment, pythonProgram
 
 _PROGRAM = (
     "import json; from ReShapeITLib.device import choose_device; device = choose_device('auto'); "
@@ -14,12 +14,12 @@ _PROGRAM = (
 class DeviceProbe:
     """Asks once, in the background.
 
-    :param python: the Python to ask; the one of ``libraryProcess`` by default.
+    :param python: the Python to ask; PythonSlicer, or this very Python, by default.
     """
 
     def __init__(self, python: str | None = None):
         self._process = subprocess.Popen(
-            [python or pythonProgram(), "-c", _PROGRAM], env=libraryEnvironment(), stdout=subprocess.PIPE,
+            [python or pythonProgram(), "-c", _PROGRAM], env=processEnvironment(), stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 

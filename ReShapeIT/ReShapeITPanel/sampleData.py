@@ -4,11 +4,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ReShapeITSlicer.library import processEnvironment, pythonProgram
 from slicer.i18n import tr as _
 
 from . import samplePatient
 from .dependencies import missingPackages
-from .libraryProcess import libraryEnvironment, pythonProgram
 
 CATEGORY, SAMPLE_NAME = "ReShapeIT", "ReShapeITPatient"
 FILES = (samplePatient.CT_FILE, samplePatient.SEGMENTATION_FILE)
@@ -76,7 +76,7 @@ def makeSamplePatient(folder: Path, python: str | None = None) -> None:
             .format(packages=missing.described())
         )  # fmt: skip
     command = [python or pythonProgram(), samplePatient.__file__, str(folder)]
-    done = subprocess.run(command, env=libraryEnvironment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=processEnvironment(), capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [_("no message")])[-1]
         raise SampleDataError(_("The sample patient could not be made: {reason}").format(reason=reason))

@@ -1,0 +1,224 @@
+"""ReShapeIT: repairs organ segmentations with learned anatomy. The module class, its widget, logic and self-test."""
+
+import os
+
+import slicer
+import vtk
+from ReShapeITSlicer.library import addLibraryToPath
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class ReShapeIT(ScriptedLoadableModule):
+    """What Slicer's module list knows about the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("ReShapeIT")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations"]
+        self.parent.contributors = ["ReShapeIT contributors"]
+        self.parent.helpText = _("""
+Repairs segmentations of the liver, pancreas, spleen, kidneys and lung lobes with learned anatomy and shows what moved
+and how far. Research software, not a medical device. See the
+<a href="https://github.com/ReShapeIT/SlicerReShapeIT/blob/main/docs/SLICER.md">user guide</a>.
+""")
+        self.parent.acknowledgementText = _("""
+Method: M. Zhang, H. Zheng, Y. Huang, L. Shao, Y. Gu: ReShapeIT: Reliable Shape Interaction with Implicit Template for
+Anatomical Structure Reconstruction. This is an independent implementation. The lung lobe templates are for
+non-commercial use only (CC BY-NC-SA 4.0).
+""")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Add the generated patient to the Sample Data module."""
+    from ReShapeITPanel import sampleData
+
+    sampleData.registerSampleData(os.path.join(os.path.dirname(__file__), "Resources", "Icons", "SampleData.png"))
+
+
+class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel in the application: scene events, parameter node, questions to the user."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic, self.panel = None, None
+        self._parameterNode, self._parameterNodeGuiTag, self._segmentation = None, None, None
+
+    def setup(self) -> None:
+        """Build the panel when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        addLibraryToPath()
+        from ReShapeITPanel.panel import Panel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ReShapeIT.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = ReShapeITLogic()
+        self.panel = Panel(self.ui, slicer.mrmlScene, self._environment())
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The application closes or the module is reloaded: nothing goes on in the background."""
+        if self.panel:
+            self.panel.close()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """The user opens another module; a running refinement goes on."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """The scene closes: a refinement has nowhere to go."""
+        self.panel.close()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        """Start anew where the module is shown."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameter node; the first segmentation is selected where none is."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.segmentation:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+            if first:
+                self._parameterNode.segmentation = first
+
+    def setParameterNode(self, parameterNode) -> None:
+        """Connect widgets and panel to a parameter node, or to none."""
+        if self._parameterNode:
+            if self._parameterNodeGuiTag is not None:
+                self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self._parameterNode, self._parameterNodeGuiTag = parameterNode, None
+        if parameterNode:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self._observeSegments()
+        self.panel.setParameters(parameterNode)
+
+    def onParametersModified(self, caller=None, event=None) -> None:
+        """The user or a loaded scene changed a parameter."""
+        self._observeSegments()
+        self.panel.refresh()
+
+    def onSegmentsModified(self, caller=None, event=None) -> None:
+        """Segments were added, removed or renamed."""
+        self.panel.refresh()
+
+    def _observeSegments(self) -> None:
+        node = self._parameterNode.segmentation if self._parameterNode else None
+        segmentation = node.GetSegmentation() if node else None
+        if segmentation is self._segmentation:
+            return
+        events = (
+            slicer.vtkSegmentation.SegmentAdded,
+            slicer.vtkSegmentation.SegmentRemoved,
+            slicer.vtkSegmentation.SegmentModified,
+        )
+        for event in events:
+            if self._segmentation:
+                self.removeObserver(self._segmentation, event, self.onSegmentsModified)
+            if segmentation:
+                self.addObserver(segmentation, event, self.onSegmentsModified)
+        self._segmentation = segmentation
+
+    def _environment(self):
+        from ReShapeITPanel.dependencies import install, missingPackages
+        from ReShapeITPanel.deviceProbe import DeviceProbe
+        from ReShapeITPanel.panel import PanelEnvironment
+        from ReShapeITSlicer.templates import availableTemplates
+
+        def installWithBusyCursor(missing) -> None:
+            import qt
+
+            qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
+            try:
+                install(missing, slicer)
+            finally:
+                qt.QApplication.restoreOverrideCursor()
+
+        return PanelEnvironment(
+            templates=availableTemplates,
+            createTask=self.logic.createTask,
+            missing=missingPackages,
+            install=installWithBusyCursor,
+            confirm=lambda text: slicer.util.confirmOkCancelDisplay(text, _("ReShapeIT")),
+            deviceProbe=DeviceProbe,
+        )
+
+
+class ReShapeITLogic(ScriptedLoadableModuleLogic):
+    """What Python scripts call::
+
+        logic = slicer.util.getModuleLogic("ReShapeIT")
+        task = logic.refine(segmentationNode, {"liver": "liver"})
+        print(task.summary())
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        addLibraryToPath()
+
+    def getParameterNode(self):
+        """The scene's ReShapeITParameterNode."""
+        from ReShapeITPanel.parameterNode import ReShapeITParameterNode
+
+        return ReShapeITParameterNode(super().getParameterNode())
+
+    def refine(self, segmentationNode, templates, **options):
+        """Refine and wait; see ``ReShapeITSlicer.console.ReShapeITLogic.refine``.
+
+        :param templates: template name by segment id or name.
+        :returns: the finished RefinementTask: ``summary()``, ``accept``, ``reject``, ``blend``, ``undo``.
+        :raises RefinementError: one sentence says what is wrong; the scene is as it was.
+        """
+        from ReShapeITSlicer.console import ReShapeITLogic as ConsoleLogic
+
+        return ConsoleLogic(slicer.mrmlScene).refine(segmentationNode, templates, **options)
+
+    def createTask(self, segmentationNode, templates, options):
+        """A RefinementTask that is not started; the panel polls it."""
+        from ReShapeITSlicer.refinement import RefinementTask
+
+        logic = slicer.modules.segmentations.logic()
+        return RefinementTask(slicer.mrmlScene, segmentationNode, templates, options, segmentationsLogic=logic)
+
+
+class ReShapeITTest(ScriptedLoadableModuleTest):
+    """The self-test of docs/EXTENSION.md: what only the application can show."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Run all steps in their order."""
+        from ReShapeITPanel.selfTest import STEPS
+
+        for step in STEPS:
+            self.setUp()
+            self.delayDisplay(step.__doc__.splitlines()[0])
+            step(self)
+        self.delayDisplay(_("ReShapeIT self-test passed"))

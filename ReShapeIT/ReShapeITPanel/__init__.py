@@ -1,0 +1,1 @@
+"""What the panel of the ReShapeIT module is made of: tables, dialogs, proposals, sample data."""

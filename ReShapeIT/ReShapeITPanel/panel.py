@@ -1,0 +1,231 @@
+"""The panel: what the user chooses, when it can be refined, and the way to a running task and its review.
+
+Nothing here asks for the application: scene, parameters, the making of tasks and the questions to the user are given,
+so that the panel runs under any Qt with any scene.
+"""
+
+from dataclasses import dataclass
+
+import qt
+from ReShapeITSlicer.options import RefinementOptions
+from slicer.i18n import tr as _
+
+from .reviewControl import ReviewControl
+from .runControl import RunControl
+from .segmentTable import SegmentTable
+
+PROBE_MS = 300
+
+
+@dataclass(frozen=True)
+class PanelEnvironment:
+    """What the panel needs of the world around it.
+
+    :param templates: function to the list of TemplateChoice.
+    :param createTask: function (segmentationNode, templates, options) to a RefinementTask.
+    :param missing: function to what is not installed, see ``dependencies.Missing``.
+    :param install: function of that; raises an Exception with a sentence for the user.
+    :param confirm: function (text) to the user's yes or no.
+    :param deviceProbe: function to a DeviceProbe, or None where nobody asks.
+    """
+
+    templates: object
+    createTask: object
+    missing: object
+    install: object
+    confirm: object
+    deviceProbe: object = None
+
+
+class Panel:
+    """Connects the widgets of ReShapeIT.ui.
+
+    :param ui: widgets by name.
+    :param scene: vtkMRMLScene.
+    :param environment: see PanelEnvironment.
+    """
+
+    def __init__(self, ui, scene, environment: PanelEnvironment):
+        self.ui, self._environment = ui, environment
+        self._parameters, self._shown, self._entries = None, None, environment.templates()
+        self._missing = environment.missing()
+        self.segments = SegmentTable(ui.segmentTable, self._onTable)
+        self.run = RunControl(ui, self._onFinished)
+        self.review = ReviewControl(ui, scene, self.run.say)
+        ui.refineButton.clicked.connect(lambda: self.refine())
+        ui.installButton.clicked.connect(lambda: self.installPackages())
+        self._probe, self._probeTimer = None, qt.QTimer()
+        self._probeTimer.setInterval(PROBE_MS)
+        self._probeTimer.timeout.connect(self.pollProbe)
+        self.ui.deviceReasonLabel.setVisible(False)
+        self._startProbe()
+        self.refresh()
+
+    def setParameters(self, parameters) -> None:
+        """Take another parameter node (see ReShapeITParameterNode), or None while the scene is closed."""
+        self._parameters, self._shown = parameters, None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the parameters; called whenever they or the segments change."""
+        self.ui.dependencyFrame.setVisible(bool(self._missing))
+        if self._missing:
+            text = _("Python packages are missing: {names}.").format(names=self._missing.described())
+            self.ui.dependencyLabel.setText(text)
+        self._showSegments()
+        self._showLicence()
+        problem = self.problem()
+        self.ui.refineButton.setEnabled(not problem)
+        self.ui.refineButton.setToolTip(problem or _("Refine the checked segments."))
+        for widget in (self.ui.segmentationSelector, self.ui.optionsCollapsibleButton):
+            widget.setEnabled(not self.run.isRunning)
+        self.segments.setEnabled(not self.run.isRunning)
+
+    def problem(self) -> str:
+        """Why it cannot be refined now and what to do; empty where it can."""
+        if self.run.isRunning:
+            return _("A refinement is running.")
+        if self._missing:
+            return _("Install the missing Python packages first.")
+        if self._parameters is None or not self._parameters.segmentation:
+            return _("Select a segmentation.")
+        if not self.segments.selected():
+            return _("Check at least one segment.")
+        templates = self.segments.templates()
+        if not all(templates[segmentId] for segmentId in self.segments.selected()):
+            return _("Choose the organ of each checked segment.")
+        if self._restricted() and not self._parameters.nonCommercialAccepted:
+            return _("Confirm that you use the lung lobe templates non-commercially.")
+        return ""
+
+    def refine(self) -> None:
+        """Start refining the checked segments."""
+        if self.problem():
+            self.run.say(self.problem())
+            return
+        if self.review.isOpen and not self._environment.confirm(
+            _("Results of the last refinement are not decided yet. Keep them all and refine again?")
+        ):
+            return
+        self.review.acceptAll()
+        self.review.setTask(None)
+        templates = self.segments.templates()
+        chosen = {segmentId: templates[segmentId] for segmentId in self.segments.selected()}
+        self.run.start(self._environment.createTask(self._parameters.segmentation, chosen, self.options()))
+        self.refresh()
+
+    def options(self) -> RefinementOptions:
+        """The options that the parameters say."""
+        parameters = self._parameters
+        return RefinementOptions(
+            preset=parameters.preset.value,
+            device=parameters.device.value,
+            resultMode=parameters.resultMode.value,
+            overlapPolicy=parameters.overlapPolicy.value,
+            keepUnion=parameters.keepUnion,
+            sparse=parameters.sparse,
+            force=parameters.force,
+        )
+
+    def installPackages(self) -> None:
+        """Say what would be installed, ask, install."""
+        from .dependencies import question
+
+        if not self._environment.confirm(question(self._missing)):
+            return
+        try:
+            self._environment.install(self._missing)
+        except Exception as error:  # InstallError, or what pip's own dialogs raise: a sentence in either case
+            self.run.say(str(error))
+        else:
+            self.run.say(_("The Python packages are installed."))
+        self._missing = self._environment.missing()
+        self._startProbe()
+        self.refresh()
+
+    def pollProbe(self) -> None:
+        """Show what the automatic device is once it is known."""
+        found = self._probe.poll() if self._probe else ("", "")
+        if found is None:
+            return
+        self._probeTimer.stop()
+        self._probe = None
+        device, reason = found
+        self.ui.deviceReasonLabel.setVisible(bool(device))
+        self.ui.deviceReasonLabel.setText(
+            _("Automatic takes {device}: {reason}.").format(device=device, reason=reason) if device else ""
+        )
+
+    def close(self) -> None:
+        """Stop what runs; the scene is closing or the module is unloaded."""
+        self.run.cancel()
+        self.review.setTask(None)
+        self._probeTimer.stop()
+        if self._probe:
+            self._probe.close()
+            self._probe = None
+
+    def _startProbe(self) -> None:
+        """Ask in the background which device "automatic" takes; without the packages there is nothing to ask."""
+        if self._probe is None and self._environment.deviceProbe and not self._missing:
+            self._probe = self._environment.deviceProbe()
+            self._probeTimer.start()
+
+    def _showSegments(self) -> None:
+        """Fill the table where it shows another segmentation, or other segments of it."""
+        node = self._parameters.segmentation if self._parameters else None
+        content = _contentOf(node) if node else None
+        if content == self._shown and content is not None:
+            return
+        if node is None:
+            self.segments.fill(None, self._entries, {}, [])
+        elif (self._shown and self._shown[0] != content[0]) or not self._belongsTo(node):
+            self.segments.fill(node, self._entries, {}, None)
+        else:
+            self.segments.fill(node, self._entries, self._parameters.templates, list(self._parameters.selected))
+        self._shown = content
+        if node is not None:
+            self._store()
+
+    def _belongsTo(self, node) -> bool:
+        """True where the stored choices are about segments of this node."""
+        return any(node.GetSegmentation().GetSegment(segmentId) for segmentId in self._parameters.templates)
+
+    def _store(self) -> None:
+        """Keep in the parameters what the table says."""
+        selected, templates = self.segments.selected(), self.segments.templates()
+        if list(self._parameters.selected) != selected:
+            self._parameters.selected = selected
+        if dict(self._parameters.templates) != templates:
+            self._parameters.templates = templates
+
+    def _restricted(self) -> list:
+        """Templates of the checked segments that must not be used commercially."""
+        return [entry for entry in self.segments.chosenEntries() if entry.nonCommercial]
+
+    def _showLicence(self) -> None:
+        restricted = bool(self._restricted())
+        self.ui.nonCommercialCheckBox.setVisible(restricted)
+        self.ui.licenceLabel.setVisible(restricted)
+        if restricted:
+            names = ", ".join(entry.name.replace("_", " ") for entry in self._restricted())
+            licences = ", ".join(sorted({entry.licence for entry in self._restricted()}))
+            self.ui.licenceLabel.setText(
+                _("<b>Non-commercial use only</b> ({licences}): {names}.").format(licences=licences, names=names)
+            )
+
+    def _onTable(self) -> None:
+        if self._parameters is not None:
+            self._store()
+        self.refresh()
+
+    def _onFinished(self, task) -> None:
+        self.review.setTask(task if task.status.state == "done" else None)
+        self.refresh()
+
+
+def _contentOf(node) -> tuple:
+    """What of a segmentation the table shows."""
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return node.GetID(), tuple((segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in ids)

@@ -1,0 +1,36 @@
+"""The panel's parameters as they are saved with the scene."""
+
+from typing import Annotated
+
+from slicer import vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .choices import Device, OverlapPolicy, Preset, ResultMode
+
+
+@parameterNodeWrapper
+class ReShapeITParameterNode:
+    """What the user chose.
+
+    segmentation - holds the organs.
+    selected - ids of the segments to refine.
+    templates - name of the template by segment id, where the user chose one or accepted the proposal.
+    preset, device, resultMode, overlapPolicy, keepUnion, sparse, force - see ReShapeITSlicer's RefinementOptions.
+    nonCommercialAccepted - the user said that templates of non-commercial licence are used non-commercially.
+    showChangeMap, opacityBefore, opacityAfter - how the review is shown.
+    """
+
+    segmentation: vtkMRMLSegmentationNode
+    selected: list[str]
+    templates: dict[str, str]
+    preset: Preset = Preset.STANDARD
+    device: Device = Device.AUTO
+    resultMode: ResultMode = ResultMode.NEW_SEGMENTS
+    overlapPolicy: OverlapPolicy = OverlapPolicy.KEEP_NEIGHBOURS
+    keepUnion: bool = False
+    sparse: bool = False
+    force: bool = False
+    nonCommercialAccepted: bool = False
+    showChangeMap: bool = True
+    opacityBefore: Annotated[float, WithinRange(0, 1)] = 0.3
+    opacityAfter: Annotated[float, WithinRange(0, 1)] = 1.0

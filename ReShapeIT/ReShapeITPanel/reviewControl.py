@@ -1,0 +1,159 @@
+"""The review of a finished refinement: table, change map, jumps, opacity, blend, accept and reject."""
+
+import qt
+from ReShapeITSlicer.errors import RefinementError
+from slicer.i18n import tr as _
+
+from .changeView import colourBar, jumpTo, showChangeMap
+from .qtAdapter import connect, read
+from .reviewTable import ReviewTable
+
+BLEND_DELAY_MS = 150
+BAR_WIDTH, BAR_HEIGHT = 300, 32
+
+
+class ReviewControl:
+    """The lower half of the panel.
+
+    :param ui: widgets by name, see ReShapeIT.ui.
+    :param scene: vtkMRMLScene.
+    :param say: shows a sentence to the user.
+    """
+
+    def __init__(self, ui, scene, say):
+        self._ui, self._scene, self._say = ui, scene, say
+        self._task, self._blends = None, {}
+        self._table = ReviewTable(ui.reviewTable, self._onSelection)
+        # Blending makes voxels anew: only when the slider rests.
+        self._blendTimer = qt.QTimer()
+        self._blendTimer.setSingleShot(True)
+        self._blendTimer.setInterval(BLEND_DELAY_MS)
+        self._blendTimer.timeout.connect(self.applyBlend)
+        ui.blendSlider.valueChanged.connect(lambda value: self._onBlend(value))
+        ui.acceptButton.clicked.connect(lambda: self._decide("accept"))
+        ui.rejectButton.clicked.connect(lambda: self._decide("reject"))
+        ui.acceptAllButton.clicked.connect(lambda: self.acceptAll())
+        ui.undoButton.clicked.connect(lambda: self.undo())
+        ui.nextChangeButton.clicked.connect(lambda: self.nextChange())
+        connect(ui.changeMapCheckBox, "toggled(bool)", lambda checked: self.updateViews())
+        for slider in (ui.opacityBeforeSlider, ui.opacityAfterSlider):
+            slider.valueChanged.connect(lambda value: self.updateViews())
+        self.setTask(None)
+
+    @property
+    def isOpen(self) -> bool:
+        """True where there are results that are neither accepted nor rejected."""
+        return self._task is not None and any(row.state == "pending" for row in self._task.summary())
+
+    def setTask(self, task) -> None:
+        """Review a task that is done, or nothing."""
+        self._blendTimer.stop()
+        self._task, self._blends = task, {}
+        self._ui.reviewCollapsibleButton.setEnabled(task is not None)
+        self._ui.changeLabel.setText("")
+        self._ui.plausibilityLabel.setText("")
+        self._table.fill(task.summary() if task else [])
+        self.updateViews()
+
+    def updateViews(self) -> None:
+        """Opacity and change map as the widgets say."""
+        if self._task is None:
+            self._ui.colorBarLabel.clear()
+            return
+        self._attempt(self._showInViews)
+
+    def nextChange(self) -> None:
+        """Move the views to the next largest change."""
+        change = self._attempt(lambda: self._task.nextLargestChange())
+        if change is None:
+            self._ui.changeLabel.setText(_("nothing moved") if self._task else "")
+            return
+        self._table.select(change.segmentId)
+        direction = _("outwards") if change.changeMm > 0 else _("inwards")
+        text = _("{distance:.1f} mm {direction}").format(distance=abs(change.changeMm), direction=direction)
+        self._ui.changeLabel.setText(text)
+        jumpTo(self._scene, change.positionRas)
+
+    def applyBlend(self) -> None:
+        """Blend the selected segment as the slider says."""
+        row = self._table.selected()
+        if row is not None and row.segmentId in self._blends:
+            self._attempt(lambda: self._task.blend(row.segmentId, self._blends[row.segmentId]))
+            self._refill()
+
+    def acceptAll(self) -> None:
+        """Keep all results that are not decided."""
+        for row in self._task.summary() if self._task else ():
+            if row.state == "pending":
+                self._attempt(lambda segmentId=row.segmentId: self._task.accept(segmentId))
+        self._refill()
+
+    def undo(self) -> None:
+        """Take everything back and end the review."""
+        if self._task is not None:
+            showChangeMap(self._scene, self._modelIds(), False)
+            self._attempt(lambda: self._task.undo())
+            self.setTask(None)
+            self._say(_("Everything was taken back; the scene is as it was before."))
+
+    def _decide(self, what: str) -> None:
+        row = self._table.selected()
+        if row is None:
+            return
+        if self._blendTimer.property("active") and what == "accept":
+            self.applyBlend()
+        self._blendTimer.stop()
+        self._attempt(lambda: getattr(self._task, what)(row.segmentId))
+        self._refill()
+
+    def _onBlend(self, value: float) -> None:
+        row = self._table.selected()
+        if row is not None and self._task is not None and value != self._blends.get(row.segmentId, 1.0):
+            self._blends[row.segmentId] = value
+            self._blendTimer.start()
+
+    def _onSelection(self) -> None:
+        row = self._table.selected()
+        if self._blendTimer.property("active"):
+            self._blendTimer.stop()
+        decided = row is None or row.state != "pending"
+        for widget in (self._ui.acceptButton, self._ui.rejectButton, self._ui.blendSlider):
+            widget.setEnabled(not decided)
+        self._ui.blendSlider.setValue(self._blends.get(row.segmentId, 1.0) if row else 1.0)
+        self._ui.plausibilityLabel.setText(_detail(row) if row else "")
+
+    def _refill(self) -> None:
+        self._table.fill(self._task.summary() if self._task else [])
+        self._onSelection()
+
+    def _showInViews(self) -> None:
+        self._task.setOpacity(read(self._ui.opacityBeforeSlider, "value"), read(self._ui.opacityAfterSlider, "value"))
+        visible = bool(read(self._ui.changeMapCheckBox, "checked"))
+        showChangeMap(self._scene, self._modelIds(), visible)
+        bar = colourBar(self._scene, self._modelIds(), BAR_WIDTH, BAR_HEIGHT) if visible else None
+        if bar is None:
+            self._ui.colorBarLabel.clear()
+        else:
+            self._ui.colorBarLabel.setPixmap(bar)
+
+    def _modelIds(self) -> list[str]:
+        return [row.modelNodeId for row in self._task.summary()]
+
+    def _attempt(self, action):
+        """Result of an action of the task; where its nodes are gone, the reason is told and None returned."""
+        if self._task is None:
+            return None
+        try:
+            return action()
+        except RefinementError as error:
+            self._say(str(error))
+            return None
+
+
+def _detail(row) -> str:
+    """Plausibility, device and licence of a row in words."""
+    parts = [str(row.plausibility)]
+    parts.append(_("computed on {device}: {reason}").format(device=row.device, reason=row.deviceReason))
+    if row.nonCommercial:
+        parts.append(_("for non-commercial use only ({licence})").format(licence=row.licence))
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,72 @@
+"""The table of what changed in each segment."""
+
+import qt
+from slicer.i18n import tr as _
+
+from .qtAdapter import connect
+
+COLUMNS = (
+    "name", "volumeBeforeMl", "volumeAfterMl", "largestMoveMm", "meanMoveMm", "dscToInput", "isPlausible", "state",
+)  # fmt: skip
+_FORMATS = {
+    "volumeBeforeMl": "{:.1f}", "volumeAfterMl": "{:.1f}", "largestMoveMm": "{:.1f}", "meanMoveMm": "{:.2f}",
+    "dscToInput": "{:.3f}",
+}  # fmt: skip
+
+
+class ReviewTable:
+    """Fills a QTableWidget with the rows of a finished refinement.
+
+    :param table: the widget.
+    :param selectionChanged: called without arguments when another row is selected.
+    """
+
+    def __init__(self, table, selectionChanged):
+        self._table, self._rows = table, []
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        connect(table, "itemSelectionChanged()", selectionChanged)
+
+    def fill(self, rows) -> None:
+        """Show SummaryRow objects; the selected row stays, or the first is selected."""
+        row = self._table.currentRow()
+        self._rows = list(rows)
+        self._table.setRowCount(len(self._rows))
+        for index, summary in enumerate(self._rows):
+            for column, name in enumerate(COLUMNS):
+                self._table.setItem(index, column, _item(summary, name))
+        if self._rows:
+            self._table.selectRow(row if 0 <= row < len(self._rows) else 0)
+
+    def selected(self):
+        """SummaryRow of the selected row, or None."""
+        row = self._table.currentRow()
+        return self._rows[row] if 0 <= row < len(self._rows) else None
+
+    def select(self, segmentId: str) -> None:
+        """Select the row of a segment."""
+        for index, summary in enumerate(self._rows):
+            if summary.segmentId == segmentId:
+                self._table.selectRow(index)
+
+
+def cellText(summary, name: str) -> str:
+    """What a cell of the table says; a value that is not known is a dash."""
+    value = getattr(summary, name)
+    if name == "isPlausible":
+        return _("yes") if value else _("look closely")
+    if name == "state":
+        return {"pending": _("to decide"), "accepted": _("accepted"), "rejected": _("rejected")}[value]
+    if value is None:
+        return "\N{EN DASH}"
+    return _FORMATS.get(name, "{}").format(value)
+
+
+def _item(summary, name: str):
+    item = qt.QTableWidgetItem(cellText(summary, name))
+    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+    if name in _FORMATS:
+        item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+    item.setToolTip(str(summary.plausibility) if name == "isPlausible" else cellText(summary, name))
+    return item

@@ -1,0 +1,158 @@
+"""The table of segments: which to refine, with which template, under which licence."""
+
+import qt
+import vtk
+from slicer.i18n import tr as _
+
+from .organProposal import proposedOrgan
+from .qtAdapter import connect
+
+SEGMENT, TEMPLATE, LICENCE = range(3)
+NO_TEMPLATE = ""
+
+
+class SegmentTable:
+    """Fills a QTableWidget and tells what the user chose.
+
+    :param table: the widget.
+    :param changed: called without arguments after the user changed something.
+    """
+
+    def __init__(self, table, changed):
+        self._table, self._changed = table, changed
+        self._ids: list[str] = []
+        self._boxes: list = []
+        self._entries: list = []
+        self._filling = False
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(SEGMENT, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(TEMPLATE, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(LICENCE, qt.QHeaderView.ResizeToContents)
+        connect(table, "itemChanged(QTableWidgetItem*)", self._onChanged)
+
+    def fill(self, segmentationNode, entries, templates, selected) -> None:
+        """Show the segments of a node.
+
+        :param segmentationNode: or None.
+        :param entries: TemplateChoice of each available template.
+        :param templates: chosen template by segment id; segments that are not in it get the proposed one.
+        :param selected: ids of the segments to refine; None takes the only one that has a proposal, if it is one.
+        """
+        self._filling, self._entries = True, list(entries)
+        segmentation = segmentationNode.GetSegmentation() if segmentationNode else None
+        count = segmentation.GetNumberOfSegments() if segmentation else 0
+        self._ids = [segmentation.GetNthSegmentID(index) for index in range(count)]
+        proposed = {segmentId: self._proposal(segmentation.GetSegment(segmentId)) for segmentId in self._ids}
+        if selected is None:
+            found = [segmentId for segmentId, name in proposed.items() if name]
+            selected = found if len(found) == 1 else []
+        self._boxes = []
+        self._table.setRowCount(count)
+        for row, segmentId in enumerate(self._ids):
+            segment = segmentation.GetSegment(segmentId)
+            self._table.setItem(row, SEGMENT, self._segmentItem(segment, segmentId in selected))
+            box = self._templateBox(templates.get(segmentId, proposed[segmentId]))
+            self._boxes.append(box)
+            self._table.setCellWidget(row, TEMPLATE, box)
+            self._table.setItem(row, LICENCE, qt.QTableWidgetItem())
+            self._showLicence(row)
+        self._filling = False
+
+    def selected(self) -> list[str]:
+        """Ids of the checked segments."""
+        checked = qt.Qt.Checked
+        rows = range(len(self._ids))
+        return [self._ids[row] for row in rows if self._table.item(row, SEGMENT).checkState() == checked]
+
+    def templates(self) -> dict[str, str]:
+        """Chosen template by segment id, of all segments; an empty name where none is chosen."""
+        return {segmentId: self._nameAt(row) for row, segmentId in enumerate(self._ids)}
+
+    def chosenEntries(self) -> list:
+        """TemplateChoice of each checked segment that has one."""
+        chosen = {self.templates()[segmentId] for segmentId in self.selected()}
+        return [entry for entry in self._entries if entry.name in chosen]
+
+    def check(self, segmentIds) -> None:
+        """Check these segments and no others."""
+        self._filling = True
+        for row, segmentId in enumerate(self._ids):
+            checked = qt.Qt.Checked if segmentId in segmentIds else qt.Qt.Unchecked
+            self._table.item(row, SEGMENT).setCheckState(checked)
+        self._filling = False
+        self._changed()
+
+    def setEnabled(self, enabled: bool) -> None:
+        """Let the user change the table, or not while a refinement runs."""
+        self._table.setEnabled(enabled)
+
+    def _proposal(self, segment) -> str:
+        names = [entry.name for entry in self._entries]
+        organ = proposedOrgan(segment.GetName() or "", terminologyOf(segment), names)
+        for entry in self._entries:
+            if organ and organ in (entry.name, entry.organ):
+                return entry.name
+        return NO_TEMPLATE
+
+    def _segmentItem(self, segment, checked: bool):
+        item = qt.QTableWidgetItem(segment.GetName())
+        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        swatch = qt.QPixmap(12, 12)
+        swatch.fill(qt.QColor(*(round(255 * value) for value in segment.GetColor())))
+        item.setIcon(qt.QIcon(swatch))
+        return item
+
+    def _templateBox(self, name: str):
+        box = qt.QComboBox()
+        box.addItem(_("choose the organ"), NO_TEMPLATE)
+        for entry in self._entries:
+            box.addItem(titleOf(entry), entry.name)
+        index = box.findData(name)
+        box.setCurrentIndex(max(index, 0))
+        connect(box, "currentIndexChanged(int)", self._onTemplate)
+        return box
+
+    def _nameAt(self, row: int) -> str:
+        box = self._boxes[row]
+        return box.itemData(box.property("currentIndex")) or NO_TEMPLATE
+
+    def _onTemplate(self, index: int) -> None:
+        if self._filling:
+            return
+        self._filling = True
+        for row, _segmentId in enumerate(self._ids):
+            self._showLicence(row)
+        self._filling = False
+        self._changed()
+
+    def _onChanged(self, item) -> None:
+        if not self._filling:
+            self._changed()
+
+    def _showLicence(self, row: int) -> None:
+        name = self._nameAt(row)
+        entry = next((entry for entry in self._entries if entry.name == name), None)
+        item = self._table.item(row, LICENCE)
+        item.setFlags(qt.Qt.ItemIsEnabled)
+        item.setText(licenceText(entry) if entry else "")
+        item.setToolTip(entry.licence if entry else "")
+
+
+def titleOf(entry) -> str:
+    """Name of a template for people: "lung upper lobe right"."""
+    return entry.name.replace("_", " ")
+
+
+def licenceText(entry) -> str:
+    """Licence of a template, with what it forbids."""
+    return _("{licence}, non-commercial").format(licence=entry.licence) if entry.nonCommercial else entry.licence
+
+
+def terminologyOf(segment) -> str:
+    """A segment's terminology as text; older Slicer versions keep it in a tag."""
+    if hasattr(segment, "GetTerminology"):
+        return segment.GetTerminology() or ""
+    text = vtk.reference("")
+    segment.GetTag("TerminologyEntry", text)
+    return str(text)

@@ -1,0 +1,83 @@
+"""Segmentations as .seg.nrrd files, as small as the exchange with the engine needs.
+
+Slicer's own writers want nodes in a scene, which must not change while a refinement runs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .errors import RefinementError
+
+_TYPES = {
+    "unsigned char": "u1", "uchar": "u1", "uint8": "u1", "signed char": "i1", "int8": "i1", "short": "i2",
+    "int16": "i2", "unsigned short": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "unsigned int": "u4",
+    "uint32": "u4",
+}  # fmt: skip
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def writeSegments(path, layers: list[np.ndarray], ijkToRas: np.ndarray, segments: Mapping[str, tuple[int, int]]):
+    """Write masks.
+
+    :param layers: (K, J, I) uint8 arrays.
+    :param ijkToRas: (4, 4).
+    :param segments: (layer, label value) by segment id.
+    :raises OSError: the file cannot be written.
+    """
+    ijkToLps, size = _LPS @ np.asarray(ijkToRas, dtype=float), layers[0].shape[::-1]
+    several = len(layers) > 1
+    vectors = [_vector(ijkToLps[:3, axis]) for axis in range(3)]
+    lines = [
+        "NRRD0004", "type: unsigned char", f"dimension: {3 + several}", "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, (len(layers), *size) if several else size))}",
+        f"space directions: {' '.join(['none'] * several + vectors)}",
+        f"kinds: {'list ' * several}domain domain domain", "encoding: raw", f"space origin: {_vector(ijkToLps[:3, 3])}",
+    ]  # fmt: skip
+    for index, (segmentId, (layer, value)) in enumerate(segments.items()):
+        fields = {"ID": segmentId, "Name": segmentId, "Layer": layer, "LabelValue": value, "Tags": ""}
+        lines += [f"Segment{index}_{name}:={text}" for name, text in fields.items()]
+    with open(path, "wb") as stream:
+        stream.write(("\n".join(lines) + "\n\n").encode())
+        # Layers are the fastest axis; a slice at a time, since a grid may be large.
+        for k in range(size[2]):
+            slab = np.stack([layer[k] for layer in layers], axis=-1)
+            stream.write(np.ascontiguousarray(slab, dtype=np.uint8).tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())  # a full disk shows here at the latest
+
+
+def readSegments(path) -> dict[str, np.ndarray]:
+    """(K, J, I) bool mask of each segment id.
+
+    :raises RefinementError: the file is missing or damaged.
+    """
+    try:
+        data = Path(path).read_bytes()
+        head, _blank, body = data.partition(b"\n\n")
+        lines = head.decode("utf-8", "replace").splitlines()
+        values = dict(line.split(":=", 1) for line in lines if ":=" in line)
+        fields = dict(line.split(": ", 1) for line in lines if ": " in line and ":=" not in line)
+        if fields["encoding"] in ("gzip", "gz"):
+            body = gzip.decompress(body)
+        order = ">" if fields.get("endian") == "big" else "<"
+        sizes = [int(n) for n in fields["sizes"].split()]
+        array = np.frombuffer(body, np.dtype(order + _TYPES[fields["type"]])).reshape(sizes[::-1])
+        array = array if array.ndim == 4 else array[..., None]
+        masks, index = {}, 0
+        while f"Segment{index}_ID" in values:
+            layer, label = (int(values[f"Segment{index}_{name}"]) for name in ("Layer", "LabelValue"))
+            masks[values[f"Segment{index}_ID"]] = array[..., layer] == label
+            index += 1
+        return masks
+    except (OSError, EOFError, KeyError, ValueError, IndexError) as error:
+        raise RefinementError(f"The refined voxels cannot be read ({error}); is the disk full?") from error
+
+
+def _vector(values) -> str:
+    return f"({','.join(repr(float(value)) for value in values)})"

@@ -1,0 +1,52 @@
+"""A child process with all its descendants, which can be ended at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+
+def startProcess(command, environment) -> subprocess.Popen:
+    """Start a program in a session of its own with text pipes, so that it can be ended with all its children."""
+    group = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        encoding="utf-8", errors="replace", **group,
+    )  # fmt: skip
+
+
+def killTree(process: subprocess.Popen, seconds: float = 1.0) -> bool:
+    """End a process and everything it started; True where it is gone within the time."""
+    descendants = _descendants(process.pid)
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            if process.poll() is None:
+                subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, timeout=seconds)
+        else:
+            # Its session has its own group, which outlives the process as long as a child is left in it.
+            os.killpg(process.pid, signal.SIGKILL)
+    for child in descendants:
+        with contextlib.suppress(Exception):  # it went by itself
+            child.kill()
+    with contextlib.suppress(OSError):
+        process.kill()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _descendants(pid: int) -> list:
+    """psutil's processes below this one; where psutil is not installed the process group has to do."""
+    try:
+        import psutil
+    except ImportError:
+        return []
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []

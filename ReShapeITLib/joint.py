@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from .geometry import ImageGeometry
 from .labels import LabelVolume
@@ -15,30 +14,30 @@ if TYPE_CHECKING:
     from .refinement import RefinedShape
 
 
-def combine(
-    volume: LabelVolume, refined: Mapping[int | str, RefinedShape], keep_union: bool = False
-) -> LabelVolume:
+def combine(volume: LabelVolume, refined: Mapping[int | str, RefinedShape], keep_union: bool = False) -> LabelVolume:
     """The volume with the refined labels in the place of the given ones.
 
     A voxel that several refined organs claim goes to the one whose signed distance is smallest there, unless the
-    given segments overlapped at this very voxel (in a .seg.nrrd they may, on purpose). Voxels of labels that were
-    not refined stay theirs: a refined organ takes new voxels from the background only.
+    given segments overlapped at this very voxel (in a .seg.nrrd they may, on purpose). So does a voxel of a new gap
+    of up to two voxels between refined organs; a wider one is no matter of rounding and stays. Voxels of labels that
+    were not refined stay theirs: a refined organ takes new voxels from the background only.
 
     Args:
         volume: the given labels.
         refined: refined shape of each label number, segment id or name.
-        keep_union: voxels that the given organs covered and no refined one does go to the one with the smallest
-            signed distance, where the gap they form lies between refined organs. A leak that was cut off touches
-            one organ only and stays off.
+        keep_union: of several refined organs, all voxels that the given ones covered stay covered, and no others
+            are: only the borders between them move. A single organ does not take notice of it.
     """
     geometry = volume.geometry
     masks = {label: shape.mask(geometry) for label, shape in refined.items()}
     if len(refined) > 1:
         given = _count(volume.mask(label) for label in refined)
+        if keep_union:
+            masks = {label: mask & (given > 0) for label, mask in masks.items()}
         claims = _count(masks.values())
         _settle(masks, (claims > 1) & (given <= 1), refined, geometry)
-        if keep_union:
-            _assign(masks, _gaps_between(masks, (given > 0) & (claims == 0)), refined, geometry)
+        widest_mm = np.inf if keep_union else 2.0 * float(geometry.spacing_mm.max())
+        _fill(masks, (given > 0) & (claims == 0), refined, geometry, widest_mm)
     # First every organ leaves what it gives up, then each takes what is free: the order of labels does not matter.
     for label in refined:
         volume = volume.replaced(label, masks[label] & volume.mask(label))
@@ -68,33 +67,19 @@ def _settle(masks: dict, contested: np.ndarray, refined: Mapping, geometry: Imag
         masks[label][contested] = winner == index
 
 
-def _assign(masks: dict, gaps: np.ndarray, refined: Mapping, geometry: ImageGeometry) -> None:
-    """Give each gap voxel, in place, to the organ with the smallest distance."""
-    if not gaps.any():
+def _fill(masks: dict, uncovered: np.ndarray, refined: Mapping, geometry: ImageGeometry, widest_mm: float) -> None:
+    """Give each uncovered voxel in a gap up to so wide, in place, to the organ with the smallest distance."""
+    if not uncovered.any():
         return
-    winner = _distances(gaps, refined, geometry).argmin(axis=0)
+    distances = _distances(uncovered, refined, geometry)
+    # Between two parallel borders the distances to both add up to the width of the gap.
+    width_mm = np.partition(distances, 1, axis=0)[:2].sum(axis=0)
+    winner = np.where(width_mm <= widest_mm, distances.argmin(axis=0), -1)
     for index, label in enumerate(refined):
-        masks[label][gaps] = winner == index
+        masks[label][uncovered] = winner == index
 
 
 def _distances(where: np.ndarray, refined: Mapping, geometry: ImageGeometry) -> np.ndarray:
     """(labels, N) signed distance in mm of every refined organ at the N voxels of a mask."""
     points_ras = geometry.ijk_to_ras_points(np.argwhere(where)[:, ::-1])
     return np.stack([shape.sdf_mm(points_ras) for shape in refined.values()])
-
-
-def _gaps_between(masks: Mapping, uncovered: np.ndarray) -> np.ndarray:
-    """Connected pieces of ``uncovered`` that touch at least two of the masks."""
-    if not uncovered.any():
-        return uncovered
-    # One voxel more on all sides, for the neighbours.
-    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects(uncovered.astype(np.uint8))[0])
-    pieces, count = ndimage.label(uncovered[box])
-    touching = np.zeros(count + 1, dtype=int)
-    for mask in masks.values():
-        touched = np.unique(pieces[ndimage.binary_dilation(mask[box])])
-        touching[touched] += 1
-    touching[0] = 0
-    gaps = np.zeros_like(uncovered)
-    gaps[box] = (touching >= 2)[pieces]
-    return gaps

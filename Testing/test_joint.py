@@ -13,6 +13,9 @@ from ReShapeITLib.labels import LabelVolume, Segment
 
 GEOMETRY = ImageGeometry.from_parts((40, 20, 20), (1.0, 1.0, 2.0), (-20.0, -10.0, -20.0), np.diag([1.0, 1.0, 1.0]))
 
+X = GEOMETRY.ijk_to_ras_points(np.indices(GEOMETRY.shape_kji)[::-1].reshape(3, -1).T)[:, 0]
+X = X.reshape(GEOMETRY.shape_kji) + 0.5  # (K, J, I) coordinate across the slabs: whole numbers are between voxels
+
 
 @dataclass
 class Ball:
@@ -76,23 +79,41 @@ def test_labels_that_are_not_refined_keep_their_voxels():
 
 
 @pytest.mark.parametrize("keep_union", [False, True])
-def test_a_gap_between_two_organs_is_closed_only_on_request(keep_union):
-    x = GEOMETRY.ijk_to_ras_points(np.indices(GEOMETRY.shape_kji)[::-1].reshape(3, -1).T)[:, 0]
-    x = x.reshape(GEOMETRY.shape_kji)
-    volume = volume_of(l1=(x < 0) & (x > -8), l2=(x >= 0) & (x < 8))
+def test_a_wide_gap_between_two_organs_is_closed_only_on_request(keep_union):
+    volume = volume_of(l1=Slab(-8, 0).mask(GEOMETRY), l2=Slab(0, 8).mask(GEOMETRY))
     refined = combine(volume, {1: Slab(-8, -3), 2: Slab(2, 8)}, keep_union)
-    gap = (x > -3) & (x < 2)
+    gap = (X > -3) & (X < 2)
     assert (refined.layers[0][gap] > 0).all() == keep_union
     if keep_union:
-        assert (refined.layers[0][gap & (x < -1)] == 1).all() and (refined.layers[0][gap & (x > 0)] == 2).all()
+        assert (refined.layers[0][gap & (X < -1)] == 1).all() and (refined.layers[0][gap & (X > 0)] == 2).all()
 
 
-def test_a_leak_that_was_cut_off_stays_off_with_keep_union():
-    leak = np.zeros(GEOMETRY.shape_kji, dtype=bool)
-    leak[10, 10, :4] = True
-    volume = volume_of(l1=Ball(-8, 6).mask(GEOMETRY) | leak, l2=Ball(8, 6).mask(GEOMETRY))
-    refined = combine(volume, {1: Ball(-8, 6), 2: Ball(8, 6)}, keep_union=True)
-    assert not refined.layers[0][10, 10, :4].any()
+def test_organs_that_touched_get_no_new_gap_and_no_overlap():
+    volume = volume_of(l1=Slab(-8, 0).mask(GEOMETRY), l2=Slab(0, 8).mask(GEOMETRY))
+    refined = combine(volume, {1: Slab(-8, -0.6), 2: Slab(0.6, 8)}).layers[0]
+    assert np.array_equal(refined > 0, volume.layers[0] > 0)
+    assert np.array_equal(refined == 1, volume.layers[0] == 1)
+
+
+def test_an_outer_border_that_moved_inwards_is_no_gap():
+    volume = volume_of(l1=Slab(-8, 0).mask(GEOMETRY), l2=Slab(0, 8).mask(GEOMETRY))
+    refined = combine(volume, {1: Slab(-7, 0), 2: Slab(0, 8)}).layers[0]
+    assert not refined[(X > -8) & (X < -7)].any() and (refined[(X > -7) & (X < 0)] == 1).all()
+
+
+def test_with_keep_union_only_the_border_between_the_organs_moves():
+    given = {1: Slab(-8, 0), 2: Slab(0, 8)}
+    volume = volume_of(l1=given[1].mask(GEOMETRY), l2=given[2].mask(GEOMETRY), l9=Slab(12, 14).mask(GEOMETRY))
+    # One organ shrinks outside, the other leaks out; the border between them goes from 0 to 3.
+    refined = combine(volume, {1: Slab(-6, 3), 2: Slab(3, 11)}, keep_union=True).layers[0]
+    assert np.array_equal(refined == 9, volume.layers[0] == 9)
+    assert np.array_equal(refined > 0, volume.layers[0] > 0)
+    assert np.array_equal(refined == 1, (X > -8) & (X < 3)) and np.array_equal(refined == 2, (X > 3) & (X < 8))
+
+
+def test_keep_union_means_nothing_for_a_single_organ():
+    volume = volume_of(l1=Ball(0, 6).mask(GEOMETRY))
+    assert np.array_equal(combine(volume, {1: Ball(0, 8)}, keep_union=True).mask(1), Ball(0, 8).mask(GEOMETRY))
 
 
 def test_segments_that_overlap_on_purpose_go_on_overlapping():
@@ -104,13 +125,13 @@ def test_segments_that_overlap_on_purpose_go_on_overlapping():
 
 @dataclass
 class Slab:
-    """Everything between two planes across x."""
+    """Everything between two planes across ``X``."""
 
     low: float
     high: float
 
     def sdf_mm(self, points_ras):
-        x = np.asarray(points_ras)[:, 0]
+        x = np.asarray(points_ras)[:, 0] + 0.5
         return np.maximum(self.low - x, x - self.high)
 
     def mask(self, geometry):

@@ -1,7 +1,8 @@
 """Scene side of ReShapeIT: what panel, Python console and tests call to refine segments of a Slicer scene.
 
-No Qt, no ``slicer.app`` and no ``slicer.mrmlScene`` in here: scene, nodes and options are arguments, so that the same
-code runs in Slicer and on the Slicer core alone. Computing is done by the ``reshapeit`` command in a process of its own.
+No Qt, no ``slicer.app`` and no ``slicer.mrmlScene`` in here: scene, nodes and options are arguments, so that the
+same code runs in Slicer and on the Slicer core alone. Computing is done by the ``reshapeit`` command in a process of
+its own.
 
 Usage::
 
@@ -26,8 +27,9 @@ Public API (module: names)::
 
     errors:      RefinementError(Exception)            str(error) is one sentence for the user; the scene is unchanged
 
-    options:     RefinementOptions(preset="standard", device="auto", resultMode=NEW_SEGMENTS, overlapPolicy=KEEP_NEIGHBOURS,
-                                   keepUnion=False, force=False, sparse=False, seed=0)            frozen dataclass
+    options:     RefinementOptions(preset="standard", device="auto", resultMode=NEW_SEGMENTS,
+                                   overlapPolicy=KEEP_NEIGHBOURS, keepUnion=False,
+                                   force=False, sparse=False, seed=0); a frozen dataclass
                  PRESETS, DEVICES                                                    tuples of what the command takes
                  NEW_SEGMENTS, IN_PLACE, NEW_SEGMENTATION, RESULT_MODES              strings
                  TAKE_FROM_NEIGHBOURS, KEEP_NEIGHBOURS, ALLOW_OVERLAP, OVERLAP_POLICIES        strings
@@ -60,8 +62,9 @@ Public API (module: names)::
 
     templates:   availableTemplates() -> list of TemplateChoice(name, organ, snomedCode, licence, nonCommercial, file)
                  (reads the headers of the template files; no torch)
-    console:     ReShapeITLogic(scene=None).refine(segmentationNode, templates, progress=print, referenceVolumeNode=None,
-                 **options) -> RefinementTask       blocking; templates by segment id or name; raises RefinementError
+    console:     ReShapeITLogic(scene=None).refine(segmentationNode, templates, progress=print,
+                 referenceVolumeNode=None, **options) -> RefinementTask
+                 blocking; templates by segment id or name; raises RefinementError
 
 Segments keep id, name, colour, terminology and tags: in place everything, in a new segmentation everything, as new
 segments all but id (``<id>_refined``) and name (``<name> (refined)``). The change map is a model node with the point

@@ -41,8 +41,9 @@ def add_parser(commands) -> None:
         help="the organ was drawn on a few parallel slices only: complete it and pass through the drawn contours",
     )  # fmt: skip
     parser.add_argument(
-        "--keep-union", action="store_true", help="leave no gap between refined organs that touched in the input"
-    )
+        "--keep-union", action="store_true",
+        help="of several organs: together they keep exactly their voxels, only the borders between them move",
+    )  # fmt: skip
     add_device_option(parser)
     add_seed_option(parser)
     add_progress_option(parser)

@@ -1,0 +1,170 @@
+"""A refinement of segments of a scene from start to review."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from .engine import CANCELLED, Engine, EngineSettings, EngineStatus
+from .errors import RefinementError
+from .exchange import Exchange
+from .options import RefinementOptions
+from .review import Review, SummaryRow
+from .segmentVoxels import segmentMask
+
+__all__ = ["RefinementOptions", "RefinementTask", "Review", "SummaryRow", "TaskStatus"]
+
+TaskStatus = EngineStatus
+DELETED = "{} was deleted while it was being refined; nothing was changed."
+CHANGED = "The segment '{}' was changed while it was being refined; nothing was written, refine it again."
+NON_COMMERCIAL = "The template {} is for non-commercial use only ({})."
+
+
+class RefinementTask:
+    """Refines segments in the background and puts the results into the scene.
+
+    :param scene: vtkMRMLScene.
+    :param segmentationNode: vtkMRMLSegmentationNode of that scene.
+    :param templates: template name or file by segment id.
+    :param options: RefinementOptions.
+    :param referenceVolumeNode: volume whose grid the results get; None for the segmentation's own geometry.
+    :param engineSettings: EngineSettings.
+    :param segmentationsLogic: vtkSlicerSegmentationsModuleLogic; accepted for callers that have one, not needed.
+    """
+
+    def __init__(
+        self, scene, segmentationNode, templates, options=None, referenceVolumeNode=None, engineSettings=None,
+        segmentationsLogic=None,
+    ):  # fmt: skip
+        self._scene, self._node, self._templates = scene, segmentationNode, dict(templates)
+        self._nodeId = segmentationNode.GetID() if segmentationNode is not None else None
+        self._options, self._volume = options or RefinementOptions(), referenceVolumeNode
+        self._settings = engineSettings or EngineSettings()
+        self._engine, self._exchange, self._notices = None, None, ()
+        self.review: Review | None = None
+        self.status = TaskStatus()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences that the user should read: licences, changes of device, fall-backs."""
+        return tuple(dict.fromkeys([*self._notices, *(self._engine.notices if self._engine else ())]))
+
+    @property
+    def resultSegmentationNode(self):
+        """Node that holds the results, None before there are any."""
+        return self.review.resultSegmentationNode if self.review else None
+
+    def start(self) -> None:
+        """Check the input, write it to a file and start the engine.
+
+        :raises RefinementError: anything is wrong; nothing was started and the scene is unchanged.
+        """
+        if self.status.state != "idle":
+            raise RefinementError("This refinement was started already; make a new one.")
+        if self._node is None or not self._scene.IsNodePresent(self._node):
+            raise RefinementError("The segmentation is not in the scene; choose another.")
+        if self._volume is not None and not self._scene.IsNodePresent(self._volume):
+            raise RefinementError("The reference volume is not in the scene; choose another.")
+        self._exchange = Exchange(self._node, self._templates, self._volume, self._settings.temporaryFolder)
+        try:
+            arguments = [*self._exchange.write(), *self._options.arguments()]
+            self._engine = Engine(self._settings)
+            self._engine.start(arguments)
+        except RefinementError:
+            self._exchange.remove()
+            raise
+        self.status = self._engine.status
+
+    def poll(self) -> TaskStatus:
+        """Where the refinement is; when the engine is done this also puts the results into the scene."""
+        if self.status.state != "running":
+            return self.status
+        status = self._engine.poll()
+        if status.state == "done":
+            self.status = self._import()
+        elif status.isFinished:
+            self.status = TaskStatus(
+                status.state, status.stage, status.fraction, None, self._exchange.inWords(status.message)
+            )
+        else:
+            self.status = status
+        if self.status.isFinished:
+            self._exchange.remove()
+        return self.status
+
+    def wait(self, callback: Callable[[TaskStatus], None] | None = None) -> TaskStatus:
+        """Poll until the end; ``callback(status)`` is called about ten times a second."""
+        while not self.poll().isFinished:
+            if callback:
+                callback(self.status)
+            time.sleep(0.1)
+        return self.status
+
+    def cancel(self) -> None:
+        """Stop; the engine is gone within a second and the scene is as it was."""
+        if self.status.isFinished:
+            return
+        if self._engine:
+            self._engine.cancel()
+        if self._exchange:
+            self._exchange.remove()
+        self.status = TaskStatus("cancelled", self.status.stage, self.status.fraction, None, CANCELLED)
+
+    def summary(self) -> list[SummaryRow]:
+        """What changed, one row for each segment; empty where the refinement is not done."""
+        return self.review.summary() if self.review else []
+
+    def accept(self, segmentId: str) -> None:
+        """See Review.accept."""
+        self._reviewed().accept(segmentId)
+
+    def reject(self, segmentId: str) -> None:
+        """See Review.reject."""
+        self._reviewed().reject(segmentId)
+
+    def blend(self, segmentId: str, fraction: float) -> None:
+        """See Review.blend."""
+        self._reviewed().blend(segmentId, fraction)
+
+    def nextLargestChange(self):
+        """See Review.nextLargestChange."""
+        return self._reviewed().nextLargestChange()
+
+    def setOpacity(self, before: float, after: float) -> None:
+        """See Review.setOpacity."""
+        self._reviewed().setOpacity(before, after)
+
+    def undo(self) -> None:
+        """See Review.undo."""
+        self._reviewed().undo()
+
+    def _reviewed(self) -> Review:
+        if self.review is None:
+            raise RefinementError("There is no result to review; the refinement is not done.")
+        return self.review
+
+    def _import(self) -> TaskStatus:
+        try:
+            self._checkUnchanged()
+            refined = self._exchange.read()
+            self.review = Review(self._scene, self._node, refined, self._options, self._exchange.localToWorld)
+        except (RefinementError, MemoryError) as error:
+            text = str(error) or "There is too little free memory for the results; close other programs."
+            return TaskStatus("failed", "import", 1.0, None, text)
+        restricted = {given.template for given in self._exchange.given if given.template.nonCommercial}
+        texts = [NON_COMMERCIAL.format(choice.name.replace("_", " "), choice.licence) for choice in restricted]
+        self._notices = tuple(sorted(texts)) if not self._engine.notices else ()
+        return TaskStatus("done", "done", 1.0, 0.0, "")
+
+    def _checkUnchanged(self) -> None:
+        """The results are about the segments as they were exported."""
+        if self._scene.GetNodeByID(self._nodeId) is not self._node:
+            raise RefinementError(DELETED.format("The segmentation"))
+        segmentation = self._node.GetSegmentation()
+        for given in self._exchange.given:
+            if segmentation.GetSegment(given.segmentId) is None:
+                raise RefinementError(DELETED.format(f"The segment '{given.name}'"))
+            if not np.array_equal(segmentMask(segmentation, given.segmentId, given.grid), given.mask):
+                raise RefinementError(CHANGED.format(given.name))

@@ -1,0 +1,258 @@
+"""Results in a real Slicer scene: modes, overlap policies, review and undo, on boxes whose voxels are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
+
+from ReShapeITSlicer.changeMap import CHANGE, changes  # noqa: E402
+from ReShapeITSlicer.errors import RefinementError  # noqa: E402
+from ReShapeITSlicer.exchange import Given, Refined  # noqa: E402
+from ReShapeITSlicer.geometry import Grid, toGrid  # noqa: E402
+from ReShapeITSlicer.options import (  # noqa: E402
+    ALLOW_OVERLAP,
+    IN_PLACE,
+    KEEP_NEIGHBOURS,
+    NEW_SEGMENTATION,
+    NEW_SEGMENTS,
+    RESULT_MODES,
+    TAKE_FROM_NEIGHBOURS,
+    RefinementOptions,
+)
+from ReShapeITSlicer.review import Review  # noqa: E402
+from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, surfaceOf  # noqa: E402
+from ReShapeITSlicer.templates import TemplateChoice  # noqa: E402
+
+from Testing.Slicer.scene import new_scene  # noqa: E402
+
+MATRIX = np.array([[0.9, -0.8, 0.0, 12.0], [0.8, 0.9, 0.0, -40.0], [0.0, 0.0, 2.0, 900.0], [0, 0, 0, 1.0]])
+GRID = Grid(MATRIX, (0, 0, 0), (30, 26, 20))
+TAG = "Segmentation.Status"
+
+
+def box(i, j=(4, 20), k=(4, 16)) -> np.ndarray:
+    mask = np.zeros(GRID.shape, dtype=bool)
+    mask[slice(*k), slice(*j), slice(*i)] = True
+    return mask
+
+
+ORGANS = {"a": box((3, 10)), "b": box((10, 17)), "c": box((17, 24))}
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A scene with three boxes side by side in one labelmap."""
+    world = new_scene(tmp_path)
+    world.node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    world.node.CreateDefaultDisplayNodes()
+    for segmentId, mask in ORGANS.items():
+        source = slicer.vtkSegment()
+        source.SetName(f"organ {segmentId}")
+        source.SetColor(0.1, 0.5, 0.9)
+        source.SetTerminology(f"code of {segmentId}")
+        source.SetTag(TAG, "inprogress")
+        newSegment(world.node.GetSegmentation(), source, segmentId, mask, GRID)
+    world.node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    return world
+
+
+def refined(segmentId: str, after: np.ndarray, before=None) -> Refined:
+    """A result whose surface moved by 3 mm at its first point and by -1 mm elsewhere."""
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    before = ORGANS[segmentId] if before is None else before
+    grid = GRID.cropped(before | after, margin=1)
+    surface = surfaceOf(after, GRID)
+    values = np.full(surface.GetNumberOfPoints(), -1.0, dtype=np.float32)
+    values[0] = 3.0
+    array = numpy_to_vtk(values, deep=True)
+    array.SetName(CHANGE)
+    surface.GetPointData().AddArray(array)
+    plausibility = {"volume_z": 0.4, "problems": []}
+    report = {
+        "organ": "organ", "signed_change_mm": {"max_out": 3.0, "max_in": 1.0, "mean_abs": 1.0}, "licence": "CC0-1.0",
+        "non_commercial": False, "device": "cpu", "device_reason": "asked for", "plausibility": plausibility,
+    }  # fmt: skip
+    template = TemplateChoice("organ", "organ", "", "CC0-1.0", False, "")
+    given = Given("organ1", segmentId, f"organ {segmentId}", template, grid, toGrid(before, GRID, grid))
+    return Refined(given, grid, given.mask, toGrid(after, GRID, grid), surface, report)
+
+
+def review(world, *results, **options) -> Review:
+    return Review(world.scene, world.node, list(results), RefinementOptions(**options), np.eye(4))
+
+
+def voxels(node) -> dict[str, np.ndarray]:
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return {segmentId: segmentMask(segmentation, segmentId, GRID) for segmentId in ids}
+
+
+def assert_voxels(node, **expected) -> None:
+    found = voxels(node)
+    assert list(found) == list(expected)
+    for segmentId, mask in expected.items():
+        assert np.array_equal(found[segmentId], mask), segmentId
+
+
+def node_ids(scene) -> list[str]:
+    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
+
+
+WIDER = box((3, 13))  # a reaches three voxels into b
+
+
+def test_new_segments_stand_behind_the_given_ones_and_keep_what_says_what_they_are(world):
+    done = review(world, refined("a", WIDER), overlapPolicy=ALLOW_OVERLAP)
+    assert_voxels(world.node, a=ORGANS["a"], a_refined=WIDER, b=ORGANS["b"], c=ORGANS["c"])
+    segment = world.node.GetSegmentation().GetSegment("a_refined")
+    assert segment.GetName() == "organ a (refined)" and segment.GetColor() == pytest.approx((0.1, 0.5, 0.9))
+    assert segment.GetTerminology() == "code of a"
+    (row,) = done.summary()
+    voxel_ml = abs(np.linalg.det(MATRIX[:3, :3])) / 1000
+    assert row.volumeBeforeMl == pytest.approx(ORGANS["a"].sum() * voxel_ml)
+    assert row.volumeAfterMl == pytest.approx(WIDER.sum() * voxel_ml)
+    assert row.dscToInput == pytest.approx(2 * 7 / 17)
+    assert (row.largestMoveMm, row.state, row.resultSegmentId) == (3.0, "pending", "a_refined")
+
+
+def test_in_place_keeps_id_name_colour_and_order(world):
+    review(world, refined("a", WIDER), resultMode=IN_PLACE, overlapPolicy=ALLOW_OVERLAP)
+    assert_voxels(world.node, a=WIDER, b=ORGANS["b"], c=ORGANS["c"])
+    segment = world.node.GetSegmentation().GetSegment("a")
+    assert (segment.GetName(), segment.GetTerminology()) == ("organ a", "code of a")
+
+
+def test_a_new_segmentation_has_the_refined_segments_alone(world):
+    done = review(world, refined("a", WIDER), resultMode=NEW_SEGMENTATION, overlapPolicy=TAKE_FROM_NEIGHBOURS)
+    assert_voxels(world.node, **ORGANS)
+    assert_voxels(done.resultSegmentationNode, a=WIDER)
+    assert done.resultSegmentationNode.GetSegmentation().GetSegment("a").GetName() == "organ a"
+
+
+@pytest.mark.parametrize("mode", [NEW_SEGMENTS, IN_PLACE])
+def test_neighbours_keep_or_give_voxels_as_chosen(world, mode):
+    name = "a" if mode == IN_PLACE else "a_refined"
+    kept = review(world, refined("a", WIDER), resultMode=mode, overlapPolicy=KEEP_NEIGHBOURS)
+    assert np.array_equal(voxels(world.node)[name], ORGANS["a"])
+    kept.undo()
+    review(world, refined("a", WIDER), resultMode=mode, overlapPolicy=TAKE_FROM_NEIGHBOURS)
+    after = voxels(world.node)
+    assert np.array_equal(after[name], WIDER) and np.array_equal(after["b"], ORGANS["b"] & ~WIDER)
+    assert np.array_equal(after["c"], ORGANS["c"])
+
+
+def test_neighbours_get_voxels_back_when_a_blend_leaves_them(world):
+    done = review(world, refined("a", WIDER), resultMode=IN_PLACE, overlapPolicy=TAKE_FROM_NEIGHBOURS)
+    done.blend("a", 0.0)
+    assert_voxels(world.node, **ORGANS)
+    done.blend("a", 0.5)
+    found = voxels(world.node)
+    assert ORGANS["a"].sum() < found["a"].sum() < WIDER.sum()
+    assert np.array_equal(found["a"] | found["b"], ORGANS["a"] | ORGANS["b"]) and not (found["a"] & found["b"]).any()
+
+
+def test_a_segment_around_the_organ_does_not_hold_it_back(world):
+    source = slicer.vtkSegment()
+    source.SetName("everything")
+    newSegment(world.node.GetSegmentation(), source, "whole", box((2, 26), (3, 22)), GRID)
+    wider = box((1, 10))
+    review(world, refined("a", wider), resultMode=IN_PLACE, overlapPolicy=KEEP_NEIGHBOURS)
+    assert np.array_equal(voxels(world.node)["a"], wider)
+
+
+@pytest.mark.parametrize("mode", RESULT_MODES)
+@pytest.mark.parametrize("policy", [TAKE_FROM_NEIGHBOURS, ALLOW_OVERLAP])
+def test_undo_takes_everything_back(world, mode, policy):
+    nodes, opacity = node_ids(world.scene), world.node.GetDisplayNode().GetSegmentOpacity3D("a")
+    done = review(world, refined("a", WIDER), refined("c", box((15, 26))), resultMode=mode, overlapPolicy=policy)
+    done.setOpacity(0.2, 0.7)
+    done.blend("a", 0.6)
+    done.undo()
+    assert_voxels(world.node, **ORGANS)
+    assert node_ids(world.scene) == nodes
+    assert world.node.GetDisplayNode().GetSegmentOpacity3D("a") == opacity
+
+
+def test_reject_takes_one_result_back_and_leaves_the_other(world):
+    done = review(world, refined("a", box((2, 9))), refined("c", box((18, 26))))
+    done.reject("a")
+    assert_voxels(world.node, a=ORGANS["a"], b=ORGANS["b"], c=ORGANS["c"], c_refined=box((18, 26)))
+    assert [row.state for row in done.summary()] == ["rejected", "pending"]
+    assert done.nextLargestChange().segmentId == "c"
+    with pytest.raises(RefinementError, match="rejected"):
+        done.blend("a", 0.5)
+    done.accept("c")
+    assert [row.state for row in done.summary()] == ["rejected", "accepted"]
+
+
+def test_organs_refined_together_never_overlap_whatever_is_blended_or_rejected(world):
+    moved = refined("a", box((3, 8))), refined("b", box((8, 17)))  # the border between them moves by two voxels
+    done = review(world, *moved, resultMode=IN_PLACE)
+    for act in (lambda: done.blend("a", 0.0), lambda: done.blend("b", 0.3), lambda: done.reject("a")):
+        act()
+        found = voxels(world.node)
+        assert not (found["a"] & found["b"]).any()
+    assert np.array_equal(found["a"], ORGANS["a"])
+
+
+def test_changes_come_in_the_order_of_their_size_in_world_coordinates(world):
+    import vtk
+
+    transform = world.scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, 100.0)
+    transform.SetMatrixTransformToParent(matrix)
+    result = refined("a", WIDER)
+    world.node.SetAndObserveTransformNodeID(transform.GetID())
+    done = review(world, result)
+    first = done.nextLargestChange()
+    point = np.add(result.surface.GetPoint(0), (0, 0, 100.0))
+    assert first.changeMm == 3.0 and np.allclose(first.positionRas, point)
+    assert done.nextLargestChange().changeMm == -1.0
+
+
+def test_the_change_map_is_a_model_under_the_transform_with_colours_of_its_own(world):
+    transform = world.scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    world.node.SetAndObserveTransformNodeID(transform.GetID())
+    (row,) = review(world, refined("a", WIDER)).summary()
+    model = world.scene.GetNodeByID(row.modelNodeId)
+    display = model.GetDisplayNode()
+    assert model.GetParentTransformNode() is transform and changes(model.GetPolyData()).max() == 3.0
+    assert display.GetActiveScalarName() == CHANGE and display.GetScalarVisibility()
+    low, high = display.GetScalarRange()
+    assert low == -high and display.GetColorNode().GetNumberOfColors() == 256
+
+
+def test_closed_surfaces_get_the_refined_surface_itself(world):
+    node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "surfaces")
+    node.SetSourceRepresentationToClosedSurface()
+    source = slicer.vtkSegment()
+    source.SetName("organ a")
+    newSegment(node.GetSegmentation(), source, "a", ORGANS["a"], GRID)
+    before = node.GetSegmentation().GetSegment("a").GetRepresentation(SURFACE).GetNumberOfPoints()
+    result = refined("a", WIDER)
+    done = Review(world.scene, node, [result], RefinementOptions(resultMode=IN_PLACE), np.eye(4))
+    segment = node.GetSegmentation().GetSegment("a")
+    assert segment.GetRepresentation(SURFACE).GetBounds() == result.surface.GetBounds()
+    done.blend("a", 0.5)
+    assert segment.GetRepresentation(SURFACE).GetBounds() != result.surface.GetBounds()
+    done.undo()
+    assert segment.GetRepresentation(SURFACE).GetNumberOfPoints() == before
+    assert segment.GetRepresentation(LABELMAP) is None
+
+
+def test_a_deleted_segmentation_is_told_and_undo_still_cleans_up(world):
+    nodes = [name for name in node_ids(world.scene) if "Segmentation" not in name]
+    done = review(world, refined("a", WIDER))
+    display = world.node.GetDisplayNode()
+    world.scene.RemoveNode(world.node)
+    world.scene.RemoveNode(display)
+    for act in (lambda: done.blend("a", 0.5), lambda: done.reject("a"), lambda: done.setOpacity(0.5, 0.5)):
+        with pytest.raises(RefinementError, match="no longer in the scene"):
+            act()
+    assert done.summary()[0].name == "organ a"
+    done.undo()
+    assert node_ids(world.scene) == nodes

@@ -11,7 +11,7 @@ from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.model import Restoration
 from ReShapeITLib.surface import DistanceGrid, surface_from_mask
 from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict
-from Testing.Evaluation.ablations import VARIANTS, mean_metrics, thinned_input
+from Testing.Evaluation.ablations import VARIANTS, mean_metrics, thinned_input, write_tables
 from Testing.Evaluation.hindsight import best_pieces, best_regions, best_subset, two_sided_mm2, weight_of
 from Testing.Evaluation.oracle_bounds import report
 from Testing.tiny_template import ellipsoid_mask
@@ -107,3 +107,12 @@ def test_a_thinned_input_keeps_truth_and_damage_on_one_grid():
     thin = thinned_input(CaseInput(truth, given, GEOMETRY), 4.0)
     assert thin.geometry.spacing_mm.tolist() == [4.0, 4.0, 4.0] and thin.truth.shape == thin.given.shape == (20, 20, 20)
     assert np.array_equal(thin.given, given[::2, ::2, ::2]) and (thin.given & ~thin.truth).any()
+
+
+def test_tables_show_percent_and_hundredths_and_leave_empty_what_was_not_measured(tmp_path):
+    row = {"cd": 0.005, "emd": 0.1, "hd95_mm": 4.0, "assd_mm": 1.0, "dsc": 0.9, "failed": 0}
+    measured = row | {"training_residual_mm": 1.5, "unseen_residual_mm": 2.0, "pieces": 3, "volume_share": 0.75}
+    text = write_tables({"input": row, "no_beta": measured, "no_tpn": mean_metrics([dict.fromkeys(row)])}, tmp_path, 9)
+    assert "| 9 steps each |" in text and "| damaged input |  |  |  |  | 0.5 | 0.1 | 4 | 1 | 90 |" in text
+    assert "| without beta and H | 1.5 | 2 | 3 | 0.75 | 0.5 | 0.1 | 4 | 1 | 90 |" in text
+    assert "| without L_tpn (1 failed) |" in text and (tmp_path / "ablations.csv").read_text().count("\n") == 4

@@ -30,6 +30,9 @@ def main(folder: str) -> None:
     from ReShapeITLib.labels import LabelVolume
     from ReShapeITLib.volume_io import write_labels
 
+    import torch
+
+    torch.set_num_threads(1)  # sums depend on the number of threads, and where the damage falls on single voxels
     if not Path(folder).is_dir():
         sys.exit(f"there is no folder {folder}")
     geometry = patientGeometry()
@@ -92,7 +95,7 @@ def damagedOrgans(truth: dict, geometry) -> dict:
     damaged["liver"] = holes(bite(damaged["liver"], geometry, rng, 35.0), geometry, rng, 4, 8.0)
     damaged["liver"] = island(damaged["liver"], geometry, rng, 14.0, 10.0)
     damaged["kidney_right"] = island(damaged["kidney_right"], geometry, rng, 9.0, 8.0)
-    damaged["spleen"] = bite(damaged["spleen"], geometry, rng, 25.0)
+    damaged["spleen"] = bite(damaged["spleen"], geometry, rng, 20.0)
     return damaged
 
 

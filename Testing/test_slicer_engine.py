@@ -91,6 +91,15 @@ def test_a_process_killed_on_the_processor_fails_with_one_sentence(arguments):
     assert status.state == "failed" and "killed" in status.message and engine.notices == ()
 
 
+def test_a_child_that_outlives_a_killed_process_does_not_keep_the_run_open(arguments, tmp_path):
+    engine = Engine(EngineSettings(environment={"PYTHONPATH": str(parent_of_a_child(tmp_path))}))
+    engine.start([*arguments, "cpu"])
+    until(engine, lambda status: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+    os.kill(engine.processId, signal.SIGKILL)
+    assert engine.wait().state == "failed"
+    psutil.Process(int((tmp_path / "child").read_text())).kill()  # in a session of its own nobody else finds it
+
+
 def test_bad_input_gives_the_sentence_of_the_command(arguments, tmp_path):
     (tmp_path / "in.nrrd").unlink()
     engine = Engine()

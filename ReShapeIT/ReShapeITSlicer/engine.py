@@ -18,6 +18,7 @@ MODULE = "ReShapeITLib.cli.main"
 PREFIX = "reshapeit: "
 CANCELLED = "Cancelled; the scene is as it was."
 RESTARTED = "The refinement process ended unexpectedly ({}); it was started again on the processor."
+PIPE_SECONDS = 1.0
 OUT_OF_MEMORY = ("too little free memory", "out of memory")
 
 
@@ -69,7 +70,7 @@ class Engine:
     def __init__(self, settings: EngineSettings | None = None):
         self._settings = settings or EngineSettings()
         self._process, self._lines, self._readers = None, None, ()
-        self._arguments, self._restarted, self._started = [], False, 0.0
+        self._arguments, self._restarted, self._started, self._gone = [], False, 0.0, None
         self._stderr, self._ownNotices = [], []
         self.status = EngineStatus()
 
@@ -96,7 +97,7 @@ class Engine:
         """Where the run is; never waits, never raises."""
         if self.status.state != "running":
             return self.status
-        ended = self._process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
+        ended = self._hasEnded()
         self._drain()
         if ended:
             self._finish(self._process.returncode)
@@ -120,6 +121,13 @@ class Engine:
         self.status = EngineStatus("cancelled", self.status.stage, self.status.fraction, None, CANCELLED)
         return gone
 
+    def _hasEnded(self) -> bool:
+        """True where the process is gone and all it wrote is read, as far as a child that outlives it lets it end."""
+        if self._process.poll() is None:
+            return False
+        self._gone = self._gone or time.monotonic()
+        return not any(reader.is_alive() for reader in self._readers) or time.monotonic() - self._gone > PIPE_SECONDS
+
     def _launch(self, arguments: Sequence[str]) -> None:
         program = self._settings.pythonExecutable or pythonProgram()
         command = [program, "-m", MODULE, *arguments, "--progress", "json"]
@@ -127,7 +135,7 @@ class Engine:
             self._process = startProcess(command, processEnvironment(self._settings.environment))
         except OSError as error:
             raise RefinementError(f"The refinement process cannot be started: {program}: {error.strerror}.") from error
-        self._lines, self._started = queue.SimpleQueue(), time.monotonic()
+        self._lines, self._started, self._gone = queue.SimpleQueue(), time.monotonic(), None
         streams = {"out": self._process.stdout, "error": self._process.stderr}
         self._readers = tuple(
             threading.Thread(target=_read, args=(stream, name, self._lines), daemon=True)

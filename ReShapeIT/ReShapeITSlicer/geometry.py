@@ -58,6 +58,12 @@ class Grid:
         high = np.maximum(np.add(self.start, self.size), end)
         return Grid(self.ijkToLocal, tuple(map(int, low)), tuple(map(int, high - low)))
 
+    def onLatticeOf(self, other: Grid) -> bool:
+        """True where both number the same voxel centres, perhaps from another start."""
+        between = np.linalg.inv(other.ijkToLocal) @ self.ijkToLocal
+        off = np.abs(between[:3, :3] - np.eye(3)) @ np.abs([self.start, np.add(self.start, self.size)]).max(axis=0)
+        return bool(off.max() < 1e-3 and np.abs(between[:3, 3] - np.rint(between[:3, 3])).max() < 1e-3)
+
     def grown(self, distance_mm: float, localToWorld: np.ndarray) -> Grid:
         """This box with a margin on all sides."""
         spacing_mm = np.linalg.norm((localToWorld @ self.ijkToLocal)[:3, :3], axis=0)

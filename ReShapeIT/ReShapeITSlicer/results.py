@@ -12,7 +12,7 @@ from .exchange import Refined
 from .geometry import toGrid
 from .neighbours import Neighbours
 from .options import IN_PLACE, KEEP_NEIGHBOURS, NEW_SEGMENTATION, TAKE_FROM_NEIGHBOURS
-from .segmentVoxels import LABELMAP, newSegment, restoreSegment, savedSegment, writeMask
+from .segmentVoxels import newSegment, restoreSegment, savedSegment, shareLabelmaps, writeMask
 
 
 @dataclass(eq=False)
@@ -65,8 +65,7 @@ class Results:
         for item in self.items:
             self._add(item)
         self.update()
-        if self.segmentation.GetSourceRepresentationName() == LABELMAP:
-            self.segmentation.CollapseBinaryLabelmaps(False)  # fewer layers, no voxel changes
+        shareLabelmaps(self.segmentation)
 
     @property
     def segmentation(self):
@@ -101,8 +100,7 @@ class Results:
             for item in self.items if self._scene.IsNodePresent(self._source) else ():
                 if self.segmentation.GetSegment(item.resultSegmentId) is not None:
                     self._takeOut(item)
-            if self.segmentation.GetSourceRepresentationName() == LABELMAP:
-                self.segmentation.CollapseBinaryLabelmaps(False)
+            shareLabelmaps(self.segmentation)
         else:
             display = self.node.GetDisplayNode()
             self._scene.RemoveNode(self.node)
@@ -159,7 +157,24 @@ class Results:
                 mask = mask & ~overlap if overlap.any() else mask
             placed.append((item, mask))
             masks[index] = None if rejected else mask
+        self._giveBack(masks)
         return masks
+
+    def _giveBack(self, masks) -> None:
+        """What one organ ceded to another that does not take it now stays, in place, with the first: no new gap."""
+        claims = [item.refined.before if mask is None else mask for item, mask in zip(self.items, masks, strict=True)]
+        for index, item in enumerate(self.items):
+            left = None if masks[index] is None else item.refined.before & ~masks[index]
+            if left is None or not left.any():
+                continue
+            ceded, taken = np.zeros_like(left), np.zeros_like(left)
+            for other, claimed in zip(self.items, claims, strict=True):
+                if other is not item:
+                    ceded |= toGrid(other.after, other.refined.grid, item.refined.grid)
+                    taken |= toGrid(claimed, other.refined.grid, item.refined.grid)
+            back = left & ceded & ~taken
+            if back.any():
+                masks[index] = claims[index] = masks[index] | back
 
     @staticmethod
     def _rank(item: Result) -> int:

@@ -116,6 +116,20 @@ def restoreSegment(segmentation, segmentId: str, saved) -> None:
     segment.SetLabelValue(saved.GetLabelValue())
 
 
+def shareLabelmaps(segmentation) -> None:
+    """Put segments that do not overlap into fewer layers; no voxel changes.
+
+    Only where all labelmaps lie on one lattice: Slicer resamples the others without a word, which changes segments.
+    """
+    if segmentation.GetSourceRepresentationName() != LABELMAP:
+        return
+    segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+    images = [segment.GetRepresentation(LABELMAP) for segment in segments]
+    grids = [gridOfImage(image) for image in images if image is not None and min(image.GetDimensions()) > 0]
+    if all(grid.onLatticeOf(grids[0]) for grid in grids):
+        segmentation.CollapseBinaryLabelmaps(False)
+
+
 def imageOf(mask: np.ndarray, grid: Grid):
     """vtkOrientedImageData of a mask, cropped to its voxels, on the lattice of the grid."""
     box = grid.cropped(mask)

@@ -26,11 +26,10 @@ SEED = 4
 def main(folder: str) -> None:
     """Draw the patient and write the three files."""
     import numpy as np
+    import torch
 
     from ReShapeITLib.labels import LabelVolume
     from ReShapeITLib.volume_io import write_labels
-
-    import torch
 
     torch.set_num_threads(1)  # sums depend on the number of threads, and where the damage falls on single voxels
     if not Path(folder).is_dir():

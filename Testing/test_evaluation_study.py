@@ -12,6 +12,9 @@ from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.evaluation.families import Clean, Coarse, Damage, Predictions
 from ReShapeITLib.evaluation.patients import check_patients
 from ReShapeITLib.evaluation.study import MethodEntry, read_study
+from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
+from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
+from ReShapeITLib.template import read_info
 from Testing.evaluation_cases import make_study, sphere, study_values, write_cases, write_mask, write_template
 
 TEMPLATE = Path("template.safetensors")
@@ -137,3 +140,16 @@ def test_a_case_that_a_rival_may_learn_from_is_refused(folder, template):
     study = make_study(folder, template, training=["training/b.nrrd"])
     with pytest.raises(BadInputError, match="A method of the study was trained on the patient of the case b"):
         check_patients(study)
+
+
+def test_a_case_that_the_named_restoration_network_was_trained_on_is_refused(tmp_path, template):
+    write_cases(tmp_path)
+    network = RestorationNetwork(NetworkOptions(organs=("test_organ",), channels=(4, 4, 4), blocks=(1, 1, 1)))
+    for cases in (["a"], ["c"]):
+        info = RestorationInfo("CC0-1.0", "nowhere", {"test_organ": cases}, {"test_organ": read_info(template)[2]})
+        RestorationModel(info, network).save(tmp_path / f"learnt_{cases[0]}.safetensors")
+    check_patients(make_study(tmp_path, template, restoration="learnt_c.safetensors"))
+    with pytest.raises(BadInputError, match="learnt_a.safetensors was trained on the patient of the case a"):
+        check_patients(make_study(tmp_path, template, restoration="learnt_a.safetensors"))
+    with pytest.raises(BadInputError, match="There is no restoration file"):
+        check_patients(make_study(tmp_path, template, restoration="absent.safetensors"))

@@ -46,16 +46,19 @@ class Setting:
         organ: name of the organ.
         template_path: its template file.
         training_masks: mask and geometry of the training organs, read only where a model has to be built.
+        restoration: of refinements, as for the command line: auto, none or a file.
     """
 
     organ: str
     template_path: str | Path
     training_masks: Organs | None = None
+    restoration: str = "auto"
 
 
 def make_methods(
-    names: Iterable[str | dict], organ: str, template_path: str | Path, training_masks: Organs | None = None
-) -> dict[str, Method]:
+    names: Iterable[str | dict], organ: str, template_path: str | Path, training_masks: Organs | None = None,
+    restoration: str = "auto",
+) -> dict[str, Method]:  # fmt: skip
     """Methods by their label, in the order given.
 
     Args:
@@ -65,11 +68,12 @@ def make_methods(
         template_path: template file, for the methods that use one.
         training_masks: (mask, geometry) of each training organ, for a shape model that is not yet built; a generator
             is read only then. No patient of the evaluation may be among them.
+        restoration: of refinements that do not name their own: auto, none or a file.
 
     Raises:
         BadInputError: unknown method or option, a label twice, or a file that is missing.
     """
-    setting = Setting(organ, template_path, training_masks)
+    setting = Setting(organ, template_path, training_masks, restoration)
     methods: dict[str, Method] = {}
     for entry in names:
         options = {"name": entry} if isinstance(entry, str) else dict(entry)
@@ -190,16 +194,16 @@ def _require_organ(organ: str, setting: Setting, model: str | Path) -> None:
         raise BadInputError(f"{model} was trained for {organ}, but the organ here is {setting.organ}.")
 
 
-def _refinement(setting: Setting, restoration: str = "auto", keep: bool = True, **options) -> Method:
-    """``restoration`` is as for the command line: auto, none or a file; ``keep`` is an ablation of ``refined``; the
-    rest are fields of RefineOptions."""
+def _refinement(setting: Setting, restoration: str = "", keep: bool = True, **options) -> Method:
+    """``restoration`` is as in :class:`Setting`, which gives it where it is ""; ``keep`` is an ablation of
+    ``refined``; the rest are fields of RefineOptions."""
     from ..restoration.model import RestorationModel
     from ..restoration.store import chosen_restoration
     from .rivals_field import changed_options, refined
 
     chosen = changed_options(options)
     template = OrganTemplate.load(setting.template_path)
-    file = chosen_restoration(restoration, read_info(setting.template_path)[2])
+    file = chosen_restoration(restoration or setting.restoration, read_info(setting.template_path)[2])
     network = RestorationModel.load(file) if file else None
     return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 

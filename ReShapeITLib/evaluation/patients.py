@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import BadInputError
 from ..restoration.model import RestorationModel
-from ..restoration.store import find_restoration
+from ..restoration.store import chosen_restoration
 from ..template import read_info
 from ..template_store import find_template
 from ..training.prepare import case_name
@@ -38,7 +38,7 @@ def training_cases(study: Study) -> dict[str, set[str]]:
     file = find_template(study.template or study.organ)
     info, _, sha256 = read_info(file)
     sources = {f"The template {file}": set(info.cases)}
-    network = find_restoration(sha256)
+    network = chosen_restoration(study.restoration, sha256)
     if network is not None:
         told = RestorationModel.load(network).info
         organs = [organ for organ, template in told.templates.items() if template == sha256]

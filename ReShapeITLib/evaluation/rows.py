@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..atomic import atomic_path
 from ..errors import BadInputError
+from ..restoration.store import chosen_restoration, restoration_sha256
 from ..template import read_info
 from ..template_store import find_template
 from .study import Study
@@ -72,6 +73,8 @@ def _settings(study: Study) -> dict:
     keys = ("organ", "label", "label_modulo", "preset", "nsd_tolerance_mm", "seed")
     settings = {key: getattr(study, key) for key in keys}
     settings |= {"template": read_info(file)[2], "training": [path.name for path in study.training]}
+    network = chosen_restoration(study.restoration, settings["template"])
+    settings["restoration"] = restoration_sha256(network) if network else ""
     # Names of more predictions only add inputs.
     families = {f.name: {k: v for k, v in asdict(f).items() if k != "names"} for f in study.families}
     settings |= {f"family {name}": told for name, told in families.items()}

@@ -27,7 +27,8 @@ def study_methods(study: Study) -> dict[str, Method]:
         {"name": entry.name, "as": entry.label, **(shared if entry.name in _REFINEMENTS else {}), **entry.options}
         for entry in study.methods
     ]
-    return make_methods(entries, study.organ, template, training_organs(study) if study.training else None)
+    training = training_organs(study) if study.training else None
+    return make_methods(entries, study.organ, template, training, study.restoration)
 
 
 def run_study(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
@@ -36,6 +36,8 @@ class Study:
     Args:
         organ: name of the organ, as templates are named.
         template: name or file; the organ's where "".
+        restoration: file of the restoration network of the method ``reshapeit``; "auto" takes the template's, "none"
+            none.
         label: label value of the organ in the truths; 0 takes every voxel that is not zero.
         label_modulo: label values are taken modulo this first; 0 leaves them.
         truths: label file of each case, the case named as the file without its suffix.
@@ -51,6 +53,7 @@ class Study:
 
     organ: str = ""
     template: str = ""
+    restoration: str = "auto"
     label: int = 0
     label_modulo: int = 0
     truths: tuple[Path, ...] = ()
@@ -99,6 +102,8 @@ def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study
     }
     study = override(Study(), values, where)
     study = Study(**{f.name: lists.get(f.name, getattr(study, f.name)) for f in fields(Study)})
+    if study.restoration not in ("auto", "none"):
+        study = replace(study, restoration=str(base / study.restoration))
     if not study.organ:
         raise BadInputError(f"{where} must name the organ under 'organ'.")
     if not study.truths:

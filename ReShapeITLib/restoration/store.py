@@ -47,13 +47,24 @@ def chosen_restoration(choice: str, template_sha256: str) -> Path | None:
     return path
 
 
+def restoration_sha256(path: Path) -> str:
+    """The checksum that a restoration file carries; "" for a file of another kind."""
+    return _metadata(path).get("sha256", "")
+
+
 def _templates(path: Path) -> dict[str, str]:
     """SHA-256 of the template of each organ that a network was trained with; empty for a file of another kind."""
+    try:
+        return dict(json.loads(_metadata(path)["restoration"])["templates"])
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
+def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as handle:
-            header = json.loads((handle.metadata() or {})["restoration"])
-        return dict(header["templates"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            return handle.metadata() or {}
+    except (SafetensorError, OSError):
         return {}

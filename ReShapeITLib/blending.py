@@ -7,6 +7,7 @@ other by more (a bite, a leak, a stray island, a missing part) does the field ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +131,29 @@ def grid_points(geometry: ImageGeometry) -> np.ndarray:
     """(K * J * I, 3) RAS mm of all voxel centres, in the order of a raveled [k, j, i] array."""
     k, j, i = np.indices(geometry.shape_kji).reshape(3, -1)
     return geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1))
+
+
+def without_crumbs(
+    mask: np.ndarray, geometry: ImageGeometry, field: BlendedField, distance_of: Callable[..., DistanceGrid]
+) -> BlendedField:  # fmt: skip
+    """The field without what is left of pieces that it mostly removes: the weight's grid may be coarser than they are.
+
+    Args:
+        mask: (K, J, I) bool of the given organ.
+        geometry: of the mask.
+        field: blended from the mask's distance.
+        distance_of: makes a signed distance of a mask and its geometry.
+    """
+    pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)
+    sizes[0] = 0
+    where = np.argwhere(mask & (pieces != sizes.argmax()))
+    if not len(where):
+        return field
+    owner = pieces[tuple(where.T)]
+    left = np.bincount(owner, field.sdf_mm(geometry.ijk_to_ras_points(where[:, ::-1])) < 0, minlength=n_pieces + 1)
+    crumbs = (left > 0) & (left < 0.5 * sizes)
+    return replace(field, given=distance_of(mask & ~crumbs[pieces], geometry)) if crumbs.any() else field
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ ORGANS = {
         Organ("spleen", "78961009", "Spleen"),
         Organ("kidney_left", "18639004", "Left kidney"),
         Organ("kidney_right", "9846003", "Right kidney"),
-        Organ("lung_upper_lobe_right", "45653009", "Upper lobe of right lung"),
+        Organ("lung_upper_lobe_right", "42400003", "Upper lobe of right lung"),
         Organ("lung_middle_lobe_right", "72481006", "Middle lobe of right lung"),
         Organ("lung_lower_lobe_right", "266005", "Lower lobe of right lung"),
         Organ("lung_upper_lobe_left", "44714003", "Upper lobe of left lung"),

@@ -9,7 +9,15 @@ from functools import partial
 import numpy as np
 
 from .between_slices import DrawnSlices
-from .blending import BlendedField, BlendOptions, field_weight, grid_points, main_piece, working_geometry
+from .blending import (
+    BlendedField,
+    BlendOptions,
+    field_weight,
+    grid_points,
+    main_piece,
+    without_crumbs,
+    working_geometry,
+)
 from .bricks import coarse_behind
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
@@ -184,6 +192,7 @@ def refine(
         if bricks is not None:
             (mask, geometry), distance_of = bricks, smoothest_distance_grid
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
+        near = cleaned
         grid = distance_of(cleaned, geometry)
     else:
         cleaning, grid = CleaningReport(), drawn.distance
@@ -228,6 +237,8 @@ def refine(
     else:
         field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fit.sdf_mm))
         bounds = _box_around(given, healed.surface)
+    if drawn is None:
+        field_ = without_crumbs(near, geometry, field_, distance_of)
     return RefinedShape(field_, fit, alignment, points, bounds, given, cleaning, plausibility)
 
 

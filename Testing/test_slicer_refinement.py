@@ -124,7 +124,6 @@ def run(world, node, template, options=DRAFT, **more) -> RefinementTask:
     return task
 
 
-@pytest.mark.xfail(strict=True, reason="voxels of a stray piece stay that the surface leaves out; not yet explained")
 def test_an_oblique_anisotropic_grid_is_kept_and_undo_gives_the_given_voxels(world, tiny_template_file):
     node, grid, organ, damaged, far = segmentation_of(world, patient_grid((2.5, 3.0, 5.0), 25.0))
     task = run(world, node, tiny_template_file)

@@ -334,7 +334,17 @@ def test_a_blend_that_is_about_to_be_made_goes_before_the_acceptance(world):
 def test_opacities_go_to_the_views(world):
     task = finished(world, done_task())
     world.ui.opacityBeforeSlider.setValue(0.25)
-    assert task.calls[-1] == ("setOpacity", 0.25, 1.0)
+    assert task.calls[-1] == ("setOpacity", 0.25, 1.0, False)
+    world.ui.changeMapCheckBox.setChecked(True)
+    assert task.calls[-1] == ("setOpacity", 0.25, 1.0, True)
+
+
+def test_the_change_map_gives_way_to_the_segments_once_all_is_decided(world):
+    world.ui.changeMapCheckBox.setChecked(True)
+    task = finished(world, done_task())
+    assert task.calls[-1][0] == "setOpacity" and task.calls[-1][-1] is True
+    world.ui.acceptButton.click()
+    assert task.calls[-1][0] == "setOpacity" and task.calls[-1][-1] is False
 
 
 def test_jumping_to_a_change_moves_the_slice_views_there(world):

@@ -125,10 +125,13 @@ class ReviewControl:
     def _refill(self) -> None:
         self._table.fill(self._task.summary() if self._task else [])
         self._onSelection()
+        self.updateViews()
 
     def _showInViews(self) -> None:
-        self._task.setOpacity(read(self._ui.opacityBeforeSlider, "value"), read(self._ui.opacityAfterSlider, "value"))
-        visible = bool(read(self._ui.changeMapCheckBox, "checked"))
+        # Once all is decided, the segments themselves are what is left to see.
+        visible = bool(read(self._ui.changeMapCheckBox, "checked")) and self.isOpen
+        before, after = (read(s, "value") for s in (self._ui.opacityBeforeSlider, self._ui.opacityAfterSlider))
+        self._task.setOpacity(before, after, visible)
         showChangeMap(self._scene, self._modelIds(), visible)
         bar = colourBar(self._scene, self._modelIds(), BAR_WIDTH, BAR_HEIGHT) if visible else None
         if bar is None:

@@ -132,9 +132,9 @@ class RefinementTask:
         """See Review.nextLargestChange."""
         return self._reviewed().nextLargestChange()
 
-    def setOpacity(self, before: float, after: float) -> None:
+    def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
         """See Review.setOpacity."""
-        self._reviewed().setOpacity(before, after)
+        self._reviewed().setOpacity(before, after, changeMap)
 
     def undo(self) -> None:
         """See Review.undo."""

@@ -110,14 +110,20 @@ class Review:
         position = toWorld[:3, :3] @ point + toWorld[:3, 3]
         return Change(segmentId, tuple(map(float, position)), change)
 
-    def setOpacity(self, before: float, after: float) -> None:
-        """Opacity (0..1) of the given and of the result segments in all views."""
+    def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
+        """Opacity (0..1) of the given and of the result segments in all views.
+
+        :param changeMap: the change map is shown: it stands for the results in 3D, where two equal surfaces flicker.
+        """
         self._check()
         for item in self._results.items:
             if not self._results.inPlace:
                 self._fade(self._source, item.refined.given.segmentId, before)
             if item.state != "rejected":
-                self._fade(self._results.node, item.resultSegmentId, after)
+                self._fade(self._results.node, item.resultSegmentId, after, 0.0 if changeMap else after)
+            model = self._models.get(item.refined.given.segmentId)
+            if model is not None and self._scene.IsNodePresent(model):
+                model.GetDisplayNode().SetOpacity(float(after))
 
     def undo(self) -> None:
         """Take everything back that the refinement did to the scene."""
@@ -162,7 +168,7 @@ class Review:
         if display is not None and self._scene.IsNodePresent(display):
             self._scene.RemoveNode(display)
 
-    def _fade(self, node, segmentId: str, opacity: float) -> None:
+    def _fade(self, node, segmentId: str, opacity: float, opacity3D: float | None = None) -> None:
         display = node.GetDisplayNode() if self._scene.IsNodePresent(node) else None
         if display is None or node.GetSegmentation().GetSegment(segmentId) is None:
             return
@@ -173,6 +179,8 @@ class Review:
             )  # fmt: skip
             self._opacities.append((display, segmentId, values))
         display.SetSegmentOpacity(segmentId, float(opacity))
+        if opacity3D is not None:
+            display.SetSegmentOpacity3D(segmentId, float(opacity3D))
 
     def _row(self, item) -> SummaryRow:
         given, report = item.refined.given, item.refined.report

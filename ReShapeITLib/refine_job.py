@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from .volume_io import label_file_suffix, read_labels, write_labels
 if TYPE_CHECKING:
     from .mesh import TriangleSurface
     from .refinement import RefinedShape
+    from .restoration.model import RestorationModel
     from .template import OrganTemplate
 
 FEWEST_VOXELS = 64
@@ -224,19 +226,18 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     from torch.cuda import OutOfMemoryError
 
     from .refinement import REFINE_PRESETS, refine
-    from .restoration.model import RestorationModel
-    from .restoration.store import chosen_restoration
-    from .template import OrganTemplate, read_info
+    from .restoration.store import chosen_restoration, restoration_sha256
+    from .template import read_info
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
-    template = OrganTemplate.load(file)
+    sha256 = read_info(file)[2]
+    template = _template(file, sha256)
     if template.info.non_commercial:
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     part = volume.cropped(volume.extent(label)[0])
-    sha256 = read_info(file)[2]
     network = chosen_restoration(job.restoration, sha256)
-    restoration = RestorationModel.load(network) if network else None
+    restoration = _network(network, restoration_sha256(network)) if network else None
     others = known_templates()
     if restoration and restoration.info.non_commercial:
         notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
@@ -262,6 +263,22 @@ def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, pro
     seconds = clock.seconds()
     licence = restoration and restoration.info.licence
     return _RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
+
+
+@lru_cache(maxsize=8)
+def _template(file: Path, sha256: str) -> OrganTemplate:
+    """The template of a file with that checksum, loaded once for all files that are refined with it."""
+    from .template import OrganTemplate
+
+    return OrganTemplate.load(file)
+
+
+@lru_cache(maxsize=2)
+def _network(file: Path, sha256: str) -> RestorationModel:
+    """Likewise a restoration network."""
+    from .restoration.model import RestorationModel
+
+    return RestorationModel.load(file)
 
 
 def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:

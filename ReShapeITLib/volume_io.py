@@ -25,6 +25,7 @@ _IMAGE_IO = {
     ".nrrd": "NrrdImageIO", ".seg.nrrd": "NrrdImageIO", ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO",
     ".mha": "MetaImageIO", ".mhd": "MetaImageIO",
 }  # fmt: skip
+LABEL_SUFFIXES = tuple(_IMAGE_IO)
 _NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
 _BROKEN_SPACING = "{} has a zero, missing or NaN voxel spacing or direction: export it again with its geometry."
 

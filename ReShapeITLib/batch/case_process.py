@@ -1,0 +1,87 @@
+"""The process that refines one case after the other for a worker, with the models that it has loaded.
+
+    python -m ReShapeITLib.batch.case_process
+
+Reads one case as JSON from each line of stdin and answers with one line on stdout. A process of its own can be ended
+at any moment, and ends by itself when the worker that started it does: its stdin closes then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+
+from ..cli.main import explained
+from ..cli.refine import parse_templates
+from ..errors import BadInputError, ImplausibleError
+from .cases import BatchCase
+from .records import DONE, FAILED, REFUSED
+
+
+def main() -> None:
+    """Refine until stdin ends."""
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # nothing but answers may get between them
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    while True:
+        case = BatchCase.from_dict(json.loads(lines.get()))
+        print(json.dumps(refined(case)), file=answers, flush=True)
+
+
+def _read(lines: queue.Queue) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)  # in the middle of a case, too: nobody wants it any more
+
+
+def refined(case: BatchCase) -> dict:
+    """Refine a case and write its results; what the record says about it.
+
+    Returns:
+        ``status`` (done, refused, failed), ``message``, ``seconds``, and of a case that is done ``organs``, a list of
+        what :class:`ReShapeITLib.report.OrganReport` holds.
+    """
+    started = time.perf_counter()
+    try:
+        organs = _run(case)
+    except (Exception, KeyboardInterrupt) as error:
+        told = explained(error)
+        wrong = isinstance(told, (BadInputError, ImplausibleError)) and not _about_outputs(told, case)
+        message = " ".join(str(told).split())
+        return {"status": REFUSED if wrong else FAILED, "message": message, "seconds": _since(started)}
+    return {"status": DONE, "message": "", "seconds": _since(started), "organs": organs}
+
+
+def _run(case: BatchCase) -> list[dict]:
+    from dataclasses import asdict
+
+    from ..refine_job import RefineJob, run_refine_job
+
+    options = case.options
+    for path in (case.report, case.surface):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    job = RefineJob(
+        input=case.input, templates=parse_templates(options.template, options.label or None), output=case.output,
+        surface=case.surface, report=case.report, preset=options.preset, device=options.device, seed=options.seed,
+        force=options.force, restoration=options.restoration, sparse=options.sparse, keep_union=options.keep_union,
+    )  # fmt: skip
+    return [asdict(organ) for organ in run_refine_job(job).report.organs]
+
+
+def _about_outputs(error: Exception, case: BatchCase) -> bool:
+    """A full or protected disk is no fault of the input: the same case may do another time."""
+    return str(error).startswith(("Cannot write", "The disk is full"))
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The cases of a batch: from a folder of label files or from a table that names them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..atomic import file_suffix
+from ..errors import BadInputError
+from ..volume_io import LABEL_SUFFIXES
+
+COLUMNS = ("input", "name", "template", "label")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What all cases share, see :class:`ReShapeITLib.refine_job.RefineJob`.
+
+    Args:
+        template: as the command line takes it; "" where the table names one for each case.
+        label: likewise.
+        surface: extension of the mesh files to write; "" for none.
+        reports: also write a report of each case; it takes some seconds more where nothing is doubted.
+    """
+
+    template: str = ""
+    label: str = ""
+    preset: str = "standard"
+    device: str = "auto"
+    seed: int = 0
+    force: bool = False
+    restoration: str = "auto"
+    sparse: bool = False
+    keep_union: bool = False
+    surface: str = ""
+    reports: bool = False
+
+
+@dataclass(frozen=True)
+class BatchCase:
+    """One file to refine, and where its results go.
+
+    Args:
+        name: of the case, unlike any other's.
+        input: label file.
+        folder: of the results of all cases.
+        options: with the case's own template and label.
+    """
+
+    name: str
+    input: Path
+    folder: Path
+    options: BatchOptions = field(default_factory=BatchOptions)
+
+    @property
+    def output(self) -> Path:
+        """Label file on the input's grid, in the input's format."""
+        return self.folder / f"{self.name}{file_suffix(self.input)}"
+
+    @property
+    def report(self) -> Path | None:
+        """What changed, where that is wanted."""
+        return self.folder / "reports" / f"{self.name}.json" if self.options.reports else None
+
+    @property
+    def surface(self) -> Path | None:
+        """Mesh file, where one is wanted."""
+        return self.folder / "surfaces" / f"{self.name}{self.options.surface}" if self.options.surface else None
+
+    def as_dict(self) -> dict:
+        """Plain values, to be sent to a worker."""
+        paths = {"input": str(self.input), "folder": str(self.folder)}
+        return {"name": self.name, **paths, "options": asdict(self.options)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> BatchCase:
+        """What :meth:`as_dict` gave."""
+        return cls(values["name"], Path(values["input"]), Path(values["folder"]), BatchOptions(**values["options"]))
+
+
+def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) -> list[BatchCase]:
+    """The cases of a folder (every label file in it) or of a CSV table, in the order of their names or lines.
+
+    Args:
+        source: folder or table. A table has the column ``input`` (paths from the table's folder) and may have
+            ``name``, ``template`` and ``label``.
+        folder: of the results.
+        options: of all cases; template and label of a table's line go first.
+
+    Raises:
+        BadInputError: nothing to do, a name twice, a column or a template missing, or results beside the input.
+    """
+    source, folder = Path(source).absolute(), Path(folder).absolute()
+    if source.is_dir():
+        lines = [{"input": str(path)} for path in sorted(source.iterdir()) if _is_label_file(path)]
+        if not lines:
+            raise BadInputError(f"{source} holds no label files ({' '.join(LABEL_SUFFIXES)}); check the folder.")
+    elif source.is_file():
+        lines = _lines(source)
+    else:
+        raise BadInputError(f"There is no folder or table {source}; check the path.")
+    cases = [_case(line, source, folder, options) for line in lines]
+    _check(cases, source)
+    return cases
+
+
+def _is_label_file(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and file_suffix(path) in LABEL_SUFFIXES
+
+
+def _lines(table: Path) -> list[dict[str, str]]:
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            lines = [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
+            columns = set(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(f"{table} is not a CSV table in UTF-8 ({error}); export it again.") from error
+    if "input" not in columns or not columns <= set(COLUMNS):
+        raise BadInputError(
+            f"The table {table} must have the column 'input' and may have {', '.join(COLUMNS[1:])}, not "
+            f"{', '.join(sorted(columns - set(COLUMNS))) or 'others'}."
+        )
+    if not lines:
+        raise BadInputError(f"The table {table} has no lines; give one for each case.")
+    return lines
+
+
+def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOptions) -> BatchCase:
+    if not line["input"]:
+        raise BadInputError(f"A line of {source} names no input; fill the column or delete the line.")
+    file = (source.parent / line["input"]).absolute()
+    name = line.get("name") or file.name[: len(file.name) - len(file_suffix(file))]
+    if Path(name).name != name or name.startswith("."):
+        raise BadInputError(f"'{name}' is no name for a case; use one without slashes and leading dots.")
+    own = {key: line[key] for key in ("template", "label") if line.get(key)}
+    chosen = BatchOptions(**{**asdict(options), **own})
+    if not chosen.template:
+        raise BadInputError(f"No template is named for the case '{name}'; use --template or the table's column.")
+    return BatchCase(name, file, folder, chosen)
+
+
+def _check(cases: Iterable[BatchCase], source: Path) -> None:
+    seen: set[str] = set()
+    for case in cases:
+        # Some file systems do not tell capital letters from small ones.
+        if case.name.lower() in seen:
+            raise BadInputError(f"Two cases of {source} are called '{case.name}'; give them names of their own.")
+        seen.add(case.name.lower())
+        if case.input.parent.resolve() == case.folder.resolve():
+            raise BadInputError(f"The results would lie among the inputs in {case.folder}; choose another --out.")

@@ -1,0 +1,128 @@
+"""What is done, on disk: one record for each case, written last, and the lock of a batch's folder.
+
+A record is renamed into place when the results of its case are complete, so a case without one is open, whatever
+happened. Clocks are never compared; times in the records are there to be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .. import __version__
+from ..atomic import atomic_path
+from ..cli.refine import parse_templates
+from ..errors import BadInputError
+from ..restoration.store import chosen_restoration, restoration_sha256
+from ..template import read_info
+from ..template_store import find_template
+from .cases import BatchCase, BatchOptions
+
+STATE_FOLDER = ".batch"
+DONE, REFUSED, FAILED = "done", "refused", "failed"
+
+
+def record_path(case: BatchCase) -> Path:
+    """Where the record of a case lies."""
+    return case.folder / STATE_FOLDER / "cases" / f"{case.name}.json"
+
+
+def write_record(case: BatchCase, record: dict) -> None:
+    """Say that a case is over.
+
+    Args:
+        record: ``status``, ``message``, ``fingerprint`` and what else the table shows.
+    """
+    path = record_path(case)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        _flush(temporary)
+
+
+def read_record(case: BatchCase) -> dict | None:
+    """The record of a case; None where there is none, or where it is damaged."""
+    try:
+        record = json.loads(record_path(case).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "status" in record and "fingerprint" in record else None
+
+
+def fingerprint(case: BatchCase) -> str:
+    """SHA-256 over all that the results of a case depend on: input, options, template, network and version.
+
+    Raises:
+        BadInputError: there is no such template or restoration network.
+        OSError: the input cannot be read.
+    """
+    models = model_checksums(case.options)
+    told = json.dumps([__version__, case.as_dict()["options"], models], sort_keys=True)
+    digest = hashlib.sha256(told.encode())
+    with open(case.input, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def model_checksums(options: BatchOptions) -> list[list[str]]:
+    """SHA-256 of template and restoration network ("" where there is none) of each label.
+
+    Raises:
+        BadInputError: there is no such template or restoration network, or the labels are malformed.
+    """
+    checksums = []
+    for name in parse_templates(options.template, options.label or None).values():
+        sha256 = read_info(find_template(name))[2]
+        network = chosen_restoration(options.restoration, sha256)
+        checksums.append([sha256, restoration_sha256(network) if network else ""])
+    return checksums
+
+
+def is_done(case: BatchCase) -> bool:
+    """True where the results of a case are there and made from what is there now.
+
+    Refused inputs count: they would be refused again. Failures do not.
+    """
+    record = read_record(case)
+    if record is None or record["status"] not in (DONE, REFUSED):
+        return False
+    results = [path for path in (case.output, case.report) if path] if record["status"] == DONE else []
+    try:
+        return all(path.is_file() for path in results) and record["fingerprint"] == fingerprint(case)
+    except OSError:
+        return False
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a batch's folder: two batches at once would do everything twice.
+
+    The operating system lets go of it when the process ends, however that happens.
+
+    Raises:
+        BadInputError: another batch holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / STATE_FOLDER / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BadInputError(f"Another batch works in {folder}; wait for it or choose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _flush(path: Path) -> None:
+    """To the disk itself, before the rename: after a power failure there must be no empty record."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,72 @@
+"""The records of a batch as one table: ``results.csv`` and ``results.parquet``, a row for each organ of each case."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..atomic import atomic_path
+from .cases import BatchCase
+from .records import read_record
+
+_OF_ORGANS = (
+    "label", "organ", "template", "template_sha256", "licence", "non_commercial", "restoration", "device",
+    "volume_before_ml", "volume_after_ml", "added_ml", "removed_ml", "dsc_to_input", "islands_removed", "holes_filled",
+)  # fmt: skip
+_OF_PLAUSIBILITY = ("volume_z", "alignment_z", "shape_distance", "closest_organ")
+COLUMNS = (
+    "case", "status", "message", "input", "output", "seconds", *_OF_ORGANS, "change_mean_mm", "change_max_mm",
+    *_OF_PLAUSIBILITY, "problems",
+)  # fmt: skip
+
+
+def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
+    """Rows in the order of the cases; a case that was not reached has the status ``open``."""
+    rows = []
+    for case in cases:
+        record = read_record(case) or {"status": "open", "message": ""}
+        about = {
+            "case": case.name, "status": record["status"], "message": record["message"], "input": str(case.input),
+            "output": str(case.output) if record.get("organs") else None, "seconds": record.get("seconds"),
+        }  # fmt: skip
+        rows += [{**about, **_organ_row(organ)} for organ in record.get("organs", ())] or [about]
+    return [{column: row.get(column) for column in COLUMNS} for row in rows]
+
+
+def _organ_row(organ: dict) -> dict:
+    row = {name: organ.get(name) for name in _OF_ORGANS}
+    row["label"] = str(row["label"])
+    change, plausibility = organ.get("signed_change_mm"), organ.get("plausibility") or {}
+    if change:
+        row |= {"change_mean_mm": change["mean_abs"], "change_max_mm": max(change["max_out"], change["max_in"])}
+    row |= {name: plausibility.get(name) for name in _OF_PLAUSIBILITY}
+    return row | {"problems": "; ".join(plausibility.get("problems") or ())}
+
+
+def write_tables(folder: Path, cases: Iterable[BatchCase]) -> None:
+    """Both tables, each by way of a temporary file.
+
+    Raises:
+        BadInputError: a table cannot be written.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = rows_of(cases)
+    with atomic_path(folder / "results.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    with atomic_path(folder / "results.parquet") as temporary:
+        parquet.write_table(pa.Table.from_pylist(rows, schema=_schema(pa)), temporary)
+
+
+def _schema(pa):
+    """The same columns of the same types whatever the rows hold."""
+    kinds = dict.fromkeys(COLUMNS, pa.string())
+    numbers = ("seconds", "volume_before_ml", "volume_after_ml", "added_ml", "removed_ml", "dsc_to_input",
+               "change_mean_mm", "change_max_mm", "volume_z", "alignment_z", "shape_distance")  # fmt: skip
+    kinds |= dict.fromkeys(numbers, pa.float64())
+    kinds |= {"islands_removed": pa.int64(), "holes_filled": pa.int64(), "non_commercial": pa.bool_()}
+    return pa.schema(kinds.items())

@@ -1,0 +1,87 @@
+"""``reshapeit batch``: many files on this machine or on a dask cluster."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import PRESETS, add_command, add_device_option, add_progress_option, add_seed_option, notice
+
+_NOTES = """\
+Results have the names of their inputs; results.csv and results.parquet in DIR tell what came of each. The same command
+again goes on where the first one ended, and repeats only cases whose input, options, template or network changed, and
+those that failed. Exit codes: 0 all done, 1 some cases were refused or failed (see the table), 2 bad usage,
+130 cancelled.
+"""
+_SURFACES = (".vtp", ".vtk", ".ply", ".stl", ".obj")
+
+
+def add_parser(commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "batch", run, "refine many files; goes on where it stopped", epilog=_NOTES)
+    parser.add_argument(
+        "source", metavar="DIR|TABLE",
+        help="folder of label files, or a CSV table with the column 'input' and, if wanted, name, template, label",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; made if absent")
+    parser.add_argument("--template", default="", metavar="NAME|FILE", help="as for 'reshapeit refine'")
+    parser.add_argument("--label", default="", metavar="N", help="label number, segment id or name")
+    parser.add_argument("--preset", choices=PRESETS, default="standard", help="speed or detail (default: standard)")
+    parser.add_argument("--force", action="store_true", help="refine although an input does not look like the organ")
+    parser.add_argument("--restoration", default="auto", metavar="auto|none|FILE", help="as for 'reshapeit refine'")
+    parser.add_argument("--sparse", action="store_true", help="organs drawn on a few parallel slices only")
+    parser.add_argument("--keep-union", action="store_true", help="as for 'reshapeit refine'")
+    parser.add_argument("--surfaces", choices=_SURFACES, default="", help="also write meshes, of this format")
+    parser.add_argument("--reports", action="store_true", help="also write a JSON report of each case (a bit slower)")
+    parser.add_argument(
+        "--scheduler", default="local", metavar="local|tcp://HOST:PORT",
+        help="workers on this machine, or a dask scheduler that sees the same folders (default: local)",
+    )  # fmt: skip
+    for name, kind, default, metavar, text in (
+        ("--workers", _count, 0, "N", "on this machine (default: half the cores)"),
+        ("--timeout", _number, 3600.0, "S", "seconds that a case may take (default: 3600; 0: no limit)"),
+        ("--memory-limit", _number, 0.0, "GB", "that a case may take (default: no limit)"),
+        ("--retries", _count, 2, "N", "of a case whose process died (default: 2)"),
+    ):
+        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+    add_device_option(parser)
+    add_seed_option(parser)
+    add_progress_option(parser)
+
+
+def run(arguments) -> int:
+    """Refine all; one line says what came of it."""
+    from ..batch.cases import BatchOptions, read_cases
+    from ..batch.run import BatchSettings, run_batch
+
+    options = BatchOptions(
+        template=arguments.template, label=arguments.label, preset=arguments.preset, device=arguments.device,
+        seed=arguments.seed, force=arguments.force, restoration=arguments.restoration, sparse=arguments.sparse,
+        keep_union=arguments.keep_union, surface=arguments.surfaces, reports=arguments.reports,
+    )  # fmt: skip
+    cases = read_cases(arguments.source, Path(arguments.out), options)
+    settings = BatchSettings(
+        arguments.scheduler, arguments.workers, arguments.timeout, arguments.memory_limit, arguments.retries
+    )
+    result = run_batch(cases, settings, arguments.progress, notice)
+    told = f"{result.done} done, {result.refused} refused, {result.failed} failed; see {result.table}.csv"
+    arguments.progress.stage("done", 1.0, told)
+    if arguments.progress.mode != "json":
+        print(told)
+    return 1 if result.refused or result.failed else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 0")
+    return value

@@ -159,6 +159,13 @@ def test_much_that_is_missing_needs_a_surer_network_than_little():
     assert (sure[(whole < -1) & (half > 2)] == 1).all()
 
 
+def test_little_is_missing_rather_from_an_organ_of_common_size_than_from_a_collapsed_one():
+    whole = ball(9.0)
+    restoration = _restoration(np.maximum(whole, -ball(3.5, centre=(16, 16, 29))), _unsure(whole, 0.8))
+    for volume_z, taken in ((-1.0, True), (-2.5, True), (-3.5, False)):
+        assert (doubt(restoration, BeliefOptions(), volume_z).values_mm == 1).any() == taken
+
+
 def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
     whole = ball(9.0)
     cut = np.arange(40.0)[None, None, :] - 20

@@ -32,8 +32,9 @@ class BeliefOptions:
             organ of another form than an oversight, when all the rest is right.
         much: share of the given organ's volume.
         much_per_z: added to ``add_much_cells`` for each standard deviation by which the given organ is larger than the
-            training cases, up to two: an organ that is large as it is hardly misses a part. (The reverse does not hold:
-            a collapsed lobe is small and whole.)
+            training cases, up to two: an organ that is large as it is hardly misses a part.
+        add_per_z: added to ``add_cells`` for each standard deviation beyond two by which the given organ is smaller: an
+            oversight does not make it so small, it may be a collapsed lobe and whole.
         remove_cells: for what is attached to the organ and does not belong to it.
         open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
         flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
@@ -47,6 +48,7 @@ class BeliefOptions:
     add_much_cells: float = 2.2
     much: float = 0.05
     much_per_z: float = 0.2
+    add_per_z: float = 0.4
     remove_cells: float = 2.8
     open_cells: float = 0.3
     flat_share: float = 0.12
@@ -56,8 +58,11 @@ class BeliefOptions:
 
     def threshold(self, kind: str, volume_z: float) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size."""
-        more = self.much_per_z * float(np.clip(volume_z, 0.0, 2.0)) if kind == "add_much" else 0.0
-        return getattr(self, f"{kind}_cells") + more
+        more = {
+            "add": self.add_per_z * max(0.0, -2.0 - volume_z),
+            "add_much": self.much_per_z * float(np.clip(volume_z, 0.0, 2.0)),
+        }
+        return getattr(self, f"{kind}_cells") + more.get(kind, 0.0)
 
 
 def doubt(

@@ -5,26 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .atomic import check_writable
-from .device import Device, choose_device, limit_cpu_threads
-from .errors import BadInputError, ImplausibleError
+from .device import choose_device, limit_cpu_threads
+from .errors import BadInputError
 from .joint import combine
 from .labels import LabelVolume
+from .organ_job import organ_report, refine_label
 from .progress import Progress
-from .report import OrganReport, RefineReport, StageClock, peak_memory_mb, shape_report, surface_changes, voxel_changes
+from .report import RefineReport, peak_memory_mb
 from .surface_io import surface_file_suffix, write_surface
-from .template_store import find_template, known_templates
+from .template_store import find_template
 from .volume_io import label_file_suffix, read_labels, write_labels
 
 if TYPE_CHECKING:
     from .mesh import TriangleSurface
     from .refinement import RefinedShape
-    from .restoration.model import RestorationModel
-    from .template import OrganTemplate
 
 FEWEST_VOXELS = 64
 
@@ -105,7 +103,7 @@ def run_refine_job(
     organs = {}
     for index, (label, file) in enumerate(files.items()):
         part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
-        organs[label] = _refine_label(volume, label, file, job, device, part, notice)
+        organs[label] = refine_label(volume, label, file, job, device, part, notice)
     progress.stage("voxels", 0.85)
     shapes = {label: organ.shape for label, organ in organs.items()}
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
@@ -118,7 +116,7 @@ def run_refine_job(
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
         progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
         surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
-    reports = tuple(_organ_report(name, organ, before, after, surfaces.get(name)) for name, organ in organs.items())
+    reports = tuple(organ_report(name, organ, before, after, surfaces.get(name)) for name, organ in organs.items())
     spent = time.perf_counter() - started
     report = RefineReport(str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), reports)
     progress.stage("write", 0.98)
@@ -130,21 +128,6 @@ def surface_path(path: Path, label: int | str, n_labels: int) -> Path:
     """Where the surface of one of ``n_labels`` organs goes."""
     path = Path(path)
     return path if n_labels == 1 else path.with_name(f"{path.stem}_{label}{path.suffix}")
-
-
-@dataclass(frozen=True, eq=False)
-class _RefinedOrgan:
-    """One label's result and what the report says about how it came about."""
-
-    shape: RefinedShape
-    template: OrganTemplate
-    file: Path
-    sha256: str
-    restoration: Path | None
-    restoration_licence: str | None
-    device: Device
-    seconds: dict[str, float]
-    surface_cell_mm: float
 
 
 def _check_outputs(job: RefineJob) -> None:
@@ -220,84 +203,3 @@ def _check_that_something_is_left(refined: LabelVolume, labels: Iterable) -> Non
     for label in labels:
         if not refined.mask(label).any():
             raise BadInputError(f"Nothing is left of label '{label}' of {refined.source}; check label and template.")
-
-
-def _refine_label(volume, label, file: Path, job: RefineJob, device: Device, progress, notice) -> _RefinedOrgan:
-    from torch.cuda import OutOfMemoryError
-
-    from .refinement import REFINE_PRESETS, refine
-    from .restoration.store import chosen_restoration, restoration_sha256
-    from .template import read_info
-
-    options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
-    sha256 = read_info(file)[2]
-    template = _template(file, sha256)
-    if template.info.non_commercial:
-        notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
-    clock = StageClock(progress, template.info.organ)
-    part = volume.cropped(volume.extent(label)[0])
-    network = chosen_restoration(job.restoration, sha256)
-    restoration = _network(network, restoration_sha256(network)) if network else None
-    others = known_templates()
-    if restoration and restoration.info.non_commercial:
-        notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
-
-    def refined(name: str) -> RefinedShape:
-        model = restoration and restoration.to(name)
-        shape = refine(part.mask(label), part.geometry, template.to(name), options, clock, job.force, model, others)
-        if job.surface or job.report:  # both tell about the fitted field; now its time is booked
-            shape.fit.finish()
-        return shape
-
-    try:
-        try:
-            shape = refined(device.name)
-        except OutOfMemoryError:
-            if job.device != "auto":
-                raise
-            device = Device("cpu", "the GPU ran out of memory")
-            notice(f"{device.reason}; going on on the processor.")
-            shape = refined("cpu")
-    except ImplausibleError as error:
-        raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
-    seconds = clock.seconds()
-    licence = restoration and restoration.info.licence
-    return _RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
-
-
-@lru_cache(maxsize=8)
-def _template(file: Path, sha256: str) -> OrganTemplate:
-    """The template of a file with that checksum, loaded once for all files that are refined with it."""
-    from .template import OrganTemplate
-
-    return OrganTemplate.load(file)
-
-
-@lru_cache(maxsize=2)
-def _network(file: Path, sha256: str) -> RestorationModel:
-    """Likewise a restoration network."""
-    from .restoration.model import RestorationModel
-
-    return RestorationModel.load(file)
-
-
-def _organ_report(label, organ: _RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
-    info = organ.template.info
-    change, field_share = surface_changes(surface) if surface is not None else (None, None)
-    return OrganReport(
-        label=label,
-        organ=info.organ,
-        template=organ.file.name,
-        template_sha256=organ.sha256,
-        licence=info.licence,
-        non_commercial=info.non_commercial,
-        restoration=organ.restoration and organ.restoration.name,
-        restoration_licence=organ.restoration_licence,
-        device=organ.device.name,
-        device_reason=organ.device.reason,
-        signed_change_mm=change,
-        field_share=field_share,
-        seconds=organ.seconds,
-        **voxel_changes(before.mask(label), after.mask(label), before.geometry),
-        **shape_report(organ.shape),
-    )

@@ -1,0 +1,129 @@
+"""One organ of a job: its template and network, the refinement, and what the report says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .device import Device
+from .errors import ImplausibleError
+from .labels import LabelVolume
+from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
+from .template_store import known_templates
+
+if TYPE_CHECKING:
+    from .refine_job import RefineJob
+    from .refinement import RefinedShape
+    from .restoration.model import RestorationModel
+    from .template import OrganTemplate
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedOrgan:
+    """One label's result and what the report says about how it came about."""
+
+    shape: RefinedShape
+    template: OrganTemplate
+    file: Path
+    sha256: str
+    restoration: Path | None
+    restoration_licence: str | None
+    device: Device
+    seconds: dict[str, float]
+    surface_cell_mm: float
+
+
+def refine_label(volume, label, file: Path, job: RefineJob, device: Device, progress, notice) -> RefinedOrgan:
+    """Refine one label of a volume; out of GPU memory it goes on on the processor where the job leaves the choice.
+
+    Args:
+        volume: LabelVolume of the whole input.
+        label: number, id or name of the label.
+        file: of its template.
+        progress: ``Progress`` or part of one.
+        notice: called with sentences for the user.
+
+    Raises:
+        BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
+    """
+    from torch.cuda import OutOfMemoryError
+
+    from .refinement import REFINE_PRESETS, refine
+    from .restoration.store import chosen_restoration, restoration_sha256
+    from .template import read_info
+
+    options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
+    sha256 = read_info(file)[2]
+    template = _template(file, sha256)
+    if template.info.non_commercial:
+        notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
+    clock = StageClock(progress, template.info.organ)
+    part = volume.cropped(volume.extent(label)[0])
+    network = chosen_restoration(job.restoration, sha256)
+    restoration = _network(network, restoration_sha256(network)) if network else None
+    others = known_templates()
+    if restoration and restoration.info.non_commercial:
+        notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
+
+    def refined(name: str) -> RefinedShape:
+        model = restoration and restoration.to(name)
+        shape = refine(part.mask(label), part.geometry, template.to(name), options, clock, job.force, model, others)
+        if job.surface or job.report:  # both tell about the fitted field; now its time is booked
+            shape.fit.finish()
+        return shape
+
+    try:
+        try:
+            shape = refined(device.name)
+        except OutOfMemoryError:
+            if job.device != "auto":
+                raise
+            device = Device("cpu", "the GPU ran out of memory")
+            notice(f"{device.reason}; going on on the processor.")
+            shape = refined("cpu")
+    except ImplausibleError as error:
+        raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
+    seconds = clock.seconds()
+    licence = restoration and restoration.info.licence
+    return RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
+
+
+@lru_cache(maxsize=8)
+def _template(file: Path, sha256: str) -> OrganTemplate:
+    """The template of a file with that checksum, loaded once for all files that are refined with it."""
+    from .template import OrganTemplate
+
+    return OrganTemplate.load(file)
+
+
+@lru_cache(maxsize=2)
+def _network(file: Path, sha256: str) -> RestorationModel:
+    """Likewise a restoration network."""
+    from .restoration.model import RestorationModel
+
+    return RestorationModel.load(file)
+
+
+def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
+    """What changed from one volume to the other, and how certain it is; ``surface`` of the result may be None."""
+    info = organ.template.info
+    change, field_share = surface_changes(surface) if surface is not None else (None, None)
+    return OrganReport(
+        label=label,
+        organ=info.organ,
+        template=organ.file.name,
+        template_sha256=organ.sha256,
+        licence=info.licence,
+        non_commercial=info.non_commercial,
+        restoration=organ.restoration and organ.restoration.name,
+        restoration_licence=organ.restoration_licence,
+        device=organ.device.name,
+        device_reason=organ.device.reason,
+        signed_change_mm=change,
+        field_share=field_share,
+        seconds=organ.seconds,
+        **voxel_changes(before.mask(label), after.mask(label), before.geometry),
+        **shape_report(organ.shape),
+    )

@@ -48,8 +48,6 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     Raises:
         BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
     """
-    from torch.cuda import OutOfMemoryError
-
     from .refinement import REFINE_PRESETS, refine
     from .restoration.store import chosen_restoration, restoration_sha256
     from .template import read_info
@@ -67,27 +65,44 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     if restoration and restoration.info.non_commercial:
         notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
 
-    def refined(name: str) -> RefinedShape:
-        model = restoration and restoration.to(name)
-        shape = refine(part.mask(label), part.geometry, template.to(name), options, clock, job.force, model, others)
+    def refined(device: Device, model: RestorationModel | None) -> RefinedShape:
+        moved = model and model.to(device.name)
+        on_device = template.to(device.name)
+        shape = refine(part.mask(label), part.geometry, on_device, options, clock, job.force, moved, others)
         if job.surface or job.report:  # both tell about the fitted field; now its time is booked
             shape.fit.finish()
         return shape
 
     try:
-        try:
-            shape = refined(device.name)
-        except OutOfMemoryError:
-            if job.device != "auto":
-                raise
-            device = Device("cpu", "the GPU ran out of memory")
-            notice(f"{device.reason}; going on on the processor.")
-            shape = refined("cpu")
+        shape, device = _within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
         raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
     seconds = clock.seconds()
     licence = restoration and restoration.info.licence
     return RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
+
+
+def _within_memory(refined, device: Device, model, may_change: bool, notice) -> tuple[RefinedShape, Device]:
+    """What ``refined(device, model)`` gives, and the device: where the GPU is full, again in smaller parts, then on the
+    processor if the device may change."""
+    from torch.cuda import OutOfMemoryError, empty_cache
+
+    try:
+        return refined(device, model), device
+    except OutOfMemoryError:
+        if model is None and not may_change:
+            raise
+    empty_cache()
+    if model is not None:
+        notice("the GPU ran out of memory; trying again in smaller parts.")
+        try:
+            return refined(device, replace(model, poses_at_once=1)), device
+        except OutOfMemoryError:
+            if not may_change:
+                raise
+    device = Device("cpu", "the GPU ran out of memory")
+    notice(f"{device.reason}; going on on the processor.")
+    return refined(device, model), device
 
 
 @lru_cache(maxsize=8)

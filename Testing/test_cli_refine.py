@@ -19,7 +19,10 @@ from ReShapeITLib.errors import CancelledError
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
+from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
+from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.surface_io import read_surface
+from ReShapeITLib.template import read_info
 from ReShapeITLib.volume_io import read_labels, write_labels
 from Testing.tiny_template import ORGAN, patient, with_licence
 
@@ -169,22 +172,42 @@ def job_for(case_file, tiny_template_file, **options) -> RefineJob:
 
 
 def test_a_gpu_that_runs_out_of_memory_hands_over_to_the_processor(case_file, tiny_template_file, monkeypatch):
+    notices, result = refined_on_a_full_gpu(job_for(case_file, tiny_template_file), 1, monkeypatch)
+    assert len(notices) == 1 and "going on on the processor" in notices[0]
+    assert "ran out of memory" in result.report.organs[0].device_reason
+
+
+def refined_on_a_full_gpu(job, times: int, monkeypatch):
+    """Notices and result of a job whose refinement runs out of memory that many times."""
     import torch
 
     from ReShapeITLib import refine_job, refinement
 
-    whole_refine, notices, failures = refinement.refine, [], [torch.cuda.OutOfMemoryError("full")]
+    whole_refine, notices, failures = refinement.refine, [], [torch.cuda.OutOfMemoryError("full")] * times
 
-    def full_once(*arguments, **options):
+    def full_at_first(*arguments, **options):
         if failures:
             raise failures.pop()
         return whole_refine(*arguments, **options)
 
-    monkeypatch.setattr(refinement, "refine", full_once)
+    monkeypatch.setattr(refinement, "refine", full_at_first)
     monkeypatch.setattr(refine_job, "choose_device", lambda wanted: Device("cpu", "stands for a GPU here"))
-    result = run_refine_job(job_for(case_file, tiny_template_file), notice=notices.append)
-    assert "ran out of memory" in notices[0]
-    assert "ran out of memory" in result.report.organs[0].device_reason
+    return notices, run_refine_job(job, notice=notices.append)
+
+
+@pytest.mark.parametrize(
+    ("times", "last", "reason"), [(1, "smaller parts", "stands for a GPU"), (2, "on the processor", "out of memory")]
+)
+def test_with_a_restoration_network_a_full_gpu_first_tries_smaller_parts(
+    case_file, tiny_template_file, tmp_path, monkeypatch, times, last, reason
+):
+    network = RestorationNetwork(NetworkOptions(organs=("test_organ",), channels=(4, 4, 4), blocks=(1, 1, 1)))
+    info = RestorationInfo("CC0-1.0", "generated", {"test_organ": []}, {"test_organ": read_info(tiny_template_file)[2]})
+    RestorationModel(info, network).save(tmp_path / "network.safetensors")
+    job = job_for(case_file, tiny_template_file, restoration=str(tmp_path / "network.safetensors"))
+    notices, result = refined_on_a_full_gpu(job, times, monkeypatch)
+    assert len(notices) == times and last in notices[-1]
+    assert reason in result.report.organs[0].device_reason
 
 
 class CancelAt(Progress):

@@ -15,7 +15,7 @@ from ReShapeITLib.restoration import damage
 from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.healing import without_far_pieces
-from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel
+from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.store import chosen_restoration, find_restoration
 from ReShapeITLib.surface import DistanceGrid
@@ -122,6 +122,17 @@ def test_a_new_network_gives_back_what_it_is_given():
     with torch.no_grad():
         out = network(given, torch.ones_like(given), given, torch.tensor([1]))
     torch.testing.assert_close(out, given.clamp(-3, 3))
+
+
+def test_the_answer_is_the_same_in_smaller_parts(template):
+    network = RestorationNetwork(SMALL).eval()
+    torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(0))
+    model = RestorationModel(INFO, network)
+    grid = DistanceGrid(ball(9.0) * 4.0, ImageGeometry.from_parts((40, 32, 32), (4.0,) * 3, (-80.0, -64.0, -64.0)))
+    at_once = restore(model, template, grid, FRAME)
+    one_by_one = restore(replace(model, poses_at_once=1), template, grid, FRAME)
+    assert np.ptp(at_once.restored.values_mm) > 0
+    np.testing.assert_allclose(one_by_one.restored.values_mm, at_once.restored.values_mm, atol=1e-3)
 
 
 def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +58,12 @@ class RestorationModel:
     Args:
         info: origin and licence.
         network: with frozen weights.
+        poses_at_once: how many poses it is asked about together; one takes the least memory.
     """
 
     info: RestorationInfo
     network: RestorationNetwork
+    poses_at_once: int = 4
 
     def save(self, path: str | Path) -> str:
         """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
@@ -112,7 +114,7 @@ class RestorationModel:
 
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""
-        return RestorationModel(self.info, self.network.to(device))
+        return replace(self, network=self.network.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +194,17 @@ def _known(seen: DrawnSlices | OpenEnds | None, grid: CanonicalGrid, ras_to_unit
 def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarray, known: np.ndarray) -> np.ndarray:
     """[pose, z, y, x] restored distances in cells, limited, of given ones; ``prior`` [z, y, x] is the template's.
 
-    All poses at once: for a batch of one torch takes its slow convolutions.
+    Several poses at once: for a batch of one torch takes its slow convolutions.
     """
-    device = next(model.network.parameters()).device
-    arrays = [given, known, np.broadcast_to(prior, given.shape)]
-    tensors = [torch.tensor(array, dtype=torch.float32, device=device) for array in arrays]
-    row = torch.tensor([model.network.organ_index(organ)] * len(given), device=device)
-    with torch.inference_mode():
-        restored = model.network(*tensors, row).float().cpu().numpy()
+    device, answers = next(model.network.parameters()).device, []
+    for first in range(0, len(given), model.poses_at_once):
+        part = slice(first, first + model.poses_at_once)
+        arrays = [given[part], known[part], np.broadcast_to(prior, given[part].shape)]
+        tensors = [torch.tensor(array, dtype=torch.float32, device=device) for array in arrays]
+        row = torch.tensor([model.network.organ_index(organ)] * len(arrays[0]), device=device)
+        with torch.inference_mode():
+            answers.append(model.network(*tensors, row).float().cpu().numpy())
+    restored = np.concatenate(answers)
     return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
 

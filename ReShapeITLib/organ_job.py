@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .device import Device
 from .errors import ImplausibleError
 from .labels import LabelVolume
+from .organs import ORGANS
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
 from .template_store import known_templates
 
@@ -80,6 +81,12 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     seconds = clock.seconds()
     licence = restoration and restoration.info.licence
     return RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
+
+
+def whole_of(organ: RefinedOrgan) -> str:
+    """What the organ is a part of, see ``organs.Organ``; "" where it is whole itself."""
+    known = ORGANS.get(organ.template.info.organ)
+    return known.part_of if known else ""
 
 
 def _within_memory(refined, device: Device, model, may_change: bool, notice) -> tuple[RefinedShape, Device]:

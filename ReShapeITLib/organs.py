@@ -13,11 +13,13 @@ class Organ:
         name: as TotalSegmentator names it.
         snomed_code: SNOMED CT concept, as DICOM and Slicer's terminologies write it.
         meaning: the concept's name, for people.
+        part_of: what it fills together with other organs, without gaps between them; "" where there is no such.
     """
 
     name: str
     snomed_code: str
     meaning: str
+    part_of: str = ""
 
 
 ORGANS = {
@@ -28,10 +30,10 @@ ORGANS = {
         Organ("spleen", "78961009", "Spleen"),
         Organ("kidney_left", "18639004", "Left kidney"),
         Organ("kidney_right", "9846003", "Right kidney"),
-        Organ("lung_upper_lobe_right", "42400003", "Upper lobe of right lung"),
-        Organ("lung_middle_lobe_right", "72481006", "Middle lobe of right lung"),
-        Organ("lung_lower_lobe_right", "266005", "Lower lobe of right lung"),
-        Organ("lung_upper_lobe_left", "44714003", "Upper lobe of left lung"),
-        Organ("lung_lower_lobe_left", "41224006", "Lower lobe of left lung"),
+        Organ("lung_upper_lobe_right", "42400003", "Upper lobe of right lung", "right lung"),
+        Organ("lung_middle_lobe_right", "72481006", "Middle lobe of right lung", "right lung"),
+        Organ("lung_lower_lobe_right", "266005", "Lower lobe of right lung", "right lung"),
+        Organ("lung_upper_lobe_left", "44714003", "Upper lobe of left lung", "left lung"),
+        Organ("lung_lower_lobe_left", "41224006", "Lower lobe of left lung", "left lung"),
     )
 }

@@ -13,7 +13,7 @@ from .device import choose_device, limit_cpu_threads
 from .errors import BadInputError
 from .joint import combine
 from .labels import LabelVolume
-from .organ_job import organ_report, refine_label
+from .organ_job import organ_report, refine_label, whole_of
 from .progress import Progress
 from .report import RefineReport, peak_memory_mb
 from .surface_io import surface_file_suffix, write_surface
@@ -109,7 +109,7 @@ def run_refine_job(
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, shapes)
     before = volume.cropped(box)
-    after = combine(before, shapes, job.keep_union)
+    after = combine(before, shapes, job.keep_union, {label: whole_of(organ) for label, organ in organs.items()})
     _check_that_something_is_left(after, shapes)
     refined = volume.pasted(box, after)
     surfaces = {}

@@ -88,6 +88,18 @@ def test_a_wide_gap_between_two_organs_is_closed_only_on_request(keep_union):
         assert (refined.layers[0][gap & (X < -1)] == 1).all() and (refined.layers[0][gap & (X > 0)] == 2).all()
 
 
+def test_between_parts_of_a_whole_there_is_no_gap_but_what_leaked_out_of_it_stays_out():
+    volume = volume_of(l1=Slab(-12, 0).mask(GEOMETRY), l2=Slab(0, 8).mask(GEOMETRY))
+    refined = {1: Slab(-8, -3), 2: Slab(2, 8)}
+    for wholes, closed in (({1: "lung", 2: "lung"}, True), ({1: "lung", 2: "other"}, False), ({1: "", 2: ""}, False)):
+        after = combine(volume, refined, wholes=wholes).layers[0]
+        gap = (X > -3) & (X < 2)
+        assert (after[gap] > 0).all() == closed
+        if closed:
+            assert (after[gap & (X < -1)] == 1).all() and (after[gap & (X > 0)] == 2).all()
+        assert not after[X < -8].any(), "a leak into the surroundings"
+
+
 def test_organs_that_touched_get_no_new_gap_and_no_overlap():
     volume = volume_of(l1=Slab(-8, 0).mask(GEOMETRY), l2=Slab(0, 8).mask(GEOMETRY))
     refined = combine(volume, {1: Slab(-8, -0.6), 2: Slab(0.6, 8)}).layers[0]

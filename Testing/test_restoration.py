@@ -170,6 +170,14 @@ def test_much_that_is_missing_needs_a_surer_network_than_little():
     assert (sure[(whole < -1) & (half > 2)] == 1).all()
 
 
+def test_much_that_is_too_much_needs_a_surer_network_than_little():
+    whole, options = ball(9.0), replace(BeliefOptions(), remove_cells=1.5)
+    for radius, taken in ((3.0, True), (6.0, False)):
+        leaking = np.minimum(whole, ball(radius, centre=(16, 16, 32)))
+        weight = doubt(_restoration(leaking, _unsure(whole, 2.0)), options).values_mm
+        assert (weight[(leaking < 0) & (whole > 1)] == 1).any() == taken
+
+
 def test_little_is_missing_rather_from_an_organ_of_common_size_than_from_a_collapsed_one():
     whole = ball(9.0)
     restoration = _restoration(np.maximum(whole, -ball(3.5, centre=(16, 16, 29))), _unsure(whole, 0.8))

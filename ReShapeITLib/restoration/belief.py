@@ -36,6 +36,7 @@ class BeliefOptions:
         add_per_z: added to ``add_cells`` for each standard deviation beyond two by which the given organ is smaller: an
             oversight does not make it so small, it may be a collapsed lobe and whole.
         remove_cells: for what is attached to the organ and does not belong to it.
+        remove_much_cells: the same where it is more than ``much`` of the given organ.
         open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
         flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
             whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
@@ -50,6 +51,7 @@ class BeliefOptions:
     much_per_z: float = 0.2
     add_per_z: float = 0.4
     remove_cells: float = 2.8
+    remove_much_cells: float = 2.8
     open_cells: float = 0.3
     flat_share: float = 0.12
     island_cells: float = 1.0
@@ -98,7 +100,8 @@ def disagreements(
         unseen: see :func:`doubt`.
 
     Yields:
-        [z, y, x] bool region; "add", "add_much", "open", "remove" or "island"; how sure the network is, in cells.
+        [z, y, x] bool region; "add", "add_much", "open", "remove", "remove_much" or "island"; how sure the network is,
+        in cells.
     """
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
@@ -113,10 +116,11 @@ def disagreements(
                 continue
             whole = np.zeros(given.shape, dtype=bool)
             whole[box] = region
+            much = "_much" if core.sum() > options.much * sizes.sum() else ""
             if sign < 0:
-                kind = "add_much" if core.sum() > options.much * sizes.sum() else "add"
+                kind = f"add{much}"
                 if unseen is not None and unseen[box][core].mean() > 0.5:
                     kind = "open"
             else:
-                kind = "remove" if main in organs[box][core] else "island"
+                kind = f"remove{much}" if main in organs[box][core] else "island"
             yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

@@ -77,7 +77,7 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
 def summary(rows: list[dict]) -> str:
     """For each kind and threshold: regions taken up, share of them that are right, and what is won in all."""
     lines = ["| kind | threshold | regions | right | distance won, cells of surface | cells won |", "|---" * 6 + "|"]
-    for kind in ("add", "add_much", "remove", "island"):
+    for kind in ("add", "add_much", "remove", "remove_much", "island"):
         of_kind = [row for row in rows if row["kind"] == kind]
         for threshold in THRESHOLDS if of_kind else ():
             taken = [row for row in of_kind if row["sure"] > threshold]

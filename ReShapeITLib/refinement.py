@@ -54,6 +54,7 @@ class RefineOptions:
         alignment: CPD to the template.
         restoration_passes: how often the restoration network is asked; each time but the first in the frame that the
             organ it restored before leads to.
+        restoration_poses: in how many slightly different poses it is asked.
         belief: when that network is believed against the given organ.
         candidates: which points TIM keeps.
         fit: steps of the fit.
@@ -69,6 +70,7 @@ class RefineOptions:
         default_factory=lambda: AlignmentOptions(starts=("centroid", "box", "expected"))
     )
     restoration_passes: int = 2
+    restoration_poses: int = 4
     belief: BeliefOptions = field(default_factory=BeliefOptions)
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
@@ -80,6 +82,7 @@ class RefineOptions:
 
 REFINE_PRESETS = {
     "draft": RefineOptions(
+        surface=SurfaceOptions(target_spacing_mm=2.0), restoration_passes=1, restoration_poses=2,
         fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250, code_learning_rate=1e-2),
         blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
     ),
@@ -212,7 +215,8 @@ def refine(
         belief = believing(options.belief, restoration, template.info.organ)
         ends = find_open_ends(image_mask, image, given, belief.flat_share) if drawn is None else None
         ask = partial(
-            heal, restoration, template, grid, options=belief, drawn=drawn, volume_z=plausibility.volume_z, ends=ends
+            heal, restoration, template, grid, options=belief, drawn=drawn, volume_z=plausibility.volume_z, ends=ends,
+            poses=options.restoration_poses,
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     if healed is None:

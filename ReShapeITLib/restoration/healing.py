@@ -39,6 +39,7 @@ class Healed:
 def heal(
     model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
     options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0, ends: OpenEnds | None = None,
+    poses: int = 4,
 ) -> Healed:  # fmt: skip
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
@@ -49,8 +50,9 @@ def heal(
         drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
         volume_z: see :func:`doubt`.
         ends: where the organ was cut off.
+        poses: see :func:`restore`.
     """
-    restoration = restore(model, template, grid, ras_to_unit, seen=drawn or ends)
+    restoration = restore(model, template, grid, ras_to_unit, poses, drawn or ends)
     if drawn is None:
         weight = doubt(restoration, options, volume_z, restoration.unseen)
     else:

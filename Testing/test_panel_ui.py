@@ -15,7 +15,6 @@ pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials
 
 from Testing.qt_stand_ins import UI_FILE, default_parameters, fill_choices, import_qt, load_panel  # noqa: E402
 
-pytest.importorskip("ReShapeITSlicer.options", reason="the panel needs the scene side of the module")
 
 from Testing.Slicer.scene import new_scene  # noqa: E402
 

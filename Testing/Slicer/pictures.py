@@ -132,7 +132,7 @@ def _refined_panel(world, qt):
 def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
     """3D views and slices side by side, with titles."""
     rows = [
-        [("3d", before, "Given: a bite, holes, stray pieces"), ("3d", after, "Refined: colours show what moved")],
+        [("3d", before, "Given: bites, holes, a stray piece"), ("3d", after, "Refined: colours show what moved")],
         [("Axial", before, "Given"), ("Axial", after, "Refined")],
     ]
     gap, title = 8, 34

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="the console's test needs slicer-core")
 pytest.importorskip("PySide6", reason="the panel's package needs PySide6-Essentials")
-console = pytest.importorskip("ReShapeITSlicer.console", reason="the console needs the scene side of the module")
+from ReShapeITSlicer import console  # noqa: E402
 
 from Testing.qt_stand_ins import import_qt  # noqa: E402
 from Testing.Slicer.scene import new_scene  # noqa: E402

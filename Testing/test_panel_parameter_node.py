@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("slicer", reason="the panel's tests need slicer-core")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
-pytest.importorskip("ReShapeITSlicer.options", reason="the panel needs the scene side of the module")
 
 from Testing.qt_stand_ins import import_qt, stand_in_widgets  # noqa: E402
 from Testing.Slicer.scene import new_scene  # noqa: E402

@@ -14,8 +14,6 @@ pytest.importorskip("slicer", reason="the panel's tests need slicer-core")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
 from Testing.qt_stand_ins import UI_FILE, default_parameters, fill_choices, import_qt, load_panel  # noqa: E402
-
-
 from Testing.Slicer.scene import new_scene  # noqa: E402
 
 qt = import_qt()

@@ -31,10 +31,10 @@ class BeliefOptions:
         add_much_cells: for what is missing where it is more than ``much`` of the given organ: so much is rather an
             organ of another form than an oversight, when all the rest is right.
         much: share of the given organ's volume.
-        much_per_z: added to ``add_much_cells`` for each standard deviation by which the given organ is larger than the
-            training cases, up to two: an organ that is large as it is hardly misses a part.
-        add_per_z: added to ``add_cells`` for each standard deviation beyond two by which the given organ is smaller: an
-            oversight does not make it so small, it may be a collapsed lobe and whole.
+        larger_per_z: added to both for each standard deviation by which the given organ is larger than the training
+            cases, up to two: an organ that is large as it is hardly misses a part.
+        smaller_per_z: added to ``add_cells`` for each standard deviation beyond two by which the given organ is smaller:
+            an oversight does not make it so small, it may be a collapsed lobe and whole.
         remove_cells: for what is attached to the organ and does not belong to it.
         remove_much_cells: the same where it is more than ``much`` of the given organ.
         open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
@@ -48,8 +48,8 @@ class BeliefOptions:
     add_cells: float = 0.5
     add_much_cells: float = 2.2
     much: float = 0.05
-    much_per_z: float = 0.2
-    add_per_z: float = 0.4
+    larger_per_z: float = 0.2
+    smaller_per_z: float = 0.4
     remove_cells: float = 2.8
     remove_much_cells: float = 2.8
     open_cells: float = 0.3
@@ -60,10 +60,9 @@ class BeliefOptions:
 
     def threshold(self, kind: str, volume_z: float) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size."""
-        more = {
-            "add": self.add_per_z * max(0.0, -2.0 - volume_z),
-            "add_much": self.much_per_z * float(np.clip(volume_z, 0.0, 2.0)),
-        }
+        larger = self.larger_per_z * min(max(volume_z, 0.0), 2.0)
+        smaller = self.smaller_per_z * max(-2.0 - volume_z, 0.0)
+        more = {"add": larger + smaller, "add_much": larger}
         return getattr(self, f"{kind}_cells") + more.get(kind, 0.0)
 
 

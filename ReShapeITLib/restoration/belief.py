@@ -33,7 +33,7 @@ class BeliefOptions:
         much: share of the given organ's volume.
         larger_per_z: added to both for each standard deviation by which the given organ is larger than the training
             cases, up to two: an organ that is large as it is hardly misses a part.
-        smaller_per_z: added to ``add_cells`` for each standard deviation beyond two by which the given organ is smaller:
+        smaller_per_z: added to ``add_cells`` for each standard deviation beyond two by which the organ is smaller:
             an oversight does not make it so small, it may be a collapsed lobe and whole.
         remove_cells: for what is attached to the organ and does not belong to it.
         remove_much_cells: the same where it is more than ``much`` of the given organ.

@@ -8,10 +8,16 @@ from pathlib import Path
 from ..errors import BadInputError, CancelledError
 from .common import add_command, add_device_option, add_progress_option, positive_number
 
+_NOTES = """\
+Several processes, on one machine or on several, share a run that torchrun starts, each on its share of a step's shapes:
+torchrun --nproc-per-node 2 --max-restarts 6 -m ReShapeITLib.cli.main train ...
+"""
+
 
 def add_parser(commands) -> None:
     """Add the subcommand."""
-    parser = add_command(commands, "train", run, "train a template; the same command again goes on where it stopped")
+    summary = "train a template; the same command again goes on where it stopped"
+    parser = add_command(commands, "train", run, summary, epilog=_NOTES)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="samples made by 'reshapeit prepare'")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for checkpoint, log and template")
     parser.add_argument("--config", metavar="YAML", help="settings of the run (default: the compact preset)")
@@ -36,10 +42,15 @@ def run(arguments) -> None:
 
         check_writable(target)
     trainer = _trainer(arguments, config, folder)
+    first = trainer.ranks.is_first
     try:
-        trainer.run(arguments.progress.part(0.0, 0.95))
+        trainer.run(arguments.progress.part(0.0, 0.95) if first else None)
     except CancelledError as error:
         raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
+    finally:
+        trainer.ranks.leave()
+    if not first:
+        return
     from ..training.export import export_template
 
     arguments.progress.stage("export", 0.95)
@@ -68,9 +79,12 @@ def _trainer(arguments, config, folder: Path):
     from ..training.data import TrainingSet
     from ..training.loop import Trainer
     from ..training.prepare import SUFFIX
+    from ..training.ranks import Ranks
 
     data = Path(arguments.data)
     if not any(data.glob(f"*{SUFFIX}")):
         raise BadInputError(f"The folder {data} holds no prepared shapes; run 'reshapeit prepare' first.")
-    device = choose_device(arguments.device)
-    return Trainer(TrainingSet.from_folder(data, device.name), config, folder, device.name)
+    name = choose_device(arguments.device).name
+    ranks = Ranks.from_environment(name)
+    name = ranks.device(name)
+    return Trainer(TrainingSet.from_folder(data, name), config, folder, name, ranks)

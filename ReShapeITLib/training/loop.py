@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..siren import siren_jet, siren_values
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .config import TrainingConfig
 from .data import PointBatch, TrainingSet
+from .ranks import Ranks
 from .schedule import GradientClipper, code_penalty_factor, learning_rate_factor
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -34,10 +36,15 @@ class Trainer:
         config: sizes, weights, schedule.
         folder: for checkpoint, log and TensorBoard events; made if absent.
         device: "cpu" or "cuda".
+        ranks: this process among those that share the run.
     """
 
-    def __init__(self, data: TrainingSet, config: TrainingConfig, folder: str | Path, device: str = "cpu"):
+    def __init__(
+        self, data: TrainingSet, config: TrainingConfig, folder: str | Path, device: str = "cpu",
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ):  # fmt: skip
         self.data, self.config, self.folder, self.device = data, config, Path(folder), torch.device(device)
+        self.ranks = ranks
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.device.type == "cpu":
             torch.set_num_threads(config.threads)
@@ -75,8 +82,10 @@ class Trainer:
         """
         progress = progress or Progress("none")
         self._resume()
-        writer = _summary_writer(self.folder)
-        with open(self.folder / LOG_NAME, "a", encoding="utf-8") as log:
+        self.ranks.wait()  # nobody writes before all have read
+        first = self.ranks.is_first
+        writer = _summary_writer(self.folder) if first else None
+        with open(self.folder / LOG_NAME if first else os.devnull, "a", encoding="utf-8") as log:
             while self.step < self.config.optimiser.steps:
                 progress.check_cancelled()
                 terms = self.train_step()
@@ -92,7 +101,8 @@ class Trainer:
                 progress.stage("train", self.step / self.config.optimiser.steps, message)
                 if self.step % self.config.checkpoint_interval == 0 or self.step == self.config.optimiser.steps:
                     log.flush()
-                    self._save()
+                    if first:
+                        self._save()
         if writer is not None:
             writer.close()
         return self.model
@@ -106,20 +116,26 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         batch = self.data.draw(o.shapes_per_step, o.surface_points, o.free_points, self.generator)
-        terms = self.loss_terms(batch)
+        terms = self.loss_terms(*self.ranks.share(batch))
         penalty = code_penalty_factor(self.step, o)
         terms = {k: v * penalty if k.startswith("reg_") else v for k, v in terms.items()}
         total = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        norm = self.clipper.clip([p for g in self.optimiser.param_groups for p in g["params"]])
+        parameters = [p for g in self.optimiser.param_groups for p in g["params"]]
+        self.ranks.average_gradients(parameters)
+        norm = self.clipper.clip(parameters)
         self.optimiser.step()
         self.step += 1
-        values = {k: float(v.detach()) for k, v in terms.items()}
-        return {"total": float(total.detach()), **values, "gradient_norm": norm}
+        values = {"total": total, **terms}
+        values = self.ranks.average({k: float(v.detach()) for k, v in values.items()}, self.device)
+        return {**values, "gradient_norm": norm}
 
-    def loss_terms(self, batch: PointBatch) -> dict[str, torch.Tensor]:
-        """Every term of Eq. 7 with its weight, by name; those of Eq. 5, 6 and 7 only where their weight is not zero."""
+    def loss_terms(self, batch: PointBatch, share: float = 1.0) -> dict[str, torch.Tensor]:
+        """Every term of Eq. 7 with its weight, by name; those of Eq. 5, 6 and 7 only where their weight is not zero.
+
+        ``share`` is the weight of what depends on the batch, see :meth:`Ranks.share`.
+        """
         w, model, n = self.config.weights, self.model, batch.n_surface
         alpha, beta = self.codes["alpha"][batch.shapes], self.codes["beta"][batch.shapes]
         deform = model.deform_layers(alpha, beta)
@@ -140,12 +156,13 @@ class Trainer:
             terms["vec"] = w.vec * losses.smoothness_loss(laplacian)
         if w.dis:
             terms["dis"] = w.dis * losses.displacement_loss(values.ddis)
+        terms = {name: share * term for name, term in terms.items()}
         if w.template_shape and w.dis:
             points = self._template_points()[None]
             at_template = siren_values(model.template_deform_layers(), points, model.options.omegas)
             terms["template_shape"] = w.template_shape * w.dis * losses.template_shape_loss(at_template)
-        terms["reg_alpha"] = w.alpha * (losses.code_loss(alpha) + losses.code_loss(model.template_alpha))
-        terms["reg_beta"] = w.beta * (losses.code_loss(beta) + losses.code_loss(model.template_beta))
+        terms["reg_alpha"] = w.alpha * (share * losses.code_loss(alpha) + losses.code_loss(model.template_alpha))
+        terms["reg_beta"] = w.beta * (share * losses.code_loss(beta) + losses.code_loss(model.template_beta))
         return terms
 
     def _laplacian_points(self, points: torch.Tensor) -> torch.Tensor | None:

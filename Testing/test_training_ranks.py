@@ -1,0 +1,102 @@
+"""Training shared by processes that torchrun starts: the same curve as one process, and a lost process comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from ReShapeITLib.training.data import PointBatch
+from ReShapeITLib.training.ranks import Ranks
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = """\
+preset: compact
+model: {{hidden: 16, depth: 4, code_size: 4, hyper_hidden: 8, first_omega: 10.0, hidden_omega: 15.0}}
+checkpoint_interval: 10
+optimiser:
+  steps: {steps}
+  shapes_per_step: 5
+  surface_points: 100
+  free_points: 100
+  laplacian_points: 20
+  warmup_steps: 5
+  template_interval: 10
+  template_resolution: 12
+"""
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" or not torch.distributed.is_available(), reason="needs torch.distributed with gloo"
+)
+
+
+def start(tiny_run, folder: Path, processes: int, steps: int) -> subprocess.Popen:
+    """``reshapeit train`` on the tiny template's shapes in that many processes."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(CONFIG.format(steps=steps))
+    command = [
+        "ReShapeITLib.cli.main", "train", "--data", str(tiny_run / "samples"), "--output", str(folder / "run"),
+        "--config", str(folder / "config.yaml"), "--organ", "test_organ", "--device", "cpu",
+    ]  # fmt: skip
+    launch = ["-m"]
+    if processes > 1:
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        launch += ["--max-restarts", "6", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *launch, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+
+
+def log(folder: Path) -> list[dict]:
+    path = folder / "run" / "train.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def ended(run: subprocess.Popen) -> None:
+    errors = run.communicate(timeout=120)[1]
+    assert run.returncode == 0, errors.decode()
+
+
+def test_two_processes_train_as_one_does(tiny_run, tmp_path):
+    runs = [start(tiny_run, tmp_path / str(n), n, steps=20) for n in (1, 2)]
+    for run in runs:
+        ended(run)
+    one, two = (log(tmp_path / name) for name in ("1", "2"))
+    assert [row["step"] for row in two] == list(range(1, 21))
+    for name in one[0]:
+        values = np.array([[row[name] for row in rows] for rows in (one, two)])
+        # Rounding grows from step to step.
+        np.testing.assert_allclose(values[0, :5], values[1, :5], rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values[0], values[1], rtol=2e-2, atol=1e-3, err_msg=name)
+    assert (tmp_path / "2" / "run" / "test_organ.safetensors").is_file()
+
+
+def test_a_killed_process_comes_back_and_the_run_goes_on_from_its_checkpoint(tiny_run, tmp_path):
+    run = start(tiny_run, tmp_path / "run", 2, steps=60)
+    checkpoint = tmp_path / "run" / "run" / "checkpoint.safetensors"
+    end = time.monotonic() + 90
+    while not checkpoint.exists():
+        assert run.poll() is None and time.monotonic() < end, "there was no checkpoint"
+        time.sleep(0.01)
+    workers = [p for p in psutil.Process(run.pid).children() if "RANK" in p.environ()]
+    victim = next(p for p in workers if p.environ()["RANK"] == "1")
+    victim.send_signal(signal.SIGKILL)
+    ended(run)
+    assert [row["step"] for row in log(tmp_path / "run")] == list(range(1, 61))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_the_weighted_means_of_all_shares_are_the_mean_of_the_batch(size):
+    sdf = torch.arange(10.0).reshape(5, 2)
+    batch = PointBatch(torch.arange(5), torch.zeros(5, 2, 3), torch.zeros(5, 1, 3), sdf)
+    shares = [Ranks(rank, size).share(batch) for rank in range(size)]
+    mean = sum(weight * part.sdf.mean() for part, weight in shares) / size
+    assert float(mean) == pytest.approx(float(sdf.mean()))
+    assert sorted(int(i) for part, weight in shares if weight for i in part.shapes) == list(range(5))

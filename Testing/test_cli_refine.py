@@ -14,15 +14,12 @@ import pytest
 
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.damage import bite
-from ReShapeITLib.device import Device
+from ReShapeITLib.device import Device, is_out_of_memory
 from ReShapeITLib.errors import CancelledError
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
-from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
-from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.surface_io import read_surface
-from ReShapeITLib.template import read_info
 from ReShapeITLib.volume_io import read_labels, write_labels
 from Testing.tiny_template import ORGAN, patient, with_licence
 
@@ -199,15 +196,18 @@ def refined_on_a_full_gpu(job, times: int, monkeypatch):
     ("times", "last", "reason"), [(1, "smaller parts", "stands for a GPU"), (2, "on the processor", "out of memory")]
 )
 def test_with_a_restoration_network_a_full_gpu_first_tries_smaller_parts(
-    case_file, tiny_template_file, tmp_path, monkeypatch, times, last, reason
+    case_file, tiny_template_file, restoration_file, monkeypatch, times, last, reason
 ):
-    network = RestorationNetwork(NetworkOptions(organs=("test_organ",), channels=(4, 4, 4), blocks=(1, 1, 1)))
-    info = RestorationInfo("CC0-1.0", "generated", {"test_organ": []}, {"test_organ": read_info(tiny_template_file)[2]})
-    RestorationModel(info, network).save(tmp_path / "network.safetensors")
-    job = job_for(case_file, tiny_template_file, restoration=str(tmp_path / "network.safetensors"))
+    job = job_for(case_file, tiny_template_file, restoration=str(restoration_file))
     notices, result = refined_on_a_full_gpu(job, times, monkeypatch)
     assert len(notices) == times and last in notices[-1]
     assert reason in result.report.organs[0].device_reason
+
+
+@pytest.mark.parametrize("text", ["MPS backend out of memory (9 GiB allocated)", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_other_ways_of_saying_that_a_gpu_is_full_count_as_well_and_other_errors_do_not(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
 
 
 class CancelAt(Progress):

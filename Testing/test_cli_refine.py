@@ -15,6 +15,7 @@ import pytest
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.damage import bite
 from ReShapeITLib.device import Device, is_out_of_memory
+from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.errors import CancelledError
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
@@ -123,7 +124,11 @@ def test_several_organs_at_once_do_not_overlap(refine, case, tmp_path, tiny_temp
     refine(tmp_path / "two.nrrd", tmp_path / "out.nrrd", "--surface", surface, "--report", report, template=mapping)
     after = read_labels(tmp_path / "out.nrrd")
     assert after.label_values() == (4, 5)
-    assert (tmp_path / "m_4.ply").exists() and (tmp_path / "m_5.ply").exists()
+    centres_ras = wide.ijk_to_ras_points(np.indices(wide.shape_kji)[::-1].reshape(3, -1).T)
+    for label in (4, 5):
+        distance = MeshDistance(read_surface(tmp_path / f"m_{label}.ply")).signed(centres_ras)
+        wrong = (distance < 0) != after.mask(label).ravel()
+        assert np.abs(distance[wrong]).max(initial=0.0) < 0.8, "surface and voxels are different organs"
     assert [organ["label"] for organ in json.loads(report.read_text())["organs"]] == [4, 5]
 
 

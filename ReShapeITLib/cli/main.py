@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import BadInputError, CancelledError, ReShapeITError
 from ..progress import Progress, cancel_on_signals
-from . import batch, demo, evaluate, metrics, prepare, refine, templates, train, train_restoration
+from . import batch, demo, evaluate, metrics, prepare, refine, report, templates, train, train_restoration
 from .common import Parser
 
-COMMANDS = (refine, batch, prepare, train, train_restoration, templates, metrics, evaluate, demo)
+COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, evaluate, demo)
 NOTICE = "Research software, not a medical device."
 
 

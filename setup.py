@@ -11,5 +11,8 @@ DATA = {
 setup(
     packages=[*find_packages(include=["ReShapeITLib", "ReShapeITLib.*"]), *DATA],
     package_dir=DATA,
-    package_data={"ReShapeITLib": ["*.json", "*.yaml"], **dict.fromkeys(DATA, ["*.safetensors", "*.json"])},
+    package_data={
+        "ReShapeITLib": ["*.json", "*.yaml", "review/page/*"],
+        **dict.fromkeys(DATA, ["*.safetensors", "*.json"]),
+    },
 )

@@ -183,6 +183,10 @@ def refine(
         CancelledError: the user cancelled.
     """
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
+    if restoration is not None:
+        belief = believing(options.belief, restoration, template.info.organ)
+        cavities = replace(options.surface, max_hole_mm3=1000.0 * belief.fill_ml)
+        options = replace(options, belief=belief, surface=cavities)
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
     start_ijk, mask = bounding_crop(mask, geometry)
@@ -212,11 +216,10 @@ def refine(
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
-        belief = believing(options.belief, restoration, template.info.organ)
-        ends = find_open_ends(image_mask, image, given, belief.flat_share) if drawn is None else None
+        ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
         ask = partial(
-            heal, restoration, template, grid, options=belief, drawn=drawn, volume_z=plausibility.volume_z, ends=ends,
-            poses=options.restoration_poses,
+            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
+            ends=ends, poses=options.restoration_poses,
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
     if healed is None:

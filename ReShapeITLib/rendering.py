@@ -48,19 +48,34 @@ def render_panels(
     colormap: str = "signed",
     label: str = "distance in mm",
 ) -> None:
-    """Write a PNG sheet: a column per panel, a row per view, all at one scale.
+    """Write :func:`panel_sheet` as a PNG file.
+
+    Raises:
+        BadInputError: no surface to draw, an unknown view or colour map, or a file that cannot be written.
+    """
+    write_png(panel_sheet(panels, views, size_pixels, scalar_range_mm, colormap, label), path)
+
+
+def panel_sheet(
+    panels: Sequence[tuple[TriangleSurface, str, np.ndarray | None]],
+    views: Sequence[str],
+    size_pixels: int = 360,
+    scalar_range_mm: tuple[float, float] | None = None,
+    colormap: str = "signed",
+    label: str = "distance in mm",
+):
+    """A sheet as a Pillow image: a column per panel, a row per view, all at one scale.
 
     Args:
         panels: surface, title and (V,) values or None of each column.
         views: keys of ``zbuffer.VIEWS``: the side the viewer looks from.
-        path: PNG file.
         size_pixels: edge length of one picture.
         scalar_range_mm: values of the two ends of the colour bar; made from the values where None.
         colormap: a key of ``shading.COLORMAPS``.
         label: what the colours mean.
 
     Raises:
-        BadInputError: no surface to draw, an unknown view or colour map, or a file that cannot be written.
+        BadInputError: no surface to draw, or an unknown view or colour map.
     """
     from PIL import Image, ImageDraw
 
@@ -90,7 +105,7 @@ def render_panels(
         bar_width = min(320, width - 60)
         colour_bar(sheet, draw, ((width - bar_width) // 2, height - 52, bar_width, 12), value_range, colormap, label)
     footer(draw, (width, height))
-    write_png(sheet, path)
+    return sheet
 
 
 def _annotate(draw, corner: tuple[int, int], size_pixels: int, view: str) -> None:

@@ -54,7 +54,7 @@ def slice_contours(
     options: SliceOptions = SliceOptions(),  # noqa: B008 (frozen)
     title: str = "",
 ) -> None:
-    """Write a PNG of slices with one outline per mask.
+    """Write a PNG of slices with one outline per mask, a row for each plane.
 
     Args:
         masks: (K, J, I) masks by name, drawn in this order; "truth", "input" and "refined" have fixed colours.
@@ -66,34 +66,98 @@ def slice_contours(
     Raises:
         BadInputError: all masks are empty, or the file cannot be written.
     """
+    cut = _Cut.of(masks, geometry, image)
+    rows = []
+    for plane in options.planes:
+        axis, shares = PLANES[plane][0], (np.arange(options.slices_per_plane) + 0.5) / options.slices_per_plane
+        rows.append([(plane, cut.centre_at(axis, share)) for share in shares])
+    write_png(_montage(cut, rows, options, title), path)
+
+
+def slices_through(
+    masks: Mapping[str, np.ndarray],
+    geometry: ImageGeometry,
+    point_ras: np.ndarray,
+    image: np.ndarray | None = None,
+    options: SliceOptions = SliceOptions(),  # noqa: B008 (frozen)
+):
+    """One slice of each plane through a point, which is marked, as a Pillow image; arguments as ``slice_contours``.
+
+    Args:
+        point_ras: (3,) in mm.
+
+    Raises:
+        BadInputError: all masks are empty.
+    """
+    cut, cells = _Cut.of(masks, geometry, image), []
+    for plane in options.planes:
+        axis, centre = PLANES[plane][0], 0.5 * (cut.lower + cut.upper)
+        centre[axis] = point_ras[axis]
+        cells.append((plane, centre))
+    return _montage(cut, [cells], options, "", np.asarray(point_ras, dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """What is cut: masks, their grid, intensities, and in RAS mm the box of all masks and that of their bulk."""
+
+    masks: dict[str, np.ndarray]
+    geometry: ImageGeometry
+    image: np.ndarray | None
+    lower: np.ndarray
+    upper: np.ndarray
+    bulk: np.ndarray
+
+    @classmethod
+    def of(cls, masks, geometry: ImageGeometry, image) -> _Cut:
+        masks = {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}
+        if any(array.shape != geometry.shape_kji for array in [*masks.values(), *([] if image is None else [image])]):
+            raise ValueError(f"all masks and the image must have the shape {geometry.shape_kji} of the geometry")
+        points = _voxel_points_ras(masks, geometry)
+        # Slices go through the bulk: a false island far away must not draw them into empty space.
+        bulk = np.quantile(points, (0.02, 0.98), axis=0)
+        return cls(masks, geometry, image, points.min(axis=0), points.max(axis=0), bulk)
+
+    def centre_at(self, axis: int, share: float) -> np.ndarray:
+        """Middle of a slice across ``axis``, at a share 0..1 of the way through the bulk."""
+        centre = 0.5 * (self.lower + self.upper)
+        centre[axis] = self.bulk[0, axis] + share * (self.bulk[1, axis] - self.bulk[0, axis])
+        return centre
+
+
+def _montage(cut: _Cut, rows, options: SliceOptions, title: str, mark_ras: np.ndarray | None = None):
+    """Sheet of slices, given as rows of plane and centre, all at one scale."""
     from PIL import Image, ImageDraw
 
-    masks = {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}
-    if any(array.shape != geometry.shape_kji for array in [*masks.values(), *([] if image is None else [image])]):
-        raise ValueError(f"all masks and the image must have the shape {geometry.shape_kji} of the geometry")
-    points = _voxel_points_ras(masks, geometry)
-    lower, upper = points.min(axis=0), points.max(axis=0)
-    # Slices go through the bulk: a false island far away must not draw them into empty space.
-    first, last = np.quantile(points, (0.02, 0.98), axis=0)
-    size, columns = options.size_pixels, options.slices_per_plane
-    mm_per_pixel = (float((upper - lower).max()) + 2 * options.margin_mm) / size
+    size = options.size_pixels
+    mm_per_pixel = (float((cut.upper - cut.lower).max()) + 2 * options.margin_mm) / size
     top = 40 if title else _GAP
-    width, height = _GAP + columns * (size + _GAP), top + len(options.planes) * (size + _GAP) + _BOTTOM
+    width, height = _GAP + len(rows[0]) * (size + _GAP), top + len(rows) * (size + _GAP) + _BOTTOM
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for row, column in product(range(len(options.planes)), range(columns)):
-        plane, share = options.planes[row], (column + 0.5) / columns
-        axis, centre = PLANES[plane][0], 0.5 * (lower + upper)
-        centre[axis] = first[axis] + share * (last[axis] - first[axis])
+    for row, column in product(range(len(rows)), range(len(rows[0]))):
+        plane, centre = rows[row][column]
         corner = (_GAP + column * (size + _GAP), top + row * (size + _GAP))
-        sheet.paste(_slice_picture(masks, geometry, image, plane, centre, mm_per_pixel, options), corner)
-        _annotate(draw, corner, size, plane, centre[axis])
+        picture = _slice_picture(cut.masks, cut.geometry, cut.image, plane, centre, mm_per_pixel, options)
+        sheet.paste(picture, corner)
+        _annotate(draw, corner, size, plane, centre[PLANES[plane][0]])
+        if mark_ras is not None:
+            _mark(draw, corner, size, plane, (mark_ras - centre) / mm_per_pixel)
         scale_bar(draw, (corner[0] + size - 10, corner[1] + size - 9), mm_per_pixel, size // 4, _DIM)
     if title:
         text(draw, (width // 2, top // 2 + 1), title, 16, _LIGHT, "mm", width - 2 * _GAP)
-    _legend(draw, height - 22, list(masks))
+    _legend(draw, height - 22, list(cut.masks))
     footer(draw, (width, height), _DIM)
-    write_png(sheet, path)
+    return sheet
+
+
+def _mark(draw, corner: tuple[int, int], size: int, plane: str, offset_pixels: np.ndarray) -> None:
+    """Four short strokes around a place that lies (3,) RAS pixels from the middle of a picture."""
+    _, right, down, _ = PLANES[plane]
+    x = corner[0] + 0.5 * (size - 1) + float(offset_pixels @ np.array(right))
+    y = corner[1] + 0.5 * (size - 1) + float(offset_pixels @ np.array(down))
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        draw.line((x + 6 * dx, y + 6 * dy, x + 13 * dx, y + 13 * dy), fill=_LIGHT, width=1)
 
 
 def contour_colours(names: Sequence[str]) -> dict[str, tuple[int, int, int]]:

@@ -23,6 +23,7 @@ class SurfaceOptions:
         min_island_mm3: separate pieces below this volume are dropped.
         min_island_fraction: pieces below this share of the largest piece are dropped, too.
         fill_holes: fill cavities that are closed on all sides.
+        max_hole_mm3: those of a larger volume stay.
         margin_mm: how far the grid reaches beyond the mask, at least.
         target_spacing_mm: thick slices are interpolated to about this spacing (or the in-plane one where larger).
         max_voxels: slices are interpolated less where the organ would take more voxels than this.
@@ -33,6 +34,7 @@ class SurfaceOptions:
     min_island_mm3: float = 5.0
     min_island_fraction: float = 0.0
     fill_holes: bool = True
+    max_hole_mm3: float = float("inf")
     margin_mm: float = 8.0
     target_spacing_mm: float = 1.0
     max_voxels: int = 40_000_000
@@ -104,7 +106,8 @@ def clean_mask(
     options = options or SurfaceOptions()
     start_ijk, cropped = bounding_crop(mask, geometry)
     kept, volumes = _without_specks(cropped, geometry.voxel_volume_mm3, options)
-    filled, holes_filled = _without_cavities(kept) if options.fill_holes else (kept, 0)
+    most_voxels = options.max_hole_mm3 / geometry.voxel_volume_mm3
+    filled, holes_filled = _without_cavities(kept, most_voxels) if options.fill_holes else (kept, 0)
     cleaned = np.zeros(mask.shape, dtype=bool)
     cleaned[tuple(slice(start, start + n) for start, n in zip(start_ijk[::-1], filled.shape, strict=True))] = filled
     filled_mm3 = float((filled.sum() - kept.sum()) * geometry.voxel_volume_mm3)
@@ -213,12 +216,15 @@ def _without_specks(mask, voxel_mm3, options):
     return kept, volumes[small]
 
 
-def _without_cavities(mask):
-    """The mask with its closed cavities filled, and their number."""
+def _without_cavities(mask, most_voxels):
+    """The mask with its closed cavities of up to so many voxels filled, and their number."""
     labels, n_spaces = ndimage.label(np.pad(~mask, 1, constant_values=True))
     if n_spaces == 1:
         return mask, 0
-    return labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0], n_spaces - 1
+    inner = labels[1:-1, 1:-1, 1:-1]
+    open_ = np.bincount(inner.ravel(), minlength=n_spaces + 1) > most_voxels
+    open_[labels[0, 0, 0]], open_[0] = True, False
+    return ~open_[inner], n_spaces - int(open_.sum())
 
 
 def _interpolation_factors(spacing_mm, size_ijk, options):

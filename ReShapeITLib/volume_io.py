@@ -150,7 +150,7 @@ def _read_nrrd(path: Path) -> LabelVolume:
     seg_nrrd.check_data(header, path)
     is_segmentation = any(key.startswith("Segment0_") for key in header.key_values)
     layered = is_segmentation or "list" in header.fields.get("kinds", "").split()
-    array, geometry = _read_with_itk(path, layered)
+    array, geometry = read_voxels(path, layered)
     if matrix is not None:
         geometry = ImageGeometry(matrix, geometry.size_ijk)
     array = integer_labels(array, str(path))
@@ -172,7 +172,7 @@ def _read_metaimage(path: Path) -> LabelVolume:
             raise BadInputError(_NO_SPACING.format(path))
         _check_spacing(spacing.split(), path)
         metaimage_header.check_data(fields, header_bytes, path)
-    array, geometry = _read_with_itk(path)
+    array, geometry = read_voxels(path)
     return LabelVolume((integer_labels(array, str(path)),), geometry, source=str(path))
 
 
@@ -180,7 +180,7 @@ def _read_nifti(path: Path) -> LabelVolume:
     header = nifti_header.read_header(path)
     sform = nifti_header.exact_sform_ras(header, path)
     nifti_header.check_data(header, path)
-    array, geometry = _read_with_itk(path)
+    array, geometry = read_voxels(path)
     if sform is not None:
         # ITK (and so Slicer) decides between sform and qform; where it is the sform, its own numbers are exact.
         exact = ImageGeometry(sform, geometry.size_ijk)
@@ -199,8 +199,9 @@ def _check_spacing(numbers, path: Path) -> None:
         raise BadInputError(_BROKEN_SPACING.format(path))
 
 
-def _read_with_itk(path: Path, layered: bool = False) -> tuple[np.ndarray, ImageGeometry]:
-    """Voxels (K, J, I), or (K, J, I, layer) where ``layered`` and there are several, and the geometry."""
+def read_voxels(path: Path, layered: bool = False) -> tuple[np.ndarray, ImageGeometry]:
+    """Voxels (K, J, I) of any type, or (K, J, I, layer) where ``layered`` and there are several, and the geometry;
+    BadInputError where the file is damaged, not 3D, or (unless ``layered``) has several values per voxel."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()

@@ -227,6 +227,14 @@ def test_cleaning_drops_specks_fills_cavities_and_keeps_pieces():
     assert (report.holes_filled, report.filled_mm3) == (1, 24.0)
 
 
+def test_only_cavities_up_to_the_limit_are_filled():
+    mask, geometry = two_boxes_and_a_speck()
+    mask[3, 3, 3] = False  # a cavity of 2 mm^3 beside that of 24
+    cleaned, report = clean_mask(mask, geometry, SurfaceOptions(max_hole_mm3=10.0))
+    assert cleaned[3, 3, 3] and not cleaned[5:7, 5:7, 5:8].any()
+    assert (report.holes_filled, report.filled_mm3) == (1, 2.0)
+
+
 def test_cleaning_can_be_switched_off_and_leaves_its_input_alone():
     mask, geometry = two_boxes_and_a_speck()
     before = mask.copy()

@@ -17,10 +17,10 @@ from .. import __version__
 from ..device import is_out_of_memory
 from ..errors import BadInputError, CancelledError, ReShapeITError
 from ..progress import Progress, cancel_on_signals
-from . import batch, demo, evaluate, metrics, prepare, refine, templates, train, train_restoration
+from . import batch, demo, evaluate, metrics, prepare, refine, report, templates, train, train_restoration
 from .common import Parser
 
-COMMANDS = (refine, batch, prepare, train, train_restoration, templates, metrics, evaluate, demo)
+COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, evaluate, demo)
 CPU_MEMORY_IS_FULL = ("can't allocate memory", "not enough memory")  # torch's, on Windows the second
 NOTICE = "Research software, not a medical device."
 

@@ -1,33 +1,42 @@
-"""``reshapeit templates``: list, describe and draw the organ templates."""
+"""``reshapeit templates``: list, describe, draw and fetch the organ templates."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import BadInputError
-from .common import add_command
+from ..template_store import FOLDERS_VARIABLE
+from .common import add_command, add_progress_option
 
 
 def add_parser(commands) -> None:
     """Add the subcommand and its own subcommands."""
-    parser = add_command(commands, "templates", run_list, "list, describe and draw templates")
-    parser.set_defaults(json=False)
+    parser = add_command(commands, "templates", run_list, "list, describe, draw and fetch templates")
+    parser.set_defaults(json=False, index=None)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     listing = add_command(actions, "list", run_list, "list all templates (the default)")
     show = add_command(actions, "show", run_show, "describe one template")
     render = add_command(actions, "render", run_render, "draw the template's surface")
-    for action in (show, render):
+    fetch = add_command(actions, "fetch", run_fetch, "download a template from an index that you name")
+    for action in (show, render, fetch):
         action.add_argument("template", metavar="NAME|FILE", help="template name or file")
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="print JSON")
     render.add_argument("--output", required=True, metavar="PNG", help="picture to write")
+    listing.add_argument("--index", metavar="URL", help="list what this index offers instead (HTTPS)")
+    fetch.add_argument("--index", metavar="URL", required=True, help="HTTPS address of the index; there is no default")
+    fetch.add_argument("--folder", metavar="FOLDER", help=f"for the file (default: the first of ${FOLDERS_VARIABLE})")
+    add_progress_option(fetch)
 
 
 def run_list(arguments) -> None:
     """One line per template: name, cases, licence, file; damaged files are named as such."""
-    from ..template_store import FOLDERS_VARIABLE, available_templates
+    if arguments.index:
+        return _list_index(arguments)
+    from ..template_store import available_templates
 
     described = {name: _description(path) for name, path in available_templates().items()}
     if arguments.json:
@@ -85,6 +94,38 @@ def run_render(arguments) -> None:
     views = ("anterior", "right", "superior")
     render_panels([(surface, template.info.organ, None)], views, Path(arguments.output))
     print(f"wrote {arguments.output}")
+
+
+def run_fetch(arguments) -> None:
+    """Download and verify one template; only ever from the host that the user named."""
+    from ..template_index import fetch_template, read_index
+    from ..template_store import template_folders
+
+    if not arguments.folder and not os.environ.get(FOLDERS_VARIABLE):
+        raise BadInputError(f"Where should the template go? Name a folder with --folder or ${FOLDERS_VARIABLE}.")
+    folder = Path(arguments.folder) if arguments.folder else template_folders()[0]
+    offered = read_index(arguments.index)
+    if arguments.template not in offered:
+        raise BadInputError(f"The index has no template '{arguments.template}'; it offers {', '.join(offered)}.")
+    entry = offered[arguments.template]
+
+    def told(share: float) -> None:
+        arguments.progress.check_cancelled()
+        arguments.progress.stage("download", share)
+
+    target = fetch_template(entry, folder, told=told)
+    if arguments.progress.mode != "json":
+        print(f"wrote {target} ({entry.n_bytes / 1e6:.1f} MB, {entry.licence or 'licence: see templates show'})")
+
+
+def _list_index(arguments) -> None:
+    from ..template_index import read_index
+
+    offered = read_index(arguments.index)
+    if arguments.json:
+        print(json.dumps({name: asdict(entry) for name, entry in offered.items()}, indent=2))
+    else:
+        print("\n".join(f"{e.name:<26}{e.n_bytes / 1e6:>7.1f} MB  {e.licence}" for e in offered.values()))
 
 
 def _description(path: Path) -> dict:

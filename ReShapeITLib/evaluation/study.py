@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..training.config import override, yaml_mapping
+from ..training.config import override
 from ..training.prepare import case_name
+from ..yaml_file import yaml_mapping
 from .families import Family, family_from_dict, file_word, label_file, require_distinct, texts
 
 PRESETS = ("draft", "standard", "fine")

@@ -41,6 +41,7 @@ class BeliefOptions:
         flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
             whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
         island_cells: for what lies apart and does not belong to it.
+        fill_ml: closed cavities of up to this volume are filled before the network is asked, larger ones if it says so.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
         transition_cells: width of the smooth transition at a region's border.
     """
@@ -55,6 +56,7 @@ class BeliefOptions:
     open_cells: float = 0.3
     flat_share: float = 0.12
     island_cells: float = 1.0
+    fill_ml: float = float("inf")
     reach_cells: float = 0.7
     transition_cells: float = 1.0
 

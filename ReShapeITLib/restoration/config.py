@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import BadInputError
 from ..training.config import override
+from ..yaml_file import yaml_mapping
 from .belief import BeliefOptions
 
 
@@ -100,14 +101,9 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
     Raises:
         BadInputError: the file cannot be read, or a key or value is wrong.
     """
-    import yaml
-
     where, base = f"The configuration {path}", Path(path).parent
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{where} cannot be read: {str(error).splitlines()[0]}.") from error
-    if not isinstance(values, dict) or not isinstance(values.get("organs"), dict):
+    values = yaml_mapping(path, where, empty={})
+    if not isinstance(values.get("organs"), dict):
         raise BadInputError(f"{where} must name the cases under 'organs'.")
     organs = {}
     for organ, entry in values.pop("organs").items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import BadInputError
 from ..fields import FIELD_PRESETS, FieldOptions
 from ..losses import LossWeights
+from ..yaml_file import yaml_mapping
 
 
 @dataclass(frozen=True)
@@ -136,30 +137,6 @@ def read_config(path: str | Path) -> TrainingConfig:
     """A configuration from a YAML file (``yaml.safe_load``: plain values only)."""
     where = f"The configuration {path}"
     return config_from_dict(yaml_mapping(path, where, empty={}), where)
-
-
-def yaml_mapping(path: str | Path, where: str, empty: dict | None = None) -> dict:
-    """The 'key: value' lines of a YAML file.
-
-    Args:
-        path: of the file.
-        where: what to call it in errors.
-        empty: what a file without content stands for; None where it is an error.
-
-    Raises:
-        BadInputError: the file cannot be read, is no YAML or holds something else.
-    """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or empty
-    except OSError as error:
-        raise BadInputError(f"{where} cannot be read ({error.strerror}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{where} is not valid YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(values, dict):
-        raise BadInputError(f"{where} must be a list of 'key: value' lines.")
-    return values
 
 
 def override(base, values: dict, where: str):

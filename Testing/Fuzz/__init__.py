@@ -1,0 +1,1 @@
+"""Damaged files by the thousand: made, read in a process that may die, and counted."""

@@ -115,7 +115,7 @@ runpy.run_module("ReShapeITLib.cli.main", run_name="__main__")
     ("device", "most", "told"),
     [
         ("cuda", 1, ["trying again in smaller parts"]),
-        ("cuda", 0, ["trying again in smaller parts", "started again on the processor, in smaller parts"]),
+        ("cuda", 0, ["out of memory); it was started again on the processor, in smaller parts"]),
         ("auto", 0, ["trying again in smaller parts", "going on on the processor"]),
     ],
 )

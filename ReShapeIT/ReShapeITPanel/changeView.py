@@ -66,6 +66,9 @@ def _showLegend(display, visible: bool) -> None:
         if legend:
             legend.SetTitleText("moved, mm")
             legend.SetLabelFormat("%+.1f")
+            # In slice views it would cover the image; the panel has a colour bar, too.
+            for index in range(display.GetScene().GetNumberOfNodesByClass("vtkMRMLViewNode")):
+                legend.AddViewNodeID(display.GetScene().GetNthNodeByClass(index, "vtkMRMLViewNode").GetID())
     if legend:
         legend.SetVisibility(visible)
 

@@ -44,7 +44,7 @@ def addColours(scene):
 
 
 def addChangeModel(scene, name: str, surface, transformNodeId: str | None, colours, rangeMm: float):
-    """A model node of a surface in local mm, coloured by its signed change from -rangeMm to rangeMm."""
+    """A model node of a surface in local mm, coloured by its signed change from -rangeMm to rangeMm; not shown yet."""
     model = scene.AddNewNodeByClass("vtkMRMLModelNode", name)
     surface.GetPointData().SetActiveScalars(CHANGE)
     model.SetAndObservePolyData(surface)
@@ -56,6 +56,7 @@ def addChangeModel(scene, name: str, surface, transformNodeId: str | None, colou
     display.SetScalarRangeFlag(display.UseManualScalarRange)
     display.SetScalarRange(-rangeMm, rangeMm)
     display.SetScalarVisibility(True)
+    display.SetVisibility(False)
     # In slice views the cut through the surface, in the same colours.
     display.SetVisibility2D(True)
     display.SetSliceDisplayModeToIntersection()

@@ -113,7 +113,7 @@ class Review:
     def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
         """Opacity (0..1) of the given and of the result segments in all views.
 
-        :param changeMap: the change map is shown: it stands for the results in 3D, where two equal surfaces flicker.
+        :param changeMap: show the change map: it stands for the results in 3D, where two equal surfaces flicker.
         """
         self._check()
         for item in self._results.items:
@@ -124,6 +124,7 @@ class Review:
             model = self._models.get(item.refined.given.segmentId)
             if model is not None and self._scene.IsNodePresent(model):
                 model.GetDisplayNode().SetOpacity(float(after))
+                model.GetDisplayNode().SetVisibility(changeMap)
 
     def undo(self) -> None:
         """Take everything back that the refinement did to the scene."""

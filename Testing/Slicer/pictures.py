@@ -25,7 +25,7 @@ SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
 VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (540, 1100)
 # Where the largest change of these segments is: in which slice, and how many mm wide.
-PLACES = {"liver": ("Axial", 260.0), "spleen": ("Axial", 170.0)}
+PLACES = {"liver": ("Axial", 330.0), "spleen": ("Coronal", 220.0)}
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def _world_with_patient(folder: Path):
     world.node.SetReferenceImageGeometryParameterFromVolumeNode(world.ct)
     world.node.CreateClosedSurfaceRepresentation()
     world.view = ThreeDView(world, VIEW_PIXELS)
-    world.slices = {name: SliceView(world, SLICE_PIXELS, orientation) for name, (orientation, _) in PLACES.items()}
+    world.slices = {name: SliceView(world, SLICE_PIXELS, place[0], name) for name, place in PLACES.items()}
     world.view.picture()
     world.bounds = np.zeros(6)
     world.node.GetRASBounds(world.bounds)

@@ -65,16 +65,17 @@ class SliceView:
 
     Args:
         orientation: "Axial", "Coronal" or "Sagittal".
+        name: of the slice node; each view has its own.
     """
 
-    def __init__(self, world, size_pixels: tuple[int, int], orientation: str):
+    def __init__(self, world, size_pixels: tuple[int, int], orientation: str, name: str = "Red"):
         if world.app.GetSliceLogics() is None:
             world.app.SetSliceLogics(vtk.vtkCollection())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(world.scene)
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(world.app)
         self.logic.SetMRMLScene(world.scene)
-        self.node = self.logic.AddSliceNode(orientation)
+        self.node = self.logic.AddSliceNode(name)
         self.node.SetOrientation(orientation)
         self.node.SetDimensions(*size_pixels, 1)
         world.app.GetSliceLogics().AddItem(self.logic)

@@ -40,6 +40,23 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device(wanted, "asked for")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where torch says in one of its ways (the Apple GPU and cuBLAS have their own) that a GPU is full."""
+    text = str(error)
+    full = type(error).__name__ == "OutOfMemoryError" or "out of memory" in text or "ALLOC_FAILED" in text
+    return isinstance(error, RuntimeError) and full
+
+
+def free_cached_memory() -> None:
+    """Give back what torch keeps for later on the GPUs that are there."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
 def limit_cpu_threads(most: int = 8) -> int:
     """Leave one core to the rest of the machine; returns the threads torch then uses.
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .device import Device
+from .device import Device, free_cached_memory, is_out_of_memory
 from .errors import ImplausibleError
 from .labels import LabelVolume
 from .organs import ORGANS
@@ -62,6 +62,8 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     part = volume.cropped(volume.extent(label)[0])
     network = chosen_restoration(job.restoration, sha256)
     restoration = _network(network, restoration_sha256(network)) if network else None
+    if restoration and job.low_memory:
+        restoration = restoration.in_smaller_parts()
     others = known_templates()
     if restoration and restoration.info.non_commercial:
         notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
@@ -92,21 +94,20 @@ def whole_of(organ: RefinedOrgan) -> str:
 def _within_memory(refined, device: Device, model, may_change: bool, notice) -> tuple[RefinedShape, Device]:
     """What ``refined(device, model)`` gives, and the device: where the GPU is full, again in smaller parts, then on the
     processor if the device may change."""
-    from torch.cuda import OutOfMemoryError, empty_cache
-
     try:
         return refined(device, model), device
-    except OutOfMemoryError:
-        if model is None and not may_change:
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or (model is None and not may_change):
             raise
-    empty_cache()
     if model is not None:
+        free_cached_memory()
         notice("the GPU ran out of memory; trying again in smaller parts.")
         try:
-            return refined(device, replace(model, poses_at_once=1)), device
-        except OutOfMemoryError:
-            if not may_change:
+            return refined(device, model.in_smaller_parts()), device
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not may_change:
                 raise
+    free_cached_memory()
     device = Device("cpu", "the GPU ran out of memory")
     notice(f"{device.reason}; going on on the processor.")
     return refined(device, model), device

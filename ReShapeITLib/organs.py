@@ -11,7 +11,8 @@ class Organ:
 
     Args:
         name: as TotalSegmentator names it.
-        snomed_code: SNOMED CT concept, as DICOM and Slicer's terminologies write it.
+        snomed_code: the SNOMED CT concept that holds the side as well; Slicer's and TotalSegmentator's terminologies
+            write kidneys and lobes as a concept without side (upper lobe of lung: 45653009) and a modifier.
         meaning: the concept's name, for people.
         part_of: what it fills together with other organs, without gaps between them; "" where there is no such.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .agreement import agreeing
 from .atomic import check_writable
 from .device import choose_device, limit_cpu_threads
 from .errors import BadInputError
@@ -45,6 +46,7 @@ class RefineJob:
         restoration: "auto" for the network that belongs to the template, "none", or a file.
         sparse: the organs were drawn on some parallel slices only, see ``RefineOptions.sparse``.
         keep_union: see :func:`ReShapeITLib.joint.combine`.
+        low_memory: ask the restoration network in smaller parts from the start, not only when the GPU is full.
     """
 
     input: Path
@@ -59,6 +61,7 @@ class RefineJob:
     restoration: str = "auto"
     sparse: bool = False
     keep_union: bool = False
+    low_memory: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class RefineResult:
     Args:
         report: as written to the report file.
         volume: as written to the output file.
-        shapes: refined shape of each label.
+        shapes: refined shape of each label, which says what the voxels say.
         surfaces: refined surface of each label; empty where neither surface nor report was asked for.
     """
 
@@ -109,13 +112,17 @@ def run_refine_job(
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, shapes)
     before = volume.cropped(box)
-    after = combine(before, shapes, job.keep_union, {label: whole_of(organ) for label, organ in organs.items()})
+    own = {label: shape.mask(before.geometry) for label, shape in shapes.items()}
+    wholes = {label: whole_of(organ) for label, organ in organs.items()}
+    after = combine(before, shapes, job.keep_union, wholes, own)
     _check_that_something_is_left(after, shapes)
+    for label, shape in shapes.items():
+        shapes[label] = agreeing(shape, own.pop(label), after.mask(label), before.geometry)
     refined = volume.pasted(box, after)
     surfaces = {}
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
         progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
-        surfaces[label] = organ.shape.surface(organ.surface_cell_mm)
+        surfaces[label] = shapes[label].surface(organ.surface_cell_mm)
     reports = tuple(organ_report(name, organ, before, after, surfaces.get(name)) for name, organ in organs.items())
     spent = time.perf_counter() - started
     report = RefineReport(str(job.input), str(job.output), job.preset, job.seed, spent, peak_memory_mb(), reports)

@@ -43,3 +43,18 @@ def tiny_run(tmp_path_factory) -> Path:
 def tiny_template_file(tiny_run) -> Path:
     """A template of generated superellipsoids, trained for these tests."""
     return tiny_run / "test_organ.safetensors"
+
+
+@pytest.fixture(scope="session")
+def restoration_file(tiny_template_file, tmp_path_factory) -> Path:
+    """A restoration network of that template which is not trained: it gives back what it is given."""
+    from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
+    from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
+    from ReShapeITLib.template import read_info
+    from Testing.tiny_template import ORGAN
+
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    network = RestorationNetwork(NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1)))
+    info = RestorationInfo("CC0-1.0", "generated", {ORGAN: []}, {ORGAN: read_info(tiny_template_file)[2]})
+    RestorationModel(info, network).save(path)
+    return path

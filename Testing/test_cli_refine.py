@@ -14,15 +14,13 @@ import pytest
 
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.damage import bite
-from ReShapeITLib.device import Device
+from ReShapeITLib.device import Device, is_out_of_memory
+from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.errors import CancelledError
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
-from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
-from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.surface_io import read_surface
-from ReShapeITLib.template import read_info
 from ReShapeITLib.volume_io import read_labels, write_labels
 from Testing.tiny_template import ORGAN, patient, with_licence
 
@@ -126,7 +124,11 @@ def test_several_organs_at_once_do_not_overlap(refine, case, tmp_path, tiny_temp
     refine(tmp_path / "two.nrrd", tmp_path / "out.nrrd", "--surface", surface, "--report", report, template=mapping)
     after = read_labels(tmp_path / "out.nrrd")
     assert after.label_values() == (4, 5)
-    assert (tmp_path / "m_4.ply").exists() and (tmp_path / "m_5.ply").exists()
+    centres_ras = wide.ijk_to_ras_points(np.indices(wide.shape_kji)[::-1].reshape(3, -1).T)
+    for label in (4, 5):
+        distance = MeshDistance(read_surface(tmp_path / f"m_{label}.ply")).signed(centres_ras)
+        wrong = (distance < 0) != after.mask(label).ravel()
+        assert np.abs(distance[wrong]).max(initial=0.0) < 0.8, "surface and voxels are different organs"
     assert [organ["label"] for organ in json.loads(report.read_text())["organs"]] == [4, 5]
 
 
@@ -199,15 +201,18 @@ def refined_on_a_full_gpu(job, times: int, monkeypatch):
     ("times", "last", "reason"), [(1, "smaller parts", "stands for a GPU"), (2, "on the processor", "out of memory")]
 )
 def test_with_a_restoration_network_a_full_gpu_first_tries_smaller_parts(
-    case_file, tiny_template_file, tmp_path, monkeypatch, times, last, reason
+    case_file, tiny_template_file, restoration_file, monkeypatch, times, last, reason
 ):
-    network = RestorationNetwork(NetworkOptions(organs=("test_organ",), channels=(4, 4, 4), blocks=(1, 1, 1)))
-    info = RestorationInfo("CC0-1.0", "generated", {"test_organ": []}, {"test_organ": read_info(tiny_template_file)[2]})
-    RestorationModel(info, network).save(tmp_path / "network.safetensors")
-    job = job_for(case_file, tiny_template_file, restoration=str(tmp_path / "network.safetensors"))
+    job = job_for(case_file, tiny_template_file, restoration=str(restoration_file))
     notices, result = refined_on_a_full_gpu(job, times, monkeypatch)
     assert len(notices) == times and last in notices[-1]
     assert reason in result.report.organs[0].device_reason
+
+
+@pytest.mark.parametrize("text", ["MPS backend out of memory (9 GiB allocated)", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_other_ways_of_saying_that_a_gpu_is_full_count_as_well_and_other_errors_do_not(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
 
 
 class CancelAt(Progress):

@@ -110,3 +110,15 @@ def test_icon_and_screenshots_are_where_the_metadata_says():
 def test_the_name_of_the_project_is_that_of_the_extension_and_says_nothing_of_slicer():
     name = re.search(r"project\((\w+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")).group(1)
     assert name == (ROOT / "docs" / "ReShapeIT.json").stem and not name.startswith("Slicer")
+
+
+def test_every_file_that_answers_a_rule_exists_and_every_step_of_the_self_test_is_described():
+    text = (ROOT / "docs" / "EXTENSION.md").read_text(encoding="utf-8")
+    file_name = re.compile(r"[\w./*-]+\.(py|md|ui|xml|json|txt|png)")
+    named = [word for word in re.findall(r"`([^`\n]+)`", text) if file_name.fullmatch(word)]
+    folders = (ROOT, MODULE, MODULE / "ReShapeITPanel", MODULE / "ReShapeITRefine")
+    missing = [name for name in named if not any(any(folder.glob(name)) for folder in folders)]
+    assert len(named) > 30 and not missing
+    source = (MODULE / "ReShapeITPanel" / "selfTest.py").read_text(encoding="utf-8")
+    steps = re.findall(r"\bstep\w+", source.partition("STEPS = (")[2].partition(")")[0])
+    assert steps and re.findall(r"`(step\w+)`", text) == steps

@@ -1,5 +1,9 @@
 """Which organ a segment is: real names and codes as TotalSegmentator, MONAI and Slicer's terminologies write them."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 from ReShapeITPanel.organProposal import proposedOrgan
 
@@ -115,3 +119,44 @@ def test_the_side_comes_from_the_name_where_the_code_has_none():
 def test_the_name_of_a_template_of_ones_own_is_taken_letter_for_letter():
     assert proposedOrgan("Stomach", knownOrgans=["stomach"]) == "stomach"
     assert proposedOrgan("Stomach", knownOrgans=["liver"]) is None
+
+
+def test_each_organs_own_code_is_a_snomed_code_of_one_organ():
+    codes = {organ.snomed_code: organ.name for organ in ORGANS.values()}
+    assert len(codes) == len(ORGANS)
+    for code, name in codes.items():
+        assert is_snomed_code(code)
+        assert proposedOrgan("Segment_1", entry(f"SCT^{code}^{ORGANS[name].meaning}")) == name
+    assert not is_snomed_code("10200005") and not is_snomed_code("10020004")
+
+
+def is_snomed_code(code: str) -> bool:
+    """The last digit of a SNOMED CT code checks the others (Verhoeff)."""
+    turned, place_in = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4], 0
+    for place, digit in enumerate(map(int, reversed(code))):
+        for _ in range(place % 8):
+            digit = turned[digit]
+        # The group of the turns and reflections of a pentagon: 0 to 4 are turns, 5 to 9 reflections.
+        turn = (place_in + digit if place_in < 5 else place_in - digit) % 5
+        place_in = turn + 5 * ((place_in < 5) != (digit < 5))
+    return place_in == 0
+
+
+@pytest.mark.parametrize("context", ["SlicerGeneralAnatomy", "DICOM-Master"])
+def test_of_all_structures_in_slicers_terminologies_just_the_organs_are_proposed(context):
+    source = os.environ.get("RESHAPEIT_SLICER_SOURCE")
+    if not source:
+        pytest.skip("set RESHAPEIT_SLICER_SOURCE to a checkout of Slicer to read its terminologies")
+    folder = Path(source, "Modules", "Loadable", "Terminologies", "Resources")
+    terms = json.loads((folder / f"SegmentationCategoryTypeModifier-{context}.json").read_text(encoding="utf-8"))
+    found = []
+    for category in terms["SegmentationCodes"]["Category"]:
+        for kind in category["Type"]:
+            for modifier in (*kind.get("Modifier", ()), None):
+                tag = entry(code_of(kind), code_of(modifier), category=code_of(category))
+                found.append(proposedOrgan("Segment_1", tag))
+    assert len(found) > 300 and sorted(filter(None, found)) == sorted(ORGANS)
+
+
+def code_of(term: dict | None) -> str:
+    return "^".join(term[key] for key in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")) if term else NONE

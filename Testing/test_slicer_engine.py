@@ -84,6 +84,54 @@ def test_a_killed_process_is_started_again_on_the_processor(arguments, tmp_path)
     assert (tmp_path / "out.nrrd").exists()
 
 
+# Runs the command as `python -m` would, on a device that stands for a GPU whose memory holds so many poses at once. The
+# library moves the network to its device at each try: to this GPU twice at most, then to the processor.
+FULL_GPU = """#!{python}
+import runpy, sys
+import torch
+from ReShapeITLib import device, refine_job
+from ReShapeITLib.restoration.model import RestorationModel
+from ReShapeITLib.restoration.network import RestorationNetwork
+
+tries, move, answer = [], RestorationModel.to, RestorationNetwork.forward
+
+def counted(model, name):
+    tries.append(name)
+    return move(model, name)
+
+def forward(network, given, *others):
+    if "--low-memory" not in sys.argv and len(tries) < 3 and len(given) > {most}:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+    return answer(network, given, *others)
+
+RestorationModel.to, RestorationNetwork.forward = counted, forward
+refine_job.choose_device = lambda wanted: device.Device("cpu", "stands for a GPU")
+sys.argv = ["reshapeit", *sys.argv[3:]]
+runpy.run_module("ReShapeITLib.cli.main", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with a first line")
+@pytest.mark.parametrize(
+    ("device", "most", "told"),
+    [
+        ("cuda", 1, ["trying again in smaller parts"]),
+        ("cuda", 0, ["out of memory); it was started again on the processor, in smaller parts"]),
+        ("auto", 0, ["trying again in smaller parts", "going on on the processor"]),
+    ],
+)
+def test_a_full_gpu_is_asked_for_less_and_then_left(arguments, restoration_file, tmp_path, device, most, told):
+    program = tmp_path / "python"
+    program.write_text(FULL_GPU.format(python=sys.executable, most=most))
+    program.chmod(0o755)
+    engine = Engine(EngineSettings(str(program), extraArguments=("--restoration", str(restoration_file))))
+    engine.start([*arguments, device])
+    assert engine.wait().state == "done", engine.status.message
+    assert len(engine.notices) == len(told)
+    assert all(words in notice for words, notice in zip(told, engine.notices, strict=True)), engine.notices
+    assert read_labels(tmp_path / "out.nrrd").mask(1).any()
+
+
 def test_a_process_killed_on_the_processor_fails_with_one_sentence(arguments):
     engine = Engine()
     engine.start([*arguments, "cpu"])

@@ -22,7 +22,7 @@ from ReShapeITSlicer.options import (  # noqa: E402
     RefinementOptions,
 )
 from ReShapeITSlicer.review import Review  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, surfaceOf  # noqa: E402
+from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, surfaceOf, writeMask  # noqa: E402
 from ReShapeITSlicer.templates import TemplateChoice  # noqa: E402
 
 from Testing.Slicer.scene import new_scene  # noqa: E402
@@ -163,6 +163,31 @@ def test_a_segment_around_the_organ_does_not_hold_it_back(world):
     assert np.array_equal(voxels(world.node)["a"], wider)
 
 
+@pytest.mark.parametrize("mode", [NEW_SEGMENTS, IN_PLACE])
+def test_what_the_user_drew_on_a_neighbour_meanwhile_stays_whatever_is_blended_or_undone(world, mode):
+    segmentation = world.node.GetSegmentation()
+    done = review(world, refined("a", WIDER), resultMode=mode, overlapPolicy=TAKE_FROM_NEIGHBOURS)
+    drawn = box((14, 17), (20, 23))  # beside b, in the layer that it shares with c
+    writeMask(segmentation, "b", segmentMask(segmentation, "b", GRID) | drawn, GRID)
+    done.blend("a", 0.5)
+    between = voxels(world.node)["a" if mode == IN_PLACE else "a_refined"]
+    assert np.array_equal(voxels(world.node)["b"], (ORGANS["b"] & ~between) | drawn)
+    done.undo()
+    assert_voxels(world.node, a=ORGANS["a"], b=ORGANS["b"] | drawn, c=ORGANS["c"])
+
+
+@pytest.mark.parametrize("mode", [NEW_SEGMENTS, IN_PLACE])
+def test_undo_gives_shared_layers_back_as_they_were(world, mode):
+    segmentation = world.node.GetSegmentation()
+    layers = segmentation.GetNumberOfLayers(LABELMAP)
+    done = review(world, refined("a", WIDER), refined("c", box((15, 26))), resultMode=mode)
+    # What Slicer itself does when a segment is edited that shares its labelmap.
+    segmentation.SeparateSegmentLabelmap("b")
+    done.undo()
+    assert_voxels(world.node, **ORGANS)
+    assert segmentation.GetNumberOfLayers(LABELMAP) == layers == 1
+
+
 @pytest.mark.parametrize("mode", RESULT_MODES)
 @pytest.mark.parametrize("policy", [TAKE_FROM_NEIGHBOURS, ALLOW_OVERLAP])
 def test_undo_takes_everything_back(world, mode, policy):
@@ -233,6 +258,7 @@ def test_the_change_map_is_a_model_under_the_transform_with_colours_of_its_own(w
     display = model.GetDisplayNode()
     assert model.GetParentTransformNode() is transform and changes(model.GetPolyData()).max() == 3.0
     assert display.GetActiveScalarName() == CHANGE and display.GetScalarVisibility()
+    assert display.GetVisibility2D()  # in slice views, too
     low, high = display.GetScalarRange()
     assert low == -high and display.GetColorNode().GetNumberOfColors() == 256
 

@@ -10,6 +10,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 CHANGE = "signed_change_mm"
 LEAST_RANGE_MM = 1.0
+OUTLINE_PIXELS = 3
 APART_MM = 15.0
 MOST_CHANGES = 20
 LEAST_CHANGE_MM = 0.5
@@ -55,6 +56,10 @@ def addChangeModel(scene, name: str, surface, transformNodeId: str | None, colou
     display.SetScalarRangeFlag(display.UseManualScalarRange)
     display.SetScalarRange(-rangeMm, rangeMm)
     display.SetScalarVisibility(True)
+    # In slice views the cut through the surface, in the same colours.
+    display.SetVisibility2D(True)
+    display.SetSliceDisplayModeToIntersection()
+    display.SetSliceIntersectionThickness(OUTLINE_PIXELS)
     return model
 
 

@@ -17,7 +17,8 @@ from .processTree import killTree, startProcess
 MODULE = "ReShapeITLib.cli.main"
 PREFIX = "reshapeit: "
 CANCELLED = "Cancelled; the scene is as it was."
-RESTARTED = "The refinement process ended unexpectedly ({}); it was started again on the processor."
+RESTARTED = "The refinement process ended unexpectedly ({}); it was started again on the processor, in smaller parts."
+SECOND_TRY = ("--device", "cpu", "--low-memory")
 PIPE_SECONDS = 1.0
 OUT_OF_MEMORY = ("too little free memory", "out of memory")
 
@@ -178,12 +179,13 @@ class Engine:
         killTree(self._process)
         last = self._last()
         memory = any(words in last.lower() for words in OUT_OF_MEMORY)
-        if (_isCrash(code) or memory) and self._device() != "cpu" and not self._restarted:
+        again = memory or (_isCrash(code) and self._device() != "cpu")
+        if again and not self._restarted:
             self._restarted = True
             self._ownNotices.append(RESTARTED.format("out of memory" if memory else _crash(code)))
             self._stderr.clear()
             try:
-                self._launch([*self._arguments, "--device", "cpu"])
+                self._launch([*self._arguments, *SECOND_TRY])
                 return
             except RefinementError as error:
                 last = PREFIX + str(error)

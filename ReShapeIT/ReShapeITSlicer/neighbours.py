@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from .geometry import toGrid
+from .geometry import Grid, toGrid
 from .segmentVoxels import LABELMAP, ownMask, restoreSegment, savedSegment, segmentGrid, segmentMask, writeMask
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """What a neighbour lost.
+
+    :param saved: the segment before.
+    :param voxels, left: (K, J, I) bool what was taken and what stayed, on ``grid``.
+    """
+
+    saved: object
+    voxels: np.ndarray
+    left: np.ndarray
+    grid: Grid
 
 
 class Neighbours:
@@ -62,30 +78,43 @@ class Neighbours:
 
     def restore(self) -> None:
         """Give all voxels back."""
-        for segmentId, saved in self._taken.items():
+        for segmentId in self._taken:
             if self._segmentation.GetSegment(segmentId) is not None:
-                restoreSegment(self._segmentation, segmentId, saved)
+                self._giveBack(segmentId)
         self._taken = {}
 
     def _write(self, segmentId: str, pieces) -> None:
         segmentation = self._segmentation
         if segmentId in self._taken:
-            restoreSegment(segmentation, segmentId, self._taken[segmentId])
-        else:
-            self._taken[segmentId] = savedSegment(segmentation, segmentId)
+            self._giveBack(segmentId)
+            del self._taken[segmentId]
         if not pieces:
             return
+        saved = savedSegment(segmentation, segmentId)
         if segmentation.GetSourceRepresentationName() == LABELMAP:
-            mask, grid = ownMask(segmentation, segmentId)
+            before, grid = ownMask(segmentation, segmentId)
         else:
             grid = pieces[0][1]
             for _new, other in pieces[1:]:
                 grid = grid.enlarged(other)
-            mask, grid = self._wholeSurface(segmentId, grid)
-        mask = mask.copy()
+            before, grid = self._wholeSurface(segmentId, grid)
+        left = before.copy()
         for new, own in pieces:
-            mask &= ~toGrid(new, own, grid)
-        writeMask(segmentation, segmentId, mask, grid)
+            left &= ~toGrid(new, own, grid)
+        writeMask(segmentation, segmentId, left, grid)
+        self._taken[segmentId] = _Taken(saved, before & ~left, left, grid)
+
+    def _giveBack(self, segmentId: str) -> None:
+        """A segment as it was; where the user drew on it meanwhile, only the voxels that were taken."""
+        segmentation, taken = self._segmentation, self._taken[segmentId]
+        if segmentation.GetSourceRepresentationName() == LABELMAP:
+            mask, own = ownMask(segmentation, segmentId)
+            grid = taken.grid.enlarged(own) if mask.size else taken.grid
+            now = toGrid(mask, own, grid)
+            if not np.array_equal(now, toGrid(taken.left, taken.grid, grid)):
+                writeMask(segmentation, segmentId, now | toGrid(taken.voxels, taken.grid, grid), grid)
+                return
+        restoreSegment(segmentation, segmentId, taken.saved)
 
     def _wholeSurface(self, segmentId: str, grid):
         grid = grid.enlarged(segmentGrid(self._segmentation, segmentId))

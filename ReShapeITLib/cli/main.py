@@ -14,12 +14,14 @@ import traceback
 from collections.abc import Sequence
 
 from .. import __version__
+from ..device import is_out_of_memory
 from ..errors import BadInputError, CancelledError, ReShapeITError
 from ..progress import Progress, cancel_on_signals
 from . import batch, demo, evaluate, metrics, prepare, refine, report, templates, train, train_restoration
 from .common import Parser
 
 COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, evaluate, demo)
+CPU_MEMORY_IS_FULL = ("can't allocate memory", "not enough memory")  # torch's, on Windows the second
 NOTICE = "Research software, not a medical device."
 
 
@@ -65,9 +67,9 @@ def explained(error: BaseException) -> ReShapeITError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return CancelledError("cancelled; nothing was written")
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, told apart without importing torch
+    if is_out_of_memory(error):
         return ReShapeITError("The GPU has too little free memory; use --device cpu or close other programs.")
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in CPU_MEMORY_IS_FULL):
         return ReShapeITError("There is too little free memory; close other programs, crop the input or use a draft.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BadInputError(f"The disk is full ({error.filename or error}); free some space or choose another folder.")

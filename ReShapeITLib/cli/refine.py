@@ -44,6 +44,10 @@ def add_parser(commands) -> None:
         "--keep-union", action="store_true",
         help="of several organs: together they keep exactly their voxels, only the borders between them move",
     )  # fmt: skip
+    parser.add_argument(
+        "--low-memory", action="store_true",
+        help="ask the restoration network in smaller parts: slower, the same result",
+    )  # fmt: skip
     add_device_option(parser)
     add_seed_option(parser)
     add_progress_option(parser)
@@ -67,6 +71,7 @@ def run(arguments) -> None:
         restoration=arguments.restoration,
         sparse=arguments.sparse,
         keep_union=arguments.keep_union,
+        low_memory=arguments.low_memory,
     )
     result = run_refine_job(job, arguments.progress, notice)
     summaries = [organ.summary() for organ in result.report.organs]

@@ -116,6 +116,10 @@ class RestorationModel:
         """The same model with its weights on ``device``."""
         return replace(self, network=self.network.to(device))
 
+    def in_smaller_parts(self) -> RestorationModel:
+        """The same model, which is slower and needs the least memory."""
+        return replace(self, poses_at_once=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Restoration:

@@ -23,8 +23,9 @@ from Testing.qt_stand_ins import default_parameters, fill_choices, import_qt, lo
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
-VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (760, 500), (540, 1100)
-LIVER_POINT_RAS = (0.0, 0.0, 1118.0)
+VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (540, 1100)
+# Where the largest change of these segments is: in which slice, and how many mm wide.
+PLACES = {"liver": ("Axial", 260.0), "spleen": ("Axial", 170.0)}
 
 
 def main() -> None:
@@ -33,18 +34,18 @@ def main() -> None:
     qt = import_qt()
     with tempfile.TemporaryDirectory() as folder:
         world = _world_with_patient(Path(folder))
-        before = _views(world)
-        _save(Image.fromarray(before["3d"]).resize((260, 205), Image.LANCZOS), THUMBNAIL)
+        Image.fromarray(_three_d(world)).resize((260, 205), Image.LANCZOS).save(THUMBNAIL, optimize=True)
         panel = _refined_panel(world, qt)
-        after = _views(world)
+        places = _largest_changes(world.task)
+        after = _views(world, places)
         panel.ui.keptAlive[-1].grab().save(str(SCREENSHOTS / "slicer_panel.png"))
-        _review_sheet(before, after)
+        _show(panel, qt, before=1.0, after=0.0, change_map=False)
+        _review_sheet(_views(world, places), after)
         panel.close()
 
 
 def _world_with_patient(folder: Path):
     """A scene with the sample patient loaded as the Sample Data module would load it."""
-    import slicer
     from ReShapeITPanel import sampleData
 
     from Testing.Slicer.scene import new_scene
@@ -60,10 +61,10 @@ def _world_with_patient(folder: Path):
     world.node.SetReferenceImageGeometryParameterFromVolumeNode(world.ct)
     world.node.CreateClosedSurfaceRepresentation()
     world.view = ThreeDView(world, VIEW_PIXELS)
-    world.slices = [SliceView(world, SLICE_PIXELS, orientation) for orientation in ("Axial",)]
-    world.slicer = slicer
+    world.slices = {name: SliceView(world, SLICE_PIXELS, orientation) for name, (orientation, _) in PLACES.items()}
     world.view.picture()
-    world.bounds = None
+    world.bounds = np.zeros(6)
+    world.node.GetRASBounds(world.bounds)
     return world
 
 
@@ -78,18 +79,41 @@ def _loaded(scene, kind: str, storage_kind: str, folder: Path, index: int):
     return node
 
 
-def _views(world) -> dict[str, np.ndarray]:
-    """Pictures of the 3D view and of both slices."""
-    bounds = np.zeros(6)
-    world.node.GetRASBounds(bounds)
-    world.bounds = bounds if world.bounds is None else world.bounds
+def _three_d(world) -> np.ndarray:
+    """Picture of the 3D view."""
     world.view.picture()
     world.view.look("anterior", 1.6, world.bounds)
-    pictures = {"3d": world.view.picture()}
-    for view in world.slices:
-        view.show(world.ct, LIVER_POINT_RAS, 380.0)
-        pictures[view.node.GetOrientation()] = view.picture()
+    return world.view.picture()
+
+
+def _views(world, places: dict[str, tuple]) -> dict[str, np.ndarray]:
+    """Pictures of the 3D view and of the slices through the places."""
+    pictures = {"3d": _three_d(world)}
+    for name, place in places.items():
+        world.slices[name].show(world.ct, place, PLACES[name][1])
+        pictures[name] = world.slices[name].picture()
     return pictures
+
+
+def _largest_changes(task) -> dict[str, tuple]:
+    """World RAS mm of the largest change of each segment of PLACES."""
+    found = {}
+    names = {row.segmentId: row.name for row in task.summary()}
+    while len(found) < len(PLACES):
+        change = task.nextLargestChange()
+        name = names[change.segmentId]
+        if name in PLACES:
+            found.setdefault(name, change.positionRas)
+    return found
+
+
+def _show(panel, qt, before: float, after: float, change_map: bool) -> None:
+    """Move the sliders of the review."""
+    panel.ui.opacityBeforeSlider.setValue(before)
+    panel.ui.opacityAfterSlider.setValue(after)
+    panel.ui.changeMapCheckBox.setChecked(change_map)
+    for _ in range(20):
+        qt.application.processEvents()
 
 
 def _refined_panel(world, qt):
@@ -103,13 +127,11 @@ def _refined_panel(world, qt):
     top, ui = load_panel()
     fill_choices(ui)
     ui.segmentationSelector.addItem(world.node.GetName())
-    for slider, value in ((ui.opacityBeforeSlider, 0.0), (ui.opacityAfterSlider, 1.0)):
-        slider.setValue(value)
-    ui.changeMapCheckBox.setChecked(True)
 
     def create(node, templates, options):
         logic = world.logics["Segmentations"]
-        return RefinementTask(world.scene, node, templates, options, segmentationsLogic=logic)
+        world.task = RefinementTask(world.scene, node, templates, options, segmentationsLogic=logic)
+        return world.task
 
     environment = PanelEnvironment(availableTemplates, create, missingPackages, None, lambda text: True, DeviceProbe)
     panel = Panel(ui, world.scene, environment)
@@ -124,37 +146,32 @@ def _refined_panel(world, qt):
     if panel.ui.reviewTable.rowCount() == 0:
         raise RuntimeError(ui.statusLabel.text())
     ui.nextChangeButton.click()
-    for _ in range(20):
-        qt.application.processEvents()
+    _show(panel, qt, before=0.0, after=1.0, change_map=True)
     return panel
 
 
 def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
-    """3D views and slices side by side, with titles."""
+    """3D views above, slices below, each given and refined, with titles."""
     rows = [
-        [("3d", before, "Given: bites, holes, a stray piece"), ("3d", after, "Refined: colours show what moved")],
-        [("Axial", before, "Given"), ("Axial", after, "Refined")],
-    ]
-    gap, title = 8, 34
-    width = 2 * VIEW_PIXELS[0] + 3 * gap
-    slice_height = round(SLICE_PIXELS[1] * VIEW_PIXELS[0] / SLICE_PIXELS[0])
-    height = VIEW_PIXELS[1] + slice_height + 2 * title + 3 * gap + 20
-    sheet = Image.new("RGB", (width, height), PAPER)
+        [(before["3d"], "Given: bites, holes, stray pieces"), (after["3d"], "Refined: colours show what moved")],
+        [
+            (pictures[name], f"{name.capitalize()}, {word}")
+            for name in PLACES for word, pictures in (("given", before), ("refined", after))
+        ],
+    ]  # fmt: skip
+    gap, title, width = 8, 34, 2 * VIEW_PIXELS[0] + 24
+    tall = [round((width - gap) / len(row) - gap) * row[0][0].shape[0] // row[0][0].shape[1] for row in rows]
+    sheet = Image.new("RGB", (width, sum(tall) + 2 * title + 3 * gap + 20), PAPER)
     draw, top = ImageDraw.Draw(sheet), 0
-    for row, tall in zip(rows, (VIEW_PIXELS[1], slice_height), strict=True):
-        for column, (name, pictures, caption) in enumerate(row):
-            left = gap + column * (VIEW_PIXELS[0] + gap)
-            text(draw, (left + VIEW_PIXELS[0] // 2, top + title // 2 + 3), caption, 18, INK, "mm")
-            picture = Image.fromarray(pictures[name]).resize((VIEW_PIXELS[0], tall), Image.LANCZOS)
-            sheet.paste(picture, (left, top + title))
-        top += title + tall + gap
+    for row, height in zip(rows, tall, strict=True):
+        each = (width - gap) // len(row)
+        for column, (picture, caption) in enumerate(row):
+            left = gap + column * each
+            text(draw, (left + each // 2, top + title // 2 + 3), caption, 18, INK, "mm")
+            sheet.paste(Image.fromarray(picture).resize((each - gap, height), Image.LANCZOS), (left, top + title))
+        top += title + height + gap
     footer(draw, sheet.size)
-    _save(sheet, SCREENSHOTS / "slicer_review.png")
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, optimize=True)
+    sheet.save(SCREENSHOTS / "slicer_review.png", optimize=True)
 
 
 if __name__ == "__main__":

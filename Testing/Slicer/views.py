@@ -80,15 +80,16 @@ class SliceView:
         world.app.GetSliceLogics().AddItem(self.logic)
         self._renderer, self._window = _renderer_and_window(size_pixels)
         self._renderer.SetBackground(0, 0, 0)
-        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        self._managed = _managed(factory, SLICE_MANAGERS, world, self._renderer, self.node)
         self._mapper = vtk.vtkImageMapper()
         self._mapper.SetColorWindow(255)
         self._mapper.SetColorLevel(127.5)
         self._image = vtk.vtkActor2D()
         self._image.SetMapper(self._mapper)
         self._image.GetProperty().SetDisplayLocationToBackground()
+        # Before the managers add theirs: what is drawn first lies behind, and translucent fills show it.
         self._renderer.AddActor2D(self._image)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        self._managed = _managed(factory, SLICE_MANAGERS, world, self._renderer, self.node)
 
     def show(self, volume_node, position_ras, width_mm: float) -> None:
         """Show a volume at a point, so many mm wide."""

@@ -155,10 +155,16 @@ class TriangleSurface:
 
     @classmethod
     def from_vtk(cls, polydata) -> TriangleSurface:
-        """Surface from a ``vtkPolyData`` in RAS mm; polygons are split, normals are made where absent."""
+        """Surface from a ``vtkPolyData`` in RAS mm; polygons are split, normals are made where absent.
+
+        Raises:
+            BadInputError: there are no faces, or faces of points that there are not.
+        """
         from vtkmodules.util.numpy_support import vtk_to_numpy
         from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 
+        if not all(_cells_are_sound(cells, polydata) for cells in (polydata.GetPolys(), polydata.GetStrips())):
+            raise BadInputError("the mesh has faces of points that are not in it: export it again")
         triangles = vtkTriangleFilter()
         triangles.SetInputData(polydata)
         triangles.PassVertsOff()
@@ -202,6 +208,18 @@ class TriangleSurface:
             array.SetName(name)
             polydata.GetPointData().AddArray(array)
         return polydata
+
+
+def _cells_are_sound(cells, polydata) -> bool:
+    """Whether all faces are made of points that there are; VTK's filters do not look before they use them."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    if not cells.GetNumberOfCells():
+        return True
+    offsets, points = (vtk_to_numpy(a) for a in (cells.GetOffsetsArray(), cells.GetConnectivityArray()))
+    starts_and_ends = offsets[0] == 0 and offsets[-1] == len(points) and (np.diff(offsets) >= 0).all()
+    n_points = polydata.GetNumberOfPoints()
+    return bool(starts_and_ends and (not len(points) or (points.min() >= 0 and points.max() < n_points)))
 
 
 def unique_edges(faces: np.ndarray, n_vertices: int) -> tuple[np.ndarray, np.ndarray]:

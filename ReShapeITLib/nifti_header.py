@@ -52,6 +52,9 @@ def read_header(path: Path) -> NiftiHeader:
     datatype, bits_per_voxel = struct.unpack(order + "2h", head[70:74])
     spacing_mm = struct.unpack(order + "8f", head[76:108])
     qform_code, sform_code = struct.unpack(order + "2h", head[252:256])
+    (data_offset,) = struct.unpack(order + "f", head[108:112])
+    if not 0 <= data_offset < 2**31:  # NaN neither
+        raise BadInputError(f"{path} does not say where its voxels begin (vox_offset {data_offset}): export it again.")
     count = min(max(dimensions[0], 0), 7)
     return NiftiHeader(
         byte_order=order,
@@ -59,7 +62,7 @@ def read_header(path: Path) -> NiftiHeader:
         datatype=datatype,
         bits_per_voxel=bits_per_voxel,
         spacing_mm=spacing_mm[1 : 1 + min(count, 3)],
-        data_offset=int(struct.unpack(order + "f", head[108:112])[0]),
+        data_offset=int(data_offset),
         qform_code=qform_code,
         sform_code=sform_code,
         sform_ras=np.frombuffer(head[_SFORM], order + "f4").reshape(3, 4).astype(np.float64),

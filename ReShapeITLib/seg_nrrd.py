@@ -27,6 +27,15 @@ _TYPE_NAMES = {
 _SIGNS_TO_RAS = {"LPS": (-1, -1, 1), "RAS": (1, 1, 1), "LAS": (-1, 1, 1)}
 _SKIPPING = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
 _CHUNK_BYTES = 1 << 24
+# ITK writes over its own memory where it complains about a long field that it does not know, so it never sees one.
+_FIELDS = {
+    "content", "number", "type", "block size", "blocksize", "dimension", "space", "space dimension", "sizes",
+    "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "space directions", "centers",
+    "centerings", "kinds", "labels", "units", "min", "max", "old min", "oldmin", "old max", "oldmax", "endian",
+    "encoding", "line skip", "lineskip", "byte skip", "byteskip", "sample units", "sampleunits", "space units",
+    "space origin", "measurement frame", "data file", "datafile",
+}  # fmt: skip
+_LONGEST_FIELD = 1000
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(.+)")
 
 
@@ -55,13 +64,15 @@ def read_header(path: Path) -> NrrdHeader:
             line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
             if not line:
                 break
-            name, colon, value = line.partition(":")
-            if line.startswith("#") or not colon:
+            if line.startswith("#"):
                 continue
+            name, colon, value = line.partition(":")
             if value.startswith("="):
                 key_values[_unescape(name)] = _unescape(value[1:])
-            else:
-                fields[name.strip().lower()] = value.strip()
+                continue
+            if not colon or name.strip().lower() not in _FIELDS or len(line) > _LONGEST_FIELD:
+                raise BadInputError(f"{path} has an unknown field in its NRRD header, {line[:40]!r}: export it again.")
+            fields[name.strip().lower()] = value.strip()
         header_bytes = stream.tell()
     if "sizes" not in fields:
         raise BadInputError(f"{path} has an incomplete NRRD header: export it again.")

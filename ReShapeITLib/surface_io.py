@@ -19,6 +19,7 @@ import numpy as np
 
 from .atomic import atomic_path, file_suffix, require_file
 from .errors import BadInputError
+from .legacy_vtk import cells_are_sound
 from .mesh import TriangleSurface
 
 _EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
@@ -159,6 +160,8 @@ def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
     from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
     is_xml = file_suffix(path) == ".vtp"
+    if not is_xml and not cells_are_sound(path):
+        raise BadInputError(_DAMAGED.format(path))
     reader = vtkXMLPolyDataReader() if is_xml else vtkPolyDataReader()
     reader.SetFileName(str(path))
     with _vtk_errors(reader, reader.GetExecutive()) as errors:
@@ -168,7 +171,7 @@ def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
         raise BadInputError(_DAMAGED.format(path))
     try:
         surface = TriangleSurface.from_vtk(polydata)
-    except (BadInputError, ValueError, AttributeError) as error:
+    except (BadInputError, ValueError, AttributeError, TypeError) as error:
         raise BadInputError(_NO_FACES.format(path)) from error
     if not is_xml:
         return surface, _frame_in_text(path)
@@ -193,6 +196,8 @@ def _read_with_trimesh(path: Path) -> tuple[TriangleSurface, str | None]:
         raise BadInputError(_DAMAGED.format(path)) from error
     if not len(faces):
         raise BadInputError(_NO_FACES.format(path))
+    if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,) or not np.issubdtype(faces.dtype, np.integer):
+        raise BadInputError(_DAMAGED.format(path))
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise BadInputError(_DAMAGED.format(path))
     if suffix == ".stl":

@@ -164,7 +164,7 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
         ("organs: {liver: {labels: x}}", "list the names of its cases"),
         ("organs: {liver: {cases: [a], colour: red}}", "'colour' is not a setting"),
         ("organs: {liver: {cases: [a]}}\nsteps: many", "'steps' must be a whole number"),
-        ("organs: [", "cannot be read"),
+        ("organs: [", "is not valid YAML"),
     ],
 )
 def test_a_wrong_configuration_is_told_in_a_sentence(tmp_path, text, sentence):

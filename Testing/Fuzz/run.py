@@ -169,12 +169,15 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as name:
         kinds = arguments.kinds or list(make_targets(Path(name)))
-    outcomes = fuzz(kinds, arguments.files, arguments.seed, output.resolve())
-    for kind, outcome in outcomes.items():
-        print(f"{kind:<14}{outcome.read:>6} read {outcome.refused:>6} refused {len(outcome.crashes):>4} crashes")
+    harm = False
+    for kind in kinds:
+        outcome = fuzz([kind], arguments.files, arguments.seed, output.resolve())[kind]
+        counts = f"{outcome.read:>6} read {outcome.refused:>6} refused {len(outcome.crashes):>4} crashes"
+        print(f"{kind:<14}{counts}", flush=True)
         for crash in outcome.crashes:
-            print(f"    {crash}")
-    return int(any(outcome.crashes for outcome in outcomes.values()))
+            print(f"    {crash}", flush=True)
+        harm |= bool(outcome.crashes)
+    return int(harm)
 
 
 if __name__ == "__main__":

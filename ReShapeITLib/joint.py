@@ -21,7 +21,7 @@ _ENCLOSED, _BETWEEN = 0.6, 0.1
 
 def combine(
     volume: LabelVolume, refined: Mapping[int | str, RefinedShape], keep_union: bool = False,
-    wholes: Mapping[int | str, str] | None = None, own: Mapping[int | str, np.ndarray] | None = None,
+    wholes: Mapping[int | str, str] | None = None, masks: dict[int | str, np.ndarray] | None = None,
 ) -> LabelVolume:  # fmt: skip
     """The volume with the refined labels in the place of the given ones.
 
@@ -37,15 +37,14 @@ def combine(
         keep_union: of several refined organs, all voxels that the given ones covered stay covered, and no others
             are: only the borders between them move. A single organ does not take notice of it.
         wholes: what each label is a part of; "" where it is whole itself.
-        own: (K, J, I) bool voxels of each refined shape for itself, where they are known already.
+        masks: (K, J, I) bool voxels of each refined shape for itself, where they are known already; changed in place.
     """
     geometry = volume.geometry
-    masks = dict(own) if own else {label: shape.mask(geometry) for label, shape in refined.items()}
+    masks = masks or {label: shape.mask(geometry) for label, shape in refined.items()}
     if len(refined) > 1:
-        masks = {label: mask.copy() for label, mask in masks.items()} if own else masks
         given = _count(volume.mask(label) for label in refined)
         if keep_union:
-            masks = {label: mask & (given > 0) for label, mask in masks.items()}
+            masks.update({label: mask & (given > 0) for label, mask in masks.items()})
         claims = _count(masks.values())
         _settle(masks, (claims > 1) & (given <= 1), refined, geometry)
         widest_mm = np.inf if keep_union else 2.0 * float(geometry.spacing_mm.max())

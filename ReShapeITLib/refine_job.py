@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .agreement import agreeing
 from .atomic import check_writable
 from .device import choose_device, limit_cpu_threads
@@ -112,12 +114,8 @@ def run_refine_job(
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, shapes)
     before = volume.cropped(box)
-    own = {label: shape.mask(before.geometry) for label, shape in shapes.items()}
-    wholes = {label: whole_of(organ) for label, organ in organs.items()}
-    after = combine(before, shapes, job.keep_union, wholes, own)
+    after, shapes = _agreed(before, shapes, job.keep_union, {label: whole_of(organ) for label, organ in organs.items()})
     _check_that_something_is_left(after, shapes)
-    for label, shape in shapes.items():
-        shapes[label] = agreeing(shape, own.pop(label), after.mask(label), before.geometry)
     refined = volume.pasted(box, after)
     surfaces = {}
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
@@ -129,6 +127,19 @@ def run_refine_job(
     progress.stage("write", 0.98)
     _write(job, refined, surfaces, report)
     return RefineResult(report, refined, shapes, surfaces)
+
+
+def _agreed(before: LabelVolume, shapes: Mapping, keep_union: bool, wholes: Mapping) -> tuple[LabelVolume, dict]:
+    """The labels after all organs agreed on who has which voxel, and the shapes that say the same."""
+    masks = {label: shape.mask(before.geometry) for label, shape in shapes.items()}
+    own = {label: np.packbits(mask) for label, mask in masks.items()}  # an eighth of the memory
+    after, agreed = combine(before, shapes, keep_union, wholes, masks), {}
+    del masks
+    for label, bits in own.items():
+        mask = after.mask(label)
+        claimed = np.unpackbits(bits, count=mask.size).reshape(mask.shape).view(bool)
+        agreed[label] = agreeing(shapes[label], claimed, mask, before.geometry)
+    return after, agreed
 
 
 def surface_path(path: Path, label: int | str, n_labels: int) -> Path:

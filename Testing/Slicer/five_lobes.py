@@ -43,9 +43,9 @@ def watched_close(masks, *others):
     kept.setdefault("filled", counted(masks))
     close(masks, *others)
 
-def watched_combine(volume, refined, keep_union, wholes, own):
-    kept["claims"] = counted(own)
-    after = combine(volume, refined, keep_union, wholes, own)
+def watched_combine(volume, refined, keep_union, wholes, masks):
+    kept["claims"] = counted(masks)
+    after = combine(volume, refined, keep_union, wholes, masks)
     np.savez({claims!r}, origin=volume.geometry.origin_ras, **kept)
     return after
 

@@ -6,6 +6,7 @@ surfaces would still overlap and leave the gaps open.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from .geometry import ImageGeometry
+from .joint import combine
+from .labels import LabelVolume
 
 if TYPE_CHECKING:
     from .blending import BlendedField
@@ -91,6 +94,22 @@ class AgreedField:
         if self.gained is not None:
             values = np.minimum(values, self.gained.sdf_mm(points_ras))
         return values if self.lost is None else np.maximum(values, -self.lost.sdf_mm(points_ras))
+
+
+def agree(
+    volume: LabelVolume, shapes: Mapping[int | str, RefinedShape], keep_union: bool = False,
+    wholes: Mapping[int | str, str] | None = None,
+) -> tuple[LabelVolume, dict[int | str, RefinedShape]]:  # fmt: skip
+    """The volume with the refined labels, and shapes that say the same; arguments as of :func:`joint.combine`."""
+    masks = {label: shape.mask(volume.geometry) for label, shape in shapes.items()}
+    own = {label: np.packbits(mask) for label, mask in masks.items()}  # an eighth of the memory
+    after, agreed = combine(volume, shapes, keep_union, wholes, masks), {}
+    del masks
+    for label, bits in own.items():
+        mask = after.mask(label)
+        claimed = np.unpackbits(bits, count=mask.size).reshape(mask.shape).view(bool)
+        agreed[label] = agreeing(shapes[label], claimed, mask, volume.geometry)
+    return after, agreed
 
 
 def agreeing(shape: RefinedShape, own: np.ndarray, agreed: np.ndarray, geometry: ImageGeometry) -> RefinedShape:

@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from .agreement import agreeing
+from .agreement import agree
 from .atomic import check_writable
 from .device import choose_device, limit_cpu_threads
 from .errors import BadInputError
-from .joint import combine
 from .labels import LabelVolume
 from .organ_job import organ_report, refine_label, whole_of
 from .progress import Progress
@@ -114,7 +111,8 @@ def run_refine_job(
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, shapes)
     before = volume.cropped(box)
-    after, shapes = _agreed(before, shapes, job.keep_union, {label: whole_of(organ) for label, organ in organs.items()})
+    wholes = {label: whole_of(organ) for label, organ in organs.items()}
+    after, shapes = agree(before, shapes, job.keep_union, wholes)
     _check_that_something_is_left(after, shapes)
     refined = volume.pasted(box, after)
     surfaces = {}
@@ -127,19 +125,6 @@ def run_refine_job(
     progress.stage("write", 0.98)
     _write(job, refined, surfaces, report)
     return RefineResult(report, refined, shapes, surfaces)
-
-
-def _agreed(before: LabelVolume, shapes: Mapping, keep_union: bool, wholes: Mapping) -> tuple[LabelVolume, dict]:
-    """The labels after all organs agreed on who has which voxel, and the shapes that say the same."""
-    masks = {label: shape.mask(before.geometry) for label, shape in shapes.items()}
-    own = {label: np.packbits(mask) for label, mask in masks.items()}  # an eighth of the memory
-    after, agreed = combine(before, shapes, keep_union, wholes, masks), {}
-    del masks
-    for label, bits in own.items():
-        mask = after.mask(label)
-        claimed = np.unpackbits(bits, count=mask.size).reshape(mask.shape).view(bool)
-        agreed[label] = agreeing(shapes[label], claimed, mask, before.geometry)
-    return after, agreed
 
 
 def surface_path(path: Path, label: int | str, n_labels: int) -> Path:

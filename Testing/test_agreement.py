@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ReShapeITLib.agreement import Region, agreeing
+from ReShapeITLib.agreement import Region, agree, agreeing
 from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.extraction import extract_zero_level, label_mask
 from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.labels import LabelVolume
 from ReShapeITLib.mesh import TriangleSurface
 
 ANGLE = np.radians(20.0)
@@ -22,17 +23,26 @@ CENTRES_RAS = GEOMETRY.ijk_to_ras_points(np.indices(GEOMETRY.shape_kji)[::-1].re
 MIDDLE = CENTRES_RAS.mean(axis=0)
 
 
+@dataclass(frozen=True)
 class Ball:
     """A field that is an exact distance."""
 
+    shift: float = 0.0
+
     def sdf_mm(self, points_ras):
-        return np.linalg.norm(points_ras - MIDDLE, axis=1) - 7.0
+        return np.linalg.norm(points_ras - MIDDLE - [self.shift, 0.0, 0.0], axis=1) - 7.0
 
 
 @dataclass(frozen=True)
 class Shape:
     field: object
     bounds_ras: tuple
+
+    def sdf_mm(self, points_ras):
+        return self.field.sdf_mm(points_ras)
+
+    def mask(self, geometry):
+        return label_mask(self.sdf_mm, geometry, self.bounds_ras)
 
 
 def ball() -> tuple[Shape, np.ndarray]:
@@ -77,6 +87,33 @@ def test_whatever_changes_the_signs_are_those_of_the_voxels_and_extraction_finds
     settled = agreeing(shape, own, agreed, GEOMETRY)
     assert np.array_equal(inside(settled.field), agreed)
     assert np.array_equal(label_mask(settled.field.sdf_mm, GEOMETRY, settled.bounds_ras), agreed)
+
+
+@pytest.mark.parametrize(("apart", "claims"), [(6.0, 2), (15.0, 0)], ids=["both claim the middle", "nobody does"])
+def test_organs_that_overlap_or_leave_a_gap_have_surfaces_that_share_it_out_as_the_voxels_do(apart, claims):
+    shapes = {
+        value: Shape(Ball(shift), (MIDDLE - 12.0, MIDDLE + 12.0)) for value, shift in ((1, -apart / 2), (2, apart / 2))
+    }
+    masks = [shape.mask(GEOMETRY) for shape in shapes.values()]
+    middle = np.abs(CENTRES_RAS[:, 0] - MIDDLE[0]).reshape(GEOMETRY.shape_kji)
+    if claims == 0:  # what was given reached to the middle
+        core = np.linalg.norm((CENTRES_RAS - MIDDLE)[:, 1:], axis=1).reshape(GEOMETRY.shape_kji) < 3.5
+        masks = [mask | (core & (middle < 2.0) & half) for mask, half in zip(masks, halves(), strict=True)]
+    labels = np.zeros(GEOMETRY.shape_kji, dtype=np.uint8)
+    for value, (mask, half) in enumerate(zip(masks, halves(), strict=True), 1):
+        labels[mask & half] = value
+    before = LabelVolume.from_array(labels, GEOMETRY)
+    together = np.sum([shape.mask(GEOMETRY) for shape in shapes.values()], axis=0)
+    assert ((together == claims) & (labels > 0)).sum() > 10
+    after, agreed = agree(before, shapes)
+    for value, shape in agreed.items():
+        assert np.array_equal(inside(shape.field), after.mask(value))
+        assert not np.array_equal(inside(shapes[value].field), after.mask(value))
+
+
+def halves() -> tuple[np.ndarray, np.ndarray]:
+    low = (CENTRES_RAS[:, 0] < MIDDLE[0]).reshape(GEOMETRY.shape_kji)
+    return low, ~low
 
 
 def test_far_from_a_region_its_field_grows_like_a_distance():

@@ -2,8 +2,8 @@
 
     python -m Testing.Slicer.cancel_times
 
-Needs slicer-core. Refines the liver of the sample patient and cancels at the beginning of each stage; prints the seconds
-as JSON and fails where a process, a file or a change of the scene is left.
+Needs slicer-core. Refines the liver of the sample patient and cancels at the beginning of each stage; prints
+the seconds as JSON and fails where a process, a file or a change of the scene is left.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ PALETTE[list(LOBES.values())] = [(230, 120, 90), (240, 200, 90), (120, 180, 90),
 WATCHED = """#!{python}
 import runpy, sys
 import numpy as np
-from ReShapeITLib import joint, refine_job
+from ReShapeITLib import agreement, joint
 
-close, combine, kept = joint._close, refine_job.combine, {{}}
+close, combine, kept = joint._close, agreement.combine, {{}}
 
 def counted(masks):
     return np.sum(list(masks.values()), axis=0, dtype=np.uint8)
@@ -49,7 +49,7 @@ def watched_combine(volume, refined, keep_union, wholes, masks):
     np.savez({claims!r}, origin=volume.geometry.origin_ras, **kept)
     return after
 
-joint._close, refine_job.combine = watched_close, watched_combine
+joint._close, agreement.combine = watched_close, watched_combine
 sys.argv = ["reshapeit", *sys.argv[3:]]
 runpy.run_module("ReShapeITLib.cli.main", run_name="__main__")
 """

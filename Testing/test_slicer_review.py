@@ -201,17 +201,19 @@ def test_undo_takes_everything_back(world, mode, policy):
     assert world.node.GetDisplayNode().GetSegmentOpacity3D("a") == opacity
 
 
-def test_the_change_map_stands_for_the_results_in_3d(world):
+def test_the_change_map_stands_for_given_and_refined_segments_in_3d(world):
     done = review(world, refined("a", WIDER))
     display, (row,) = world.node.GetDisplayNode(), done.summary()
     model = world.scene.GetNodeByID(row.modelNodeId).GetDisplayNode()
     assert not model.GetVisibility()
     done.setOpacity(0.2, 0.7, True)
     assert model.GetVisibility()
+    assert display.GetSegmentOpacity3D("a") == 0.0 and display.GetSegmentOpacity2DOutline("a") == 0.2
     assert display.GetSegmentOpacity3D("a_refined") == 0.0 and display.GetSegmentOpacity2DFill("a_refined") == 0.7
     assert model.GetOpacity() == 0.7
     done.setOpacity(0.2, 0.7)
     assert display.GetSegmentOpacity3D("a_refined") == 0.7 and not model.GetVisibility()
+    assert display.GetSegmentOpacity3D("a") == 0.2
 
 
 def test_reject_takes_one_result_back_and_leaves_the_other(world):

@@ -54,7 +54,7 @@ Public API (module: names)::
                  task.accept(segmentId), task.reject(segmentId), task.blend(segmentId, fraction)   0 input .. 1 refined
                  task.nextLargestChange() -> Change(segmentId, positionRas, changeMm) in world RAS, or None; goes round
                  task.setOpacity(before, after)     0..1, of the input and of the result segments; with a third
-                                                    argument True the change map is shown, in 3D in their place
+                                                    argument True the change map is shown, in 3D in place of both
                  task.undo()                        takes everything the task did to the scene back
                  task.resultSegmentationNode        node that holds the results
                  SummaryRow(segmentId, resultSegmentId, modelNodeId, name, organ, volumeBeforeMl, volumeAfterMl,

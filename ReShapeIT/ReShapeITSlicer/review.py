@@ -113,12 +113,12 @@ class Review:
     def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
         """Opacity (0..1) of the given and of the result segments in all views.
 
-        :param changeMap: show the change map: it stands for the results in 3D, where two equal surfaces flicker.
+        :param changeMap: show the change map: in 3D, where nearly equal surfaces flicker, it stands for both.
         """
         self._check()
         for item in self._results.items:
             if not self._results.inPlace:
-                self._fade(self._source, item.refined.given.segmentId, before)
+                self._fade(self._source, item.refined.given.segmentId, before, 0.0 if changeMap else before)
             if item.state != "rejected":
                 self._fade(self._results.node, item.resultSegmentId, after, 0.0 if changeMap else after)
             model = self._models.get(item.refined.given.segmentId)

@@ -115,6 +115,13 @@ class LabelVolume:
         geometry = self.geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
         return dataclasses.replace(self, layers=tuple(layer[box] for layer in self.layers), geometry=geometry)
 
+    def around(self, which: int | str, room: int = 1) -> LabelVolume:
+        """The part around a segment, with ``room`` voxels on every side where the volume has them."""
+        box, shape = self.extent(which)[0], self.geometry.shape_kji
+        return self.cropped(
+            tuple(slice(max(0, s.start - room), min(n, s.stop + room)) for s, n in zip(box, shape, strict=True))
+        )
+
     def pasted(self, box: tuple[slice, slice, slice], part: LabelVolume) -> LabelVolume:
         """A copy with the voxels of a (k, j, i) box from ``part``, which ``cropped`` gave and others changed."""
         layers = []

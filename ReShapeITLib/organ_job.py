@@ -59,7 +59,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     if template.info.non_commercial:
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
-    part = volume.cropped(volume.extent(label)[0])
+    part = volume.around(label)
     network = chosen_restoration(job.restoration, sha256)
     restoration = _network(network, restoration_sha256(network)) if network else None
     if restoration and job.low_memory:

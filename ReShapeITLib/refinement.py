@@ -189,15 +189,17 @@ def refine(
         options = replace(options, belief=belief, surface=cavities)
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
-    start_ijk, mask = bounding_crop(mask, geometry)
+    # A layer of background tells an organ that ends from one that the border of the image cuts.
+    start_ijk, mask = bounding_crop(mask, geometry, room=1)
     geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
     distance_of = partial(signed_distance_grid, options=options.surface)
-    image_mask, image = mask, geometry
+    image_mask, image, blur_mm = mask, geometry, 0.0
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
             (mask, geometry), distance_of = bricks, smoothest_distance_grid
+            blur_mm = 0.5 * float(geometry.spacing_mm.mean())
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
         near = cleaned
         grid = distance_of(cleaned, geometry)
@@ -219,9 +221,14 @@ def refine(
         ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
         ask = partial(
             heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
-            ends=ends, poses=options.restoration_poses,
+            ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
+        if distance_of is smoothest_distance_grid:
+            # Between its centres a coarse mask says nothing; there the network's organ is more likely than the smoothest.
+            distance_of = partial(smoothest_distance_grid, expected_mm=healed.restoration.restored.at_ras)
+            grid = distance_of(near, geometry)
+            healed = replace(healed, field=replace(healed.field, given=grid))
     if healed is None:
         choose = partial(select_candidates, points, normals, alignment.confidence, grid)
     else:

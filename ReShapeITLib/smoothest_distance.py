@@ -1,12 +1,14 @@
 """The smoothest signed distance that a mask allows: what lies behind voxels that are coarse against the organ.
 
-Of all fields with the mask's sign at every voxel centre and with about its distance, the one of least bending energy is
-taken (a variational interpolation, as thin-plate splines are; Turk and O'Brien, SIGGRAPH 1999, with inequalities in the
+Of all fields with the mask's sign at every voxel centre and with about its distance, the one of least bending energy,
+or that which is bent least against what one expects there, is taken (a variational interpolation, as thin-plate splines are; Turk and O'Brien, SIGGRAPH 1999, with inequalities in the
 place of values). It is found by the alternating direction method of multipliers: the energy is diagonal under the
 cosine transform, the bounds are a clip (Boyd et al., Foundations and Trends in Machine Learning 2011).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy import fft, ndimage
@@ -21,18 +23,35 @@ _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
 
-def smoothest_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
-    """Smoothest signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm."""
+def smoothest_distance_grid(
+    mask: np.ndarray, geometry: ImageGeometry, expected_mm: Callable[[np.ndarray], np.ndarray] | None = None
+) -> DistanceGrid:
+    """Smoothest signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm.
+
+    Args:
+        expected_mm: signed distance, callable from (N, 3) RAS points to (N,) mm, that the result keeps the bends of
+            where the mask allows it; None expects none.
+    """
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     start = np.array([s.start for s in box]) - _MARGIN_VOXELS
     part = _padded_to_quick_lengths(mask[box])
     around = geometry.cropped(start[::-1], part.shape[::-1])
-    values = smoothest_distance_mm(part, around.spacing_mm[::-1])
     factors = np.maximum(1, np.round(around.spacing_mm / _TARGET_MM).astype(int))
     matrix = around.ijk_to_ras.copy()
     matrix[:3, :3] /= factors
-    fine = _refined(values, factors[::-1])
-    return DistanceGrid(fine, ImageGeometry(matrix, fine.shape[::-1]))
+    expected = None if expected_mm is None else _sampled(expected_mm, around)
+    fine = _refined(smoothest_distance_mm(part, around.spacing_mm[::-1], expected), factors[::-1])
+    fine_geometry = ImageGeometry(matrix, fine.shape[::-1])
+    if expected_mm is not None:
+        # Only the deviation is as smooth as the spline between the voxels, what is expected has its own detail.
+        fine += _sampled(expected_mm, fine_geometry) - _refined(expected, factors[::-1])
+    return DistanceGrid(fine, fine_geometry)
+
+
+def _sampled(sdf_mm: Callable[[np.ndarray], np.ndarray], geometry: ImageGeometry) -> np.ndarray:
+    """(K, J, I) float32 values of a field at the voxel centres of a grid."""
+    kji = np.indices(geometry.shape_kji).reshape(3, -1)
+    return sdf_mm(geometry.ijk_to_ras_points(kji[::-1].T)).reshape(geometry.shape_kji).astype(np.float32)
 
 
 def _padded_to_quick_lengths(part: np.ndarray) -> np.ndarray:
@@ -42,12 +61,16 @@ def _padded_to_quick_lengths(part: np.ndarray) -> np.ndarray:
     return np.pad(part, [(_MARGIN_VOXELS, n) for n in behind])
 
 
-def smoothest_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
-    """(K, J, I) float32 signed distance of a bool mask, negative inside, minimising the integral of (Laplace^2 phi)^2.
+def smoothest_distance_mm(
+    mask: np.ndarray, spacing_kji: np.ndarray, expected_mm: np.ndarray | None = None
+) -> np.ndarray:
+    """(K, J, I) float32 signed distance phi of a bool mask, negative inside, that minimises the integral of
+    (Laplace^2 (phi - expected))^2.
 
     Args:
         mask: with background all around.
         spacing_kji: mm.
+        expected_mm: (K, J, I) float32 values; None expects nothing, 0 everywhere.
     """
     spacing = np.asarray(spacing_kji, dtype=float)
     # Single precision takes half the time and is far finer than the voxels.
@@ -56,6 +79,9 @@ def smoothest_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarr
     lower, upper = distance - slack, distance + slack
     np.maximum(lower, 0.0, out=lower, where=~mask)
     np.minimum(upper, 0.0, out=upper, where=mask)
+    if expected_mm is not None:
+        for array in (distance, lower, upper):
+            array -= expected_mm
     energy = np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4
     smooth = (1.0 / (1.0 + energy)).astype(np.float32)
     split, dual = distance, np.zeros_like(distance)
@@ -71,7 +97,8 @@ def smoothest_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarr
         dual += split
         np.clip(dual, lower, upper, out=split)
         dual -= split
-    return np.clip(bent, lower, upper, out=bent)
+    np.clip(bent, lower, upper, out=bent)
+    return bent if expected_mm is None else bent + expected_mm
 
 
 def _distance_to_other_side(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:

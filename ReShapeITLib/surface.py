@@ -186,8 +186,11 @@ def _zero_level(values):
     return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).copy()
 
 
-def bounding_crop(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
+def bounding_crop(mask: np.ndarray, geometry: ImageGeometry, room: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Start (i, j, k) and boolean contents, a view, of the smallest box that holds a (K, J, I) mask.
+
+    Args:
+        room: voxels left around it where the image has them.
 
     Raises:
         BadInputError: the mask is empty or does not have the shape of the geometry.
@@ -201,8 +204,8 @@ def bounding_crop(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray
         used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         if not len(used):
             raise BadInputError("the mask is empty: choose a label or segment that has voxels")
-        start_kji.append(used[0])
-        mask = mask[(slice(None),) * axis + (slice(used[0], used[-1] + 1),)]
+        start_kji.append(max(0, used[0] - room))
+        mask = mask[(slice(None),) * axis + (slice(start_kji[-1], used[-1] + 1 + room),)]
     return np.array(start_kji[::-1]), mask
 
 

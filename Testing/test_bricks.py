@@ -72,6 +72,21 @@ def test_the_smoothest_distance_keeps_every_voxel_centre_on_its_side():
     assert (distance[rough] <= 0).all() and (distance[~rough] >= 0).all()
 
 
+def test_between_coarse_voxels_what_is_expected_comes_nearer_than_the_smoothest():
+    geometry = ImageGeometry.from_parts((16, 16, 16), (4.0, 4.0, 4.0))
+    centre, radius = np.array([[30.3, 29.1, 30.8]]), 9.5
+    centres = geometry.ijk_to_ras_points(np.indices((16, 16, 16)).reshape(3, -1)[::-1].T)
+    mask = (np.linalg.norm(centres - centre, axis=1) < radius).reshape(16, 16, 16)
+
+    def off_mm(expected_mm):
+        surface = surface_from_grid(smoothest_distance_grid(mask, geometry, expected_mm))
+        return np.abs(np.linalg.norm(surface.vertices_ras - centre, axis=1) - radius).mean()
+
+    assert off_mm(lambda points: np.linalg.norm(points - centre, axis=1) - radius) < 0.5 * off_mm(None)
+    # An expectation that the mask contradicts gives way.
+    assert off_mm(lambda points: np.linalg.norm(points - centre - 6.0, axis=1) - radius) < 2.0
+
+
 def test_thick_slices_of_a_ball_leave_no_terraces():
     geometry = ImageGeometry.from_parts((72, 72, 16), (1.0, 1.0, 5.0))
     centre = np.array([7.6, 36.2, 35.7])

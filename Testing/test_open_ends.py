@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from ReShapeITLib import refinement
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.open_ends import OpenEnds, find_open_ends, flat_end
+from ReShapeITLib.restoration.belief import BeliefOptions
 from ReShapeITLib.surface import surface_from_mask
-from Testing.tiny_template import ellipsoid_mask
+from ReShapeITLib.template import OrganTemplate
+from Testing.tiny_template import ellipsoid_mask, label_volume, patient
 
 SPACING_MM = (1.5, 1.5, 2.0)
 CENTRE = np.array([10.0, -20.0, 800.0])
@@ -76,3 +81,27 @@ def test_nothing_is_known_beyond_an_end():
     ends = OpenEnds(np.array([[0.0, 0.0, 10.0]]), np.array([[0.0, 0.0, 1.0]]))
     points = np.array([[5.0, 5.0, 9.0], [5.0, 5.0, 11.0]])
     assert ends.known_at(points, 1.0).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("whole", "n_ends"), [(True, 0), (False, 1)])
+def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_it(
+    whole, n_ends, monkeypatch, tiny_template_file
+):
+    class Asked(Exception):
+        pass
+
+    def ask(*_, ends, **__):
+        raise Asked(0 if ends is None else len(ends))
+
+    monkeypatch.setattr(refinement, "heal", ask)
+    mask, geometry = patient(np.random.default_rng(1), spacing_mm=(1.5, 1.5, 8.0))  # its outermost slices are large
+    if not whole:
+        half = mask.shape[2] // 2
+        mask, geometry = mask[:, :, :half], geometry.cropped([0, 0, 0], (half, *mask.shape[1::-1]))
+    part = label_volume(mask, geometry).around(1)
+    network = SimpleNamespace(info=SimpleNamespace(belief={}))
+    options = refinement.RefineOptions(belief=BeliefOptions(flat_share=1.0))
+    template = OrganTemplate.load(tiny_template_file)
+    with pytest.raises(Asked) as asked:
+        refinement.refine(part.mask(1), part.geometry, template, options, force=True, restoration=network)
+    assert asked.value.args[0] == n_ends

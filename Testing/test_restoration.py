@@ -159,6 +159,15 @@ def _unsure(restored: np.ndarray, cells: float) -> np.ndarray:
     return np.clip(restored, -cells, cells)
 
 
+def test_coarse_voxels_are_contradicted_only_by_a_network_that_is_surer_than_they_are_large():
+    whole = ball(9.0)
+    bitten = np.maximum(whole, -ball(4.0, centre=(16, 16, 29)))
+    restoration = _restoration(bitten, _unsure(whole, 1.0))
+    for voxel_mm, taken in ((1.0, True), (2.0, True), (4.0, False)):
+        weight = doubt(restoration, replace(BeliefOptions(), add_cells=0.4), blur_mm=0.5 * voxel_mm)
+        assert (weight.values_mm == 1).any() == taken
+
+
 def test_much_that_is_missing_needs_a_surer_network_than_little():
     whole = ball(9.0)
     half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)

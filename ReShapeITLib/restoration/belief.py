@@ -60,28 +60,31 @@ class BeliefOptions:
     reach_cells: float = 0.7
     transition_cells: float = 1.0
 
-    def threshold(self, kind: str, volume_z: float) -> float:
-        """How sure the network must be of a kind of region in an organ of that relative size."""
+    def threshold(self, kind: str, volume_z: float, blur_cells: float = 0.0) -> float:
+        """How sure the network must be of a kind of region in an organ of that relative size, whose surface is known
+        to within ``blur_cells`` only."""
         larger = self.larger_per_z * min(max(volume_z, 0.0), 2.0)
         smaller = self.smaller_per_z * max(-2.0 - volume_z, 0.0)
         more = {"add": larger + smaller, "add_much": larger}
-        return getattr(self, f"{kind}_cells") + more.get(kind, 0.0)
+        return getattr(self, f"{kind}_cells") + more.get(kind, 0.0) + blur_cells
 
 
 def doubt(
-    restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0, unseen: np.ndarray | None = None
-) -> DistanceGrid:
+    restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0, unseen: np.ndarray | None = None,
+    blur_mm: float = 0.0,
+) -> DistanceGrid:  # fmt: skip
     """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid.
 
     Args:
         volume_z: standard deviations of the given organ's log-volume from the mean of the training cases.
         unseen: [z, y, x] bool cells of which nothing is known, beyond the ends where the organ was cut off.
+        blur_mm: how far off the given surface may be because its voxels are coarse: half of one.
     """
     given = restoration.given.values_mm / restoration.cell_mm
     restored = restoration.restored.values_mm / restoration.cell_mm
     taken = np.zeros(given.shape, dtype=bool)
     for region, kind, sure_cells in disagreements(given, restored, options, unseen):
-        if sure_cells > options.threshold(kind, volume_z):
+        if sure_cells > options.threshold(kind, volume_z, blur_mm / restoration.cell_mm):
             taken |= region
     weight = np.zeros(given.shape, dtype=np.float32)
     if taken.any():

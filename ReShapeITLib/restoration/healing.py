@@ -39,7 +39,7 @@ class Healed:
 def heal(
     model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
     options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0, ends: OpenEnds | None = None,
-    poses: int = 4,
+    poses: int = 4, blur_mm: float = 0.0,
 ) -> Healed:  # fmt: skip
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
@@ -51,10 +51,11 @@ def heal(
         volume_z: see :func:`doubt`.
         ends: where the organ was cut off.
         poses: see :func:`restore`.
+        blur_mm: see :func:`doubt`.
     """
     restoration = restore(model, template, grid, ras_to_unit, poses, drawn or ends)
     if drawn is None:
-        weight = doubt(restoration, options, volume_z, restoration.unseen)
+        weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
     field = BlendedField(grid, restoration.restored.at_ras, weight)

@@ -1,0 +1,102 @@
+"""What damaged files did to the readers once: each is told in one sentence now. Found by ``python -m Testing.Fuzz.run``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ReShapeITLib.errors import BadInputError
+from ReShapeITLib.surface_io import read_surface
+from ReShapeITLib.volume_io import read_labels
+from Testing.Fuzz.run import fuzz
+from Testing.Fuzz.targets import make_targets
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory):
+    """Kinds of files and sound ones of each."""
+    return make_targets(tmp_path_factory.mktemp("sound"))
+
+
+def _refused(path, content: bytes, read, says: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=says) as told:
+        read(path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf, -352.0, 1e30])
+def test_a_nifti_file_whose_voxels_begin_nowhere(targets, tmp_path, offset):
+    content = bytearray(targets["nii"].seeds[0])
+    content[108:112] = np.float32(offset).tobytes()
+    _refused(tmp_path / "a.nii", bytes(content), read_labels, "where its voxels begin")
+
+
+@pytest.mark.parametrize(
+    "line", [b"spaceorigin (1,2,3)\n", b"unheard of: 1\n", b"kinds" + b"x" * 5000 + b": domain\n"]
+)
+def test_an_nrrd_file_with_a_field_that_the_format_does_not_have(targets, tmp_path, line):
+    content = targets["nrrd raw"].seeds[0].replace(b"endian: little\n", b"endian: little\n" + line)
+    _refused(tmp_path / "a.nrrd", content, read_labels, "unknown field")
+
+
+def test_a_field_of_endless_length(targets, tmp_path):
+    content = targets["nrrd raw"].seeds[0].replace(b"kinds: domain", b"kinds: " + b"domain " * 2000)
+    _refused(tmp_path / "a.nrrd", content, read_labels, "unknown field")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"POLYGONS 4 16", b"POLYGONS 4 1600000"),  # more than there are
+        (b"POLYGONS 4 16", b"POLYGONS 400 16"),
+        (b"3 0 2 1", b"9 0 2 1"),  # a face that is longer than all of them
+        (b"3 0 2 1", b"3 0 2 77"),  # a corner that is no point
+        (b"3 0 2 1", b"3 0 2 -5"),
+        (b"# vtk DataFile Version 3.0", b"# vtk DataFile Version x"),
+    ],
+)
+def test_a_vtk_file_with_wrong_faces(tmp_path, old, new):
+    sound = (
+        b"# vtk DataFile Version 3.0\nSPACE=RAS\nASCII\nDATASET POLYDATA\nPOINTS 4 float\n0 0 0 9 0 0 0 9 0 0 0 9\n"
+        b"POLYGONS 4 16\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+    )
+    path = tmp_path / "a.vtk"
+    path.write_bytes(sound)
+    assert len(read_surface(path).faces) == 4
+    assert old in sound
+    _refused(path, sound.replace(old, new, 1), read_surface, "a.vtk")
+
+
+def test_an_xml_mesh_with_a_face_of_a_missing_point(tmp_path):
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+    points, faces, mesh = vtkPoints(), vtkCellArray(), vtkPolyData()
+    for place in ((0, 0, 0), (9, 0, 0), (0, 9, 0)):
+        points.InsertNextPoint(place)
+    for corner in (3, (0, 1, 77)):
+        faces.InsertNextCell(corner) if isinstance(corner, int) else [faces.InsertCellPoint(c) for c in corner]
+    mesh.SetPoints(points)
+    mesh.SetPolys(faces)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetFileName(str(tmp_path / "a.vtp"))
+    writer.SetInputData(mesh)
+    writer.Write()
+    with pytest.raises(BadInputError, match="a.vtp"):
+        read_surface(tmp_path / "a.vtp")
+
+
+@pytest.mark.parametrize("faces", [b"f 1 2\n", b"f 1 2 9\n", b"f 1 2 x\n"])
+def test_an_obj_file_with_wrong_faces(tmp_path, faces):
+    _refused(tmp_path / "a.obj", b"v 0 0 0\nv 9 0 0\nv 0 9 0\n" + faces, read_surface, "a.obj")
+
+
+def test_thirty_damaged_files_of_each_kind_do_no_harm(targets, tmp_path):
+    outcomes = fuzz(list(targets), 30, seed=20, folder=tmp_path)
+    assert [line for outcome in outcomes.values() for line in outcome.crashes] == []
+    assert all(outcome.read + outcome.refused == 30 for outcome in outcomes.values())
+    # The damage is neither invisible nor always fatal.
+    assert sum(outcome.refused for outcome in outcomes.values()) > 0.3 * 30 * len(outcomes)
+    assert sum(outcome.read for outcome in outcomes.values()) > 0.05 * 30 * len(outcomes)

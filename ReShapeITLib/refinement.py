@@ -225,7 +225,7 @@ def refine(
         )
         healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
         if distance_of is smoothest_distance_grid:
-            # Between its centres a coarse mask says nothing; there the network's organ is more likely than the smoothest.
+            # Between its centres a coarse mask says nothing: there the network's organ is likelier than the smoothest.
             distance_of = partial(smoothest_distance_grid, expected_mm=healed.restoration.restored.at_ras)
             grid = distance_of(near, geometry)
             healed = replace(healed, field=replace(healed.field, given=grid))

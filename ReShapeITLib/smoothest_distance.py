@@ -1,9 +1,10 @@
 """The smoothest signed distance that a mask allows: what lies behind voxels that are coarse against the organ.
 
-Of all fields with the mask's sign at every voxel centre and with about its distance, the one of least bending energy,
-or that which is bent least against what one expects there, is taken (a variational interpolation, as thin-plate splines are; Turk and O'Brien, SIGGRAPH 1999, with inequalities in the
-place of values). It is found by the alternating direction method of multipliers: the energy is diagonal under the
-cosine transform, the bounds are a clip (Boyd et al., Foundations and Trends in Machine Learning 2011).
+Of all fields with the mask's sign at every voxel centre and with about its distance, the one of least bending energy is
+taken, or that which is bent least against what one expects there (a variational interpolation, as thin-plate splines
+are; Turk and O'Brien, SIGGRAPH 1999, with inequalities in the place of values). It is found by the alternating
+direction method of multipliers: the energy is diagonal under the cosine transform, the bounds are a clip (Boyd et al.,
+Foundations and Trends in Machine Learning 2011).
 """
 
 from __future__ import annotations

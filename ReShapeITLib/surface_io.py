@@ -19,13 +19,14 @@ import numpy as np
 
 from .atomic import atomic_path, file_suffix, require_file
 from .errors import BadInputError
-from .legacy_vtk import cells_are_sound
 from .mesh import TriangleSurface
+from .vtk_headers import legacy_file_is_sound, xml_file_is_sound
 
 _EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 _FRAMES = ("LPS", "RAS")
 _DAMAGED = "Cannot read {}: it is damaged or of another format, export it again."
 _NO_FACES = "{} has no usable faces: give a surface mesh of triangles or polygons."
+_FARTHEST_MM = 1e6
 _LPS_TO_RAS_SIGNS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -59,6 +60,8 @@ def read_surface(path, frame: str | None = None) -> TriangleSurface:
     surface, in_file = _read_with_vtk(path) if suffix in (".vtp", ".vtk") else _read_with_trimesh(path)
     if not np.isfinite(surface.vertices_ras).all():
         raise BadInputError(f"{path} has NaN or infinite vertices: export it again.")
+    if np.abs(surface.vertices_ras).max() > _FARTHEST_MM:
+        raise BadInputError(f"{path} has vertices more than a kilometre away: export it again, in mm.")
     return _in_other_frame(surface, _known_frame(frame or in_file or "LPS"))
 
 
@@ -160,7 +163,7 @@ def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
     from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
     is_xml = file_suffix(path) == ".vtp"
-    if not is_xml and not cells_are_sound(path):
+    if not (xml_file_is_sound if is_xml else legacy_file_is_sound)(path):
         raise BadInputError(_DAMAGED.format(path))
     reader = vtkXMLPolyDataReader() if is_xml else vtkPolyDataReader()
     reader.SetFileName(str(path))

@@ -166,6 +166,7 @@ def _read_nrrd(path: Path) -> LabelVolume:
 
 def _read_metaimage(path: Path) -> LabelVolume:
     fields, header_bytes = metaimage_header.read_header(path)
+    metaimage_header.check_header(fields, path)
     if "ndims" in fields:
         spacing = fields.get("elementspacing", fields.get("elementsize"))
         if spacing is None:

@@ -1,4 +1,4 @@
-"""What damaged files did to the readers once: each is told in one sentence now. Found by ``python -m Testing.Fuzz.run``."""
+"""Damaged files that once broke the readers, found by ``python -m Testing.Fuzz.run``: told in one sentence now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.surface_io import read_surface
+from ReShapeITLib.mesh import TriangleSurface
+from ReShapeITLib.review.cases import find_cases
+from ReShapeITLib.surface_io import read_surface, write_surface
+from ReShapeITLib.training.config import read_config
 from ReShapeITLib.volume_io import read_labels
 from Testing.Fuzz.run import fuzz
 from Testing.Fuzz.targets import make_targets
@@ -88,6 +91,61 @@ def test_an_xml_mesh_with_a_face_of_a_missing_point(tmp_path):
         read_surface(tmp_path / "a.vtp")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'NumberOfPoints="4"', b'NumberOfPoints="2147483647"'),
+        (b'Name="Points" NumberOfComponents="3"', b'Name="Points" NumberOfComponents="99999999999999999999"'),
+        (b'offset="131"', b'offset="1,2"'),
+        (b'offset="28"', b'offset="1e999"'),
+        (b'type="Int64"', b'type=":64"'),
+        (b"_\x01\x00\x00\x00", b"_\xff\xff\xff\x7f"),  # blocks of the first array
+    ],
+)
+def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path, old, new):
+    content = targets["vtp"].seeds[0]
+    assert old in content
+    _refused(tmp_path / "a.vtp", content.replace(old, new, 1), read_surface, "a.vtp")
+
+
+@pytest.mark.parametrize("tuples", [b"-1", b"9223372036854775807", b"4000"])
+def test_a_vtk_file_with_an_array_larger_than_the_file(targets, tmp_path, tuples):
+    content = targets["vtk"].seeds[0]
+    assert b"signed_change_mm 1 4 double" in content
+    content = content.replace(b"signed_change_mm 1 4 double", b"signed_change_mm 1 " + tuples + b" double")
+    _refused(tmp_path / "a.vtk", content, read_surface, "a.vtk")
+
+
+def test_a_vtk_file_that_ends_where_its_faces_begin(targets, tmp_path):
+    content = targets["vtk"].seeds[0]
+    _refused(tmp_path / "a.vtk", content[: content.index(b"POLYGONS") + 9], read_surface, "a.vtk")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"NDims = 3", b"NDims = 1e308"),
+        (b"NDims = 3", b"NDims = 65536"),
+        (b"TransformMatrix = -1 0 0 0 -1 0 0", b"TransformMatrix = -1 0 0 0 -1 0 1e308"),
+        (b"AnatomicalOrientation", b"Anatomica\xfb\x11\xbcOrientation"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = " + b"[" * 3000),
+    ],
+)
+def test_a_metaimage_with_numbers_or_names_that_no_image_has(targets, tmp_path, old, new):
+    content = targets["mhd"].seeds[0]
+    assert old in content
+    _refused(tmp_path / "a.mhd", content.replace(old, new, 1), read_labels, "a.mhd")
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".vtk", ".ply", ".stl", ".vtp"])
+def test_vertices_beyond_any_patient(tmp_path, suffix):
+    corners = 1e9 * np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    surface = TriangleSurface.from_triangles(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+    write_surface(surface, tmp_path / f"a{suffix}")
+    with pytest.raises(BadInputError, match="kilometre"):
+        read_surface(tmp_path / f"a{suffix}")
+
+
 @pytest.mark.parametrize("faces", [b"f 1 2\n", b"f 1 2 9\n", b"f 1 2 x\n"])
 def test_an_obj_file_with_wrong_faces(tmp_path, faces):
     _refused(tmp_path / "a.obj", b"v 0 0 0\nv 9 0 0\nv 0 9 0\n" + faces, read_surface, "a.obj")
@@ -100,3 +158,28 @@ def test_thirty_damaged_files_of_each_kind_do_no_harm(targets, tmp_path):
     # The damage is neither invisible nor always fatal.
     assert sum(outcome.refused for outcome in outcomes.values()) > 0.3 * 30 * len(outcomes)
     assert sum(outcome.read for outcome in outcomes.values()) > 0.05 * 30 * len(outcomes)
+
+
+@pytest.mark.parametrize("cell", ["[" * 3000, "1" * 5000, "a.nrrd" * 400])
+@pytest.mark.parametrize("column", ["case", "input", "label"])
+def test_a_table_with_an_endless_cell(tmp_path, column, cell):
+    row = {"case": "a", "input": "a.nrrd", "output": "b.nrrd", "label": "1", "status": "done"} | {column: cell}
+    table = ",".join(row) + "\n" + ",".join(row.values()) + "\n"
+    _refused(tmp_path / "a.csv", table.encode(), find_cases, "characters")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {'first_omega\\n10.0': 3}",
+        "model: {? " + "[1, 2]" * 1 + " : 3}",
+        "optimiser: {learning_rate: 1" + "0" * 400 + "}",
+        "optimiser: {steps: '" + "x" * 3000 + "'}",
+    ],
+)
+def test_settings_that_fill_pages_are_told_in_a_line(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInputError) as told:
+        read_config(path)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 500

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.geometry import ImageGeometry
@@ -192,3 +194,65 @@ def test_a_cropped_part_lies_where_it_was_and_goes_back_changed():
     expected[box][expected[box] == 2] = 0
     assert np.array_equal(volume.pasted(box, changed).layers[0], expected)
     assert np.array_equal(volume.layers[0], array)
+
+
+# Properties of any volume
+
+
+@st.composite
+def volumes(draw) -> LabelVolume:
+    """Any shape, axes, spacing, handedness, integer type and set of labels."""
+    shape = draw(st.tuples(*[st.integers(1, 7)] * 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtype = np.dtype(draw(st.sampled_from(["u1", "i2", "u2", "i4", "i8"])))
+    low, high = np.iinfo(dtype).min // 2, np.iinfo(dtype).max // 2
+    values = rng.integers(low, high, draw(st.integers(1, 5)), dtype=dtype, endpoint=True)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * 10.0 ** rng.uniform(-1.0, 1.0, 3)
+    matrix[:3, 3] = rng.uniform(-1e3, 1e3, 3)
+    return LabelVolume.from_array(rng.choice(np.append(values, 0), shape), ImageGeometry(matrix, shape[::-1]))
+
+
+@given(volumes(), st.integers(0, 3))
+def test_the_part_around_a_label_holds_it_whole_and_where_it_was(volume, room):
+    for label in volume.label_values():
+        part = volume.around(label, room)
+        assert part.mask(label).sum() == volume.mask(label).sum()
+        places = [
+            v.geometry.ijk_to_ras_points(np.argwhere(v.mask(label))[:, ::-1].astype(float)) for v in (part, volume)
+        ]
+        np.testing.assert_allclose(*places, atol=1e-9)
+        free = [
+            np.flatnonzero(part.mask(label).any(axis=tuple(o for o in range(3) if o != axis)))[0] for axis in range(3)
+        ]
+        assert max(free) <= room
+
+
+@given(volumes(), st.data())
+def test_a_part_pasted_back_changes_nothing_else(volume, data):
+    box = []
+    for n in volume.geometry.shape_kji:
+        start = data.draw(st.integers(0, n - 1))
+        box.append(slice(start, data.draw(st.integers(start + 1, n))))
+    part = volume.cropped(tuple(box))
+    assert (volume.pasted(tuple(box), part).layers[0] == volume.layers[0]).all()
+    emptied = LabelVolume((np.zeros_like(part.layers[0]),), part.geometry)
+    changed = volume.pasted(tuple(box), emptied).layers[0] != volume.layers[0]
+    inside = np.zeros(changed.shape, dtype=bool)
+    inside[tuple(box)] = True
+    assert not changed[~inside].any() and changed.sum() == (part.layers[0] != 0).sum()
+
+
+@given(volumes(), st.integers(0, 2**32 - 1))
+def test_a_label_can_be_replaced_by_any_other_voxels_and_back(volume, seed):
+    for label in volume.label_values():
+        before = volume.mask(label)
+        free = before | (volume.layers[0] == 0)
+        other = free & (np.random.default_rng(seed).random(before.shape) < 0.5)
+        if not other.any():
+            continue
+        replaced = volume.replaced(label, other)
+        assert (replaced.mask(label) == other).all()
+        for left in set(volume.label_values()) - {label}:
+            assert (replaced.mask(left) == volume.mask(left)).all()
+        assert (replaced.replaced(label, before).layers[0] == volume.layers[0]).all()

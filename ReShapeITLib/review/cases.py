@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -154,8 +155,9 @@ def existing_file(text, folder: Path) -> Path | None:
         return None
     path = Path(text).expanduser()
     for candidate in (path, folder / path, folder / path.name):
-        if candidate.is_file():
-            return candidate
+        with contextlib.suppress(OSError):  # a name longer than names can be
+            if candidate.is_file():
+                return candidate
     return path
 
 

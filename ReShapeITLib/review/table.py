@@ -24,6 +24,9 @@ COLUMNS = {
     "status": ("status", "state"),
     "error": ("error", "message", "reason"),
 }
+# What files, or numbers, are made of; no system has longer file names.
+_SHORT = ("case", "before", "after", "surface", "summary", "image", "truth", "label")
+_LONGEST_CELL = 1000
 _GOOD_STATES = ("", "done", "ok", "success", "finished", "refined")
 # Columns of a batch that say what a summary says.
 _WORDS = ("organ", "template", "template_sha256", "licence", "restoration", "device")
@@ -42,6 +45,8 @@ def cases_of_table(path: Path) -> list[ReviewCase]:
     if rows and not any(set(COLUMNS[key]) & set(rows[0]) for key in ("before", "summary")):
         raise BadInputError(f"{path} names no files: it needs the columns 'input' and 'output', or 'report'.")
     cells = [{key: _cell(row, names) for key, names in COLUMNS.items()} for row in rows]
+    if any(len(one[key]) > _LONGEST_CELL for one in cells for key in _SHORT):
+        raise BadInputError(f"{path} has names or labels of more than {_LONGEST_CELL} characters; export it again.")
     names = [one["case"] for one in cells]
     several = {name for name in names if name and names.count(name) > 1}
     cases = []

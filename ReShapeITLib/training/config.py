@@ -12,6 +12,7 @@ from ..fields import FIELD_PRESETS, FieldOptions
 from ..losses import LossWeights
 from ..yaml_file import yaml_mapping
 
+_LONGEST_TOLD = 80  # characters of a wrong value in a message
 
 @dataclass(frozen=True)
 class OptimiserOptions:
@@ -145,28 +146,34 @@ def override(base, values: dict, where: str):
     changes = {}
     for key, value in values.items():
         if key not in known:
-            raise BadInputError(f"{where}: '{key}' is not a setting; known here are {', '.join(known)}.")
+            raise BadInputError(f"{where}: {_told(str(key))} is not a setting; known here are {', '.join(known)}.")
         current = known[key]
         if is_dataclass(current):
             if not isinstance(value, dict):
-                raise BadInputError(f"{where}: '{key}' must hold settings of its own, not {value!r}.")
+                raise BadInputError(f"{where}: '{key}' must hold settings of its own, not {_told(value)}.")
             changes[key] = override(current, value, f"{where}, {key}")
         else:
             changes[key] = _checked(key, value, type(current), where)
     return replace(base, **changes)
 
 
+def _told(value) -> str:
+    """A value in one line, the beginning of it where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
+
+
 def _checked(key: str, value, kind: type, where: str):
     """The value as its setting's type, within its range."""
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         # YAML 1.1 takes a number without a point, such as 5e-4, for text.
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if type(value) is not kind:
-        raise BadInputError(f"{where}: '{key}' must be {_KINDS[kind]}, not {value!r}.")
+        raise BadInputError(f"{where}: '{key}' must be {_KINDS[kind]}, not {_told(value)}.")
     if kind in (int, float):
         least = 2 if key == "depth" else 0
         if not (math.isfinite(value) and value >= least) or (key in _POSITIVE and value == 0):
             bound = "more than 0" if key in _POSITIVE else f"at least {least}"
-            raise BadInputError(f"{where}: '{key}' must be {bound}, not {value!r}.")
+            raise BadInputError(f"{where}: '{key}' must be {bound}, not {_told(value)}.")
     return value

@@ -1,10 +1,10 @@
-"""Throughput, scaling and memory of ``reshapeit batch`` on 1, 2 and 4 workers of this machine, processes killed on the way.
+"""Throughput, scaling and memory of ``reshapeit batch`` on this machine, with processes killed on the way.
 
     python -m Testing.Benchmarks.bench_batch --cases 200 --workers 1 2 4 --kills 3 --output FOLDER
 
-Up to 120 real predictions of pancreases (development data), the rest patients drawn from the shipped templates of spleen
-and kidneys and damaged. At even intervals one case process or dask worker gets SIGKILL. After each batch the folder is
-judged: every case with one row and one file, nothing half. The last line is a JSON object.
+Up to 120 real predictions of pancreases (development data), the rest patients drawn from the shipped templates of
+spleen and kidneys and damaged. At even intervals one case process or dask worker gets SIGKILL. After each batch the
+folder is judged: every case with one row and one file, nothing half. The last line is a JSON object.
 """
 
 from __future__ import annotations

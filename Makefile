@@ -7,11 +7,11 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.reshapeit-env
 
-.PHONY: env demo test bench lint clean help
+.PHONY: env demo test bench lint audit clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make env | demo | test | bench | lint | clean"
+	@echo "make env | demo | test | bench | lint | audit | clean"
 
 env: $(STAMP)
 
@@ -35,6 +35,12 @@ bench: env
 lint: env
 	$(BIN)/ruff check .
 
+# Asks public databases about the pinned versions, in an environment of its own.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3'
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist demo_output *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

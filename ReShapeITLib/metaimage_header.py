@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from .errors import BadInputError
 _MOST_FIELDS = 1000
 _CHUNK_BYTES = 1 << 24
 _LONGEST_NAME = 255
+# One file a slice: ITK hands the name to printf with the slice's number and nothing else.
+_NAME_PATTERN = re.compile(r"[^%]*(%0?\d{0,2}d[^%]*)?")
 # Fields of several numbers; ITK calculates with them without end, or writes beyond its memory, where one is too large.
 _NUMBERS = (
     "transformmatrix", "rotation", "orientation", "offset", "position", "origin", "centerofrotation", "elementspacing",
@@ -58,7 +61,7 @@ def check_data(fields: dict[str, str], header_bytes: int, path: Path) -> None:
         BadInputError: the file with the voxels is missing or damaged.
     """
     data_file = fields.get("elementdatafile", "LOCAL")
-    if len(data_file) > _LONGEST_NAME:
+    if len(data_file) > _LONGEST_NAME or not _NAME_PATTERN.fullmatch(data_file):
         raise BadInputError(f"{path} names no voxel file that there can be: export it again.")
     if data_file.upper() != "LOCAL":
         path, header_bytes = path.parent / data_file, 0

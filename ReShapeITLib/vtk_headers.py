@@ -13,6 +13,7 @@ _VERSION = re.compile(rb"# vtk DataFile Version (\d)\.(\d)\s*\n[^\n]*\n\s*(ASCII
 _CELLS = re.compile(rb"^(?:VERTICES|LINES|POLYGONS|TRIANGLE_STRIPS)\s+(\d{1,10})\s+(\d{1,10})[ \t\r]*\n", re.MULTILINE)
 _ANY_CELLS = re.compile(rb"^\s*(?:VERTICES|LINES|POLYGONS|TRIANGLE_STRIPS)\b", re.MULTILINE | re.IGNORECASE)
 _TYPES = rb"(?:bit|\w*char|\w*short|\w*int|\w*long|float|double|vtkidtype|\w*int64|string)"
+_COUNT = re.compile(rb"^\s*(?:POINTS|POINT_DATA|CELL_DATA)\b([^\n]*)", re.MULTILINE | re.IGNORECASE)
 _FIELD_ARRAY = re.compile(rb"^\S+ (\S+) (\S+) " + _TYPES + rb"[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
 
 # XML files
@@ -27,8 +28,8 @@ _MOST_COMPONENTS = 100
 
 
 def legacy_file_is_sound(path: Path) -> bool:
-    """True where the version is one, no array is larger than the file, and the cells of a version before 5.1 are as
-    many and as long as announced.
+    """True where the version is one, nothing is announced as larger than the file, and the cells of a version before
+    5.1 are as many and as long as announced.
 
     Later versions keep cells as two arrays, which ``mesh.TriangleSurface.from_vtk`` checks.
     """
@@ -41,6 +42,9 @@ def legacy_file_is_sound(path: Path) -> bool:
     if len(found) != len(_ANY_CELLS.findall(content, header.end() - 1)):
         return False
     if not all(_fits(match[1], match[2], len(content)) for match in _FIELD_ARRAY.finditer(content, header.end() - 1)):
+        return False
+    counts = [match[1].split() for match in _COUNT.finditer(content, header.end() - 1)]
+    if not all(words and _fits(b"1", words[0], len(content)) for words in counts):
         return False
     if version >= (5, 1):
         return all(max(int(match[1]), int(match[2])) <= len(content) for match in found)

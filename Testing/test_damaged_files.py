@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,13 @@ def test_a_vtk_file_with_an_array_larger_than_the_file(targets, tmp_path, tuples
     _refused(tmp_path / "a.vtk", content, read_surface, "a.vtk")
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"POINTS 4", b"POINTS -1"), (b"POINT_DATA 4", b"POINT_DATA 99999")])
+def test_a_vtk_file_with_points_that_it_cannot_hold(targets, tmp_path, old, new):
+    content = targets["vtk"].seeds[0]
+    assert old in content
+    _refused(tmp_path / "a.vtk", content.replace(old, new, 1), read_surface, "a.vtk")
+
+
 def test_a_vtk_file_that_ends_where_its_faces_begin(targets, tmp_path):
     content = targets["vtk"].seeds[0]
     _refused(tmp_path / "a.vtk", content[: content.index(b"POLYGONS") + 9], read_surface, "a.vtk")
@@ -129,6 +138,8 @@ def test_a_vtk_file_that_ends_where_its_faces_begin(targets, tmp_path):
         (b"TransformMatrix = -1 0 0 0 -1 0 0", b"TransformMatrix = -1 0 0 0 -1 0 1e308"),
         (b"AnatomicalOrientation", b"Anatomica\xfb\x11\xbcOrientation"),
         (b"ElementDataFile = LOCAL", b"ElementDataFile = " + b"[" * 3000),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = %s%n"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = slice%03d%n.raw 1 5 1"),
     ],
 )
 def test_a_metaimage_with_numbers_or_names_that_no_image_has(targets, tmp_path, old, new):
@@ -183,3 +194,9 @@ def test_settings_that_fill_pages_are_told_in_a_line(tmp_path, text):
     with pytest.raises(BadInputError) as told:
         read_config(path)
     assert "\n" not in str(told.value) and len(str(told.value)) < 500
+
+
+def test_a_summary_that_names_files_longer_than_names_can_be(targets, tmp_path):
+    summary = json.loads(targets["summary json"].seeds[0])
+    (tmp_path / "a.json").write_text(json.dumps({**summary, "output": "/tmp/" + 5000 * "1"}))
+    targets["summary json"].read(tmp_path / "a.json")

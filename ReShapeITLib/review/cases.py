@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from os.path import isfile
 from pathlib import Path
 
 from ..atomic import file_suffix, require_file
@@ -146,29 +147,25 @@ def surface_beside(after: Path, label, several: bool) -> Path | None:
     stem = after.name[: len(after.name) - len(file_suffix(after))] + (f"_{label}" if several else "")
     folders = (after.parent, after.parent / "surfaces")
     places = [folder / f"{stem}{suffix}" for folder in folders for suffix in (".vtp", ".vtk")]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if isfile(path)), None)
 
 
 def existing_file(text, folder: Path) -> Path | None:
     """A named file: as it is, else beside what names it (results are moved as a whole); the plain path if neither."""
     if not isinstance(text, str) or not text:
         return None
-    path = Path(text).expanduser()
-    for candidate in (path, folder / path, folder / path.name):
-        with contextlib.suppress(OSError):  # a name longer than names can be
-            if candidate.is_file():
-                return candidate
-    return path
+    path = Path(os.path.expanduser(text))
+    return next((place for place in (path, folder / path, folder / path.name) if isfile(place)), path)
 
 
 def _beside(place: Path, name: str, what: str) -> Path | None:
     """The file of a case in a folder of truths or images; ``place`` itself where it is a file."""
-    if place.is_file():
+    if isfile(place):
         return place
     if not place.is_dir():
         raise BadInputError(f"There is no {what} {place}: give a file or folder.")
     for stem in (name, name.split("/")[0], name.split(" · ")[0]):
         for suffix in LABEL_SUFFIXES:
-            if (place / f"{stem}{suffix}").is_file():
+            if isfile(place / f"{stem}{suffix}"):
                 return place / f"{stem}{suffix}"
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from os.path import isfile
 from pathlib import Path
 
 from ..atomic import file_suffix
@@ -82,7 +83,7 @@ def _of_row(name: str, cells: dict[str, str], organ: dict, folder: Path, several
 def _batch_summary(folder: Path, case: str, label) -> tuple[dict, dict]:
     """The organ's entry, and the run, in the summary that a batch wrote of a case; empty where it wrote none."""
     path = folder / "reports" / f"{case}.json"
-    if not case or not path.is_file():
+    if not case or not isfile(path):
         return {}, {}
     found = [one for one in cases_of_summary(path, read_summary(path), case) if str(one.label) == str(label)]
     return (dict(found[0].organ), dict(found[0].run)) if found else ({}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import exists
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def _centre_ras(geometry: ImageGeometry, values: np.ndarray) -> np.ndarray:
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+    return exists(one) and exists(other) and one.samefile(other)
 
 
 def _truth(path: Path, before: LabelVolume) -> LabelVolume:

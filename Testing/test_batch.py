@@ -130,6 +130,15 @@ def test_failures_are_tried_again_and_refusals_are_not(inputs, tmp_path, tiny_te
     assert not is_done(case), "a damaged record says nothing"
 
 
+def test_a_case_whose_input_is_gone_is_told_and_open(inputs, tmp_path, tiny_template_file):
+    case = read_cases(inputs, tmp_path / "out", BatchOptions(template=str(tiny_template_file)))[0]
+    finished(case)
+    case.input.unlink()
+    assert not is_done(case)
+    with pytest.raises(BadInputError, match="There is no input .*case00.nii.gz"):
+        fingerprint(case)
+
+
 def test_only_one_batch_works_in_a_folder(tmp_path):
     with folder_lock(tmp_path), pytest.raises(BadInputError, match="Another batch works in"), folder_lock(tmp_path):
         pass

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
-from ..atomic import atomic_path
+from ..atomic import atomic_path, require_file
 from ..cli.refine import parse_templates
 from ..errors import BadInputError
 from ..restoration.store import chosen_restoration, restoration_sha256
@@ -57,13 +57,13 @@ def fingerprint(case: BatchCase) -> str:
     """SHA-256 over all that the results of a case depend on: input, options, template, network and version.
 
     Raises:
-        BadInputError: there is no such template or restoration network.
-        OSError: the input cannot be read.
+        BadInputError: there is no such input, template or restoration network.
+        OSError: the input cannot be read to its end.
     """
     models = model_checksums(case.options)
     told = json.dumps([__version__, case.as_dict()["options"], models], sort_keys=True)
     digest = hashlib.sha256(told.encode())
-    with open(case.input, "rb") as file:
+    with open(require_file(case.input, "input"), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -94,7 +94,7 @@ def is_done(case: BatchCase) -> bool:
     results = [path for path in (case.output, case.report) if path] if record["status"] == DONE else []
     try:
         return all(path.is_file() for path in results) and record["fingerprint"] == fingerprint(case)
-    except OSError:
+    except (BadInputError, OSError):
         return False
 
 

@@ -115,10 +115,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3, help="in each batch")
     parser.add_argument("--output", type=Path, required=True, help="folder to be made")
     told = parser.parse_args()
-    table = write_table(told.output / "in", told.cases)
+    output = told.output.resolve()  # a table names its files from where it lies
+    table = write_table(output / "in", told.cases)
     runs, guess = [], 3.0 * told.cases
     for workers in told.workers:
-        runs.append(run_batch(table, told.output / f"out_{workers}", workers, told.kills, 0.8 * guess))
+        runs.append(run_batch(table, output / f"out_{workers}", workers, told.kills, 0.8 * guess))
         guess = runs[-1]["seconds"] * (1.0 if workers > 1 else 0.5)
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"machine": machine(), "cases": told.cases, "runs": runs}))

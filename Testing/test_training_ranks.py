@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ReShapeITLib.errors import ReShapeITError
 from ReShapeITLib.training.data import PointBatch
-from ReShapeITLib.training.ranks import Ranks
+from ReShapeITLib.training.ranks import Ranks, meet
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """\
@@ -83,3 +86,30 @@ def test_the_weighted_means_of_all_shares_are_the_mean_of_the_batch(size):
     mean = sum(weight * part.sdf.mean() for part, weight in shares) / size
     assert float(mean) == pytest.approx(float(sdf.mean()))
     assert sorted(int(i) for part, weight in shares if weight for i in part.shapes) == list(range(5))
+
+
+def test_processes_that_were_started_again_do_not_meet_killed_ones(tmp_path):
+    def store():
+        return torch.distributed.FileStore(str(tmp_path / "store"), -1)
+
+    with ThreadPoolExecutor(3) as threads:
+
+        def started(rank):
+            return threads.submit(meet, store(), rank, 3, 30.0)
+
+        killed = [one.result() for one in [started(rank) for rank in range(3)]]
+        killed[1].set("address", "of one that was killed")
+        first, third = started(0), started(2)
+        time.sleep(0.2)
+        assert not first.done(), "the killed one was taken for alive"
+        parts = [one.result() for one in (first, started(1), third)]
+    for rank, part in enumerate(parts):
+        part.set(f"said by {rank}", "here")
+    assert all(part.check([f"said by {rank}" for rank in range(3)]) for part in parts)
+    assert not parts[0].check(["address"])
+
+
+def test_processes_that_do_not_come_are_named(tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / "store"), -1)
+    with pytest.raises(ReShapeITError, match=r"Processes \[1, 2\] of 3 did not come"):
+        meet(store, 0, 3, seconds=0.0)

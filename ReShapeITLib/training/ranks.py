@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+import uuid
 from dataclasses import dataclass, replace
 
 import torch
 
+from ..errors import ReShapeITError
 from .data import PointBatch
+
+_MEETING_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class Ranks:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+            store, rank, size = next(distributed.rendezvous("env://"))
+            backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
+            distributed.init_process_group(backend, store=meet(store, rank, size), rank=rank, world_size=size)
         return cls(distributed.get_rank(), size)
 
     @property
@@ -99,3 +106,37 @@ class Ranks:
     def _mean(self, flat: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(flat)
         return flat / self.size
+
+
+def meet(store: torch.distributed.Store, rank: int, size: int, seconds: float = _MEETING_S) -> torch.distributed.Store:
+    """A part of torchrun's store that only processes which live now know.
+
+    After a restart torchrun hands out the store of before, where the addresses of killed processes still are, and
+    whoever reads one of those waits for the dead (pytorch issue 135712). So each process gives itself a name that never
+    was, and the first one tells every name it finds, until all have answered, which part of the store is theirs.
+
+    Args:
+        store: that all processes reach.
+        rank: of this process, below ``size``.
+        size: how many processes there are.
+        seconds: that the first one waits for the others.
+
+    Raises:
+        ReShapeITError: some did not come.
+    """
+    name = uuid.uuid4().hex
+    if rank:
+        store.set(f"name/{rank}", name)
+        part = store.get(f"part/{name}").decode()
+        store.set(f"{part}/{rank}", "here")
+        return torch.distributed.PrefixStore(part, store)
+    missing, end = set(range(1, size)), time.monotonic() + seconds
+    while missing:
+        for other in missing:
+            if store.check([f"name/{other}"]):
+                store.set(f"part/{store.get(f'name/{other}').decode()}", name)
+        missing = {other for other in missing if not store.check([f"{name}/{other}"])}
+        if missing and time.monotonic() > end:
+            raise ReShapeITError(f"Processes {sorted(missing)} of {size} did not come: start torchrun again.")
+        time.sleep(0.01)
+    return torch.distributed.PrefixStore(name, store)

@@ -27,7 +27,7 @@ class Plausibility:
     Args:
         volume_ml: of the given organ.
         volume_z: standard deviations of its log-volume from the training mean.
-        alignment_residual_mm: mean distance to the aligned template.
+        alignment_residual_mm: mean distance to the aligned template, of the whole or of its largest piece.
         alignment_z: standard deviations of that residual from the training mean.
         shape_distance: of its moments from those of the training cases, about 1 for a typical case; NaN where the
             template does not know theirs.
@@ -63,9 +63,10 @@ def check_plausibility(
     volume_ml = surface.volume_mm3 / 1000.0
     # Few training cases underestimate the spread of real patients, hence the floors.
     volume_z = _z_score(np.log(volume_ml), np.log(info.volumes_ml), least_sd=0.25)
-    residual = alignment.mean_residual_mm
+    shapes = _whole_and_largest(surface)
+    residual = min(alignment.mean_residual_mm, _mean_distance_mm(shapes[-1], surface, alignment))
     residual_z = _z_score(residual, np.array(info.alignment_residuals_mm), least_sd=0.5)
-    distances = _shape_distances(surface, [info, *(o for o in others if o.organ != info.organ)])
+    distances = _shape_distances(shapes, [info, *(o for o in others if o.organ != info.organ)])
     own = distances.get(info.organ, np.nan)
     closest = min(distances, key=distances.get, default="")
     problems = []
@@ -89,13 +90,22 @@ def check_plausibility(
     return Plausibility(volume_ml, volume_z, residual, residual_z, own, closest, tuple(problems))
 
 
-def _shape_distances(surface: TriangleSurface, infos: Sequence[TemplateInfo]) -> dict[str, float]:
-    """Distance of the moments from those of each organ's training cases; the smallest where an organ has several.
-
-    Of the whole or of its largest piece, whichever is closer: a stray piece far away changes the moments of the whole.
-    """
+def _whole_and_largest(surface: TriangleSurface) -> list[TriangleSurface]:
+    """What is compared, the better one counting: a stray piece far away changes all measures of the whole."""
     largest = surface.components()[0]
-    shapes = [surface, largest] if largest.volume_mm3 > 0.5 * surface.volume_mm3 else [surface]
+    return [surface, largest] if largest.volume_mm3 > 0.5 * surface.volume_mm3 else [surface]
+
+
+def _mean_distance_mm(piece: TriangleSurface, surface: TriangleSurface, alignment: Alignment) -> float:
+    """Mean distance to the template of the given points that lie on a piece of the surface."""
+    from scipy.spatial import cKDTree
+
+    to_piece, to_any = (cKDTree(s.vertices_ras).query(alignment.points_ras)[0] for s in (piece, surface))
+    return float(alignment.distances_mm[to_piece <= to_any].mean())
+
+
+def _shape_distances(shapes: Sequence[TriangleSurface], infos: Sequence[TemplateInfo]) -> dict[str, float]:
+    """Distance of the moments from those of each organ's training cases; the smallest where an organ has several."""
     moments = [shape_moments(shape) for shape in shapes]
     distances: dict[str, float] = {}
     for info in infos:

@@ -105,7 +105,6 @@ class RefinedShape:
         field: blended distance of given surface and fitted field.
         fit: of the patient's field, see :attr:`fitted`.
         alignment: similarity to the template's frame and matching confidence.
-        confidence_points_ras: (N, 3) points that ``alignment.confidence`` belongs to.
         bounds_ras: lower and upper corner of a box that holds the organ.
         given_surface: the given organ's surface.
         cleaning: what was dropped or filled before anything else.
@@ -115,7 +114,6 @@ class RefinedShape:
     field: BlendedField
     fit: PendingFit
     alignment: Alignment
-    confidence_points_ras: np.ndarray
     bounds_ras: tuple[np.ndarray, np.ndarray]
     given_surface: TriangleSurface
     cleaning: CleaningReport
@@ -145,7 +143,7 @@ class RefinedShape:
             raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
         surface = TriangleSurface.from_triangles(vertices, faces).without_specks()
         points = surface.vertices_ras
-        nearest = cKDTree(self.confidence_points_ras).query(points)[1]
+        nearest = cKDTree(self.alignment.points_ras).query(points)[1]
         return surface.with_point_data(
             signed_change_mm=self.field.given.at_ras(points).astype(np.float32),
             confidence=self.alignment.confidence[nearest].astype(np.float32),
@@ -223,7 +221,7 @@ def refine(
             heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
             ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
         )
-        healed, alignment, points = _healed(ask, template, alignment, alignment_options, options, rng)
+        healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
         if distance_of is smoothest_distance_grid:
             # Between its centres a coarse mask says nothing: there the network's organ is likelier than the smoothest.
             distance_of = partial(smoothest_distance_grid, expected_mm=healed.restoration.restored.at_ras)
@@ -253,22 +251,16 @@ def refine(
         bounds = _box_around(given, healed.surface)
     if drawn is None:
         field_ = without_crumbs(near, geometry, field_, distance_of)
-    return RefinedShape(field_, fit, alignment, points, bounds, given, cleaning, plausibility)
+    return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility)
 
 
 def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignment_options, options, rng):
-    """The healed organ, its alignment, and the points that alignment's confidence belongs to.
-
-    ``ask`` heals the given organ in the frame of an alignment.
-    """
-    points = None
+    """The healed organ and its alignment; ``ask`` heals the given organ in the frame of an alignment."""
     for _ in range(max(1, options.restoration_passes)):
-        if points is not None:
-            alignment = align_to_template(points, template.points_unit, alignment_options)
         healed = ask(ras_to_unit=alignment.ras_to_unit)
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
-    alignment = align_to_template(points, template.points_unit, alignment_options)
-    return healed, alignment, points
+        alignment = align_to_template(points, template.points_unit, alignment_options)
+    return healed, alignment
 
 
 def _fit(template, choose: Callable[..., Candidates], alignment: Alignment, options, rng, progress) -> FittedField:

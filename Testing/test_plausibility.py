@@ -94,42 +94,64 @@ def infos(rng):
     return info("upright", (40, 60, 120)), info("lying", (120, 60, 40))
 
 
-ALIGNED = SimpleNamespace(mean_residual_mm=2.0)
+def aligned(surface, distance_mm=lambda points: np.full(len(points), 2.0)):
+    """An alignment of all vertices that lies so far from the template."""
+    distances = distance_mm(surface.vertices_ras)
+    return SimpleNamespace(
+        points_ras=surface.vertices_ras, distances_mm=distances, mean_residual_mm=float(distances.mean())
+    )
+
+
+def checked(info, surface, force=False, others=(), **options):
+    return check_plausibility(info, surface, aligned(surface, **options), force, others)
 
 
 def test_the_right_organ_passes(infos):
     upright, lying = infos
-    told = check_plausibility(upright, surface_of(box(41, 58, 118)), ALIGNED, force=False, others=[lying])
+    told = checked(upright, surface_of(box(41, 58, 118)), others=[lying])
     assert told.problems == () and told.closest_organ == "upright" and told.shape_distance < 1.0
 
 
 def test_an_organ_that_looks_like_another_one_is_refused_by_name(infos):
     upright, lying = infos
     with pytest.raises(ImplausibleError, match="rather those of lying"):
-        check_plausibility(upright, surface_of(box(120, 60, 40)), ALIGNED, force=False, others=[lying])
+        checked(upright, surface_of(box(120, 60, 40)), others=[lying])
 
 
 def test_an_organ_that_looks_like_none_is_refused(infos):
     upright, lying = infos
     with pytest.raises(ImplausibleError, match="unlike those of the training cases"):
-        check_plausibility(upright, surface_of(box(25, 150, 77)), ALIGNED, force=False, others=[lying])
+        checked(upright, surface_of(box(25, 150, 77)), others=[lying])
 
 
 def test_a_forced_check_tells_its_problems_and_goes_on(infos):
     upright, lying = infos
-    told = check_plausibility(upright, surface_of(box(120, 60, 40)), ALIGNED, force=True, others=[lying])
+    told = checked(upright, surface_of(box(120, 60, 40)), force=True, others=[lying])
     assert len(told.problems) == 1 and told.closest_organ == "lying"
 
 
 def test_a_stray_piece_far_away_does_not_make_the_organ_another_one(infos):
     upright, lying = infos
     stray = box(15, 15, 15, at=CENTRE + [300.0, 0.0, 0.0])
-    told = check_plausibility(upright, surface_of(box(40, 60, 120), stray), ALIGNED, force=False, others=[lying])
+    told = checked(upright, surface_of(box(40, 60, 120), stray), others=[lying])
     assert told.problems == ()
+
+
+def test_a_stray_piece_far_away_does_not_make_the_alignment_a_bad_one(infos):
+    upright, lying = infos
+    stray = box(30, 30, 30, at=CENTRE + [300.0, 0.0, 0.0])
+    surface = surface_of(box(40, 60, 120), stray)
+    far = surface.vertices_ras[:, 0] > CENTRE[0] + 150.0
+    assert np.where(far, 250.0, 2.0).mean() > max(upright.alignment_residuals_mm) + 6.0
+
+    told = checked(upright, surface, others=[lying], distance_mm=lambda points: np.where(far, 250.0, 2.0))
+    assert told.problems == () and told.alignment_residual_mm == pytest.approx(2.0)
+    with pytest.raises(ImplausibleError, match="from the aligned template on average"):
+        checked(upright, surface, others=[lying], distance_mm=lambda points: np.full(len(points), 25.0))
 
 
 def test_templates_of_the_same_organ_do_not_count_as_others(infos):
     upright, lying = infos
     lying.organ = "upright"
     with pytest.raises(ImplausibleError, match="unlike those"):
-        check_plausibility(upright, surface_of(box(120, 60, 40)), ALIGNED, force=False, others=[lying])
+        checked(upright, surface_of(box(120, 60, 40)), others=[lying])

@@ -105,3 +105,10 @@ def test_it_asks_for_nothing_outside_itself_and_complains_of_nothing(page, cohor
     page.reload()
     page.wait_for_timeout(100)
     assert page.told == [cohort.as_uri()]
+
+
+def test_a_case_without_a_result_shows_no_empty_measures(page, cohort):
+    gone = page.locator("section").filter(has=page.locator("h2", has_text="gone"))
+    assert gone.locator(".trouble").count() and "–" not in gone.locator(".facts").inner_text()
+    done = page.locator("section").filter(has=page.locator("h2", has_text="case2"))
+    assert "added, removed" in done.locator(".facts").inner_text()

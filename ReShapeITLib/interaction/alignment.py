@@ -82,8 +82,8 @@ class Alignment:
 
     Args:
         ras_to_unit: similarity from the given organ's RAS mm to the template's unit frame.
-        residual_mm: median distance of the given points to the nearest template point, in mm.
-        mean_residual_mm: mean of the same distances.
+        points_ras: (N, 3) the given points, RAS mm.
+        distances_mm: (N,) distance of each to the nearest template point, in mm.
         sigma_mm: standard deviation of the Gaussians at the end, in mm.
         p1_template: (M,) given points matched to each template point, over the average N / M: about 1 where matched
             as expected, near 0 where the given organ has nothing (missing parts).
@@ -95,8 +95,8 @@ class Alignment:
     """
 
     ras_to_unit: Similarity
-    residual_mm: float
-    mean_residual_mm: float
+    points_ras: np.ndarray
+    distances_mm: np.ndarray
     sigma_mm: float
     p1_template: np.ndarray
     confidence: np.ndarray
@@ -104,6 +104,16 @@ class Alignment:
     backend: str
     objective: float
     converged: bool
+
+    @property
+    def residual_mm(self) -> float:
+        """Median distance of the given points to the template."""
+        return float(np.median(self.distances_mm))
+
+    @property
+    def mean_residual_mm(self) -> float:
+        """Mean distance of the given points to the template."""
+        return float(self.distances_mm.mean())
 
 
 def align_to_template(
@@ -140,8 +150,8 @@ def align_to_template(
     distances_mm = cKDTree(template).query(ras_to_unit.apply(given))[0] * fine.transform.scale
     return Alignment(
         ras_to_unit=ras_to_unit,
-        residual_mm=float(np.median(distances_mm)),
-        mean_residual_mm=float(distances_mm.mean()),
+        points_ras=given,
+        distances_mm=distances_mm,
         sigma_mm=sqrt(fine.sigma2),
         p1_template=p1 * (len(template) / len(few_given)),
         confidence=confidence,

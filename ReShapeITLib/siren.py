@@ -74,15 +74,21 @@ def _streams(stacked, n):
     return stacked[..., :n, :], tangents, stacked[..., 4 * n :, :]
 
 
-def siren_initial_layers(sizes: list[int], first_omega: float, hidden_omega: float, generator) -> Layers:
+def siren_initial_layers(
+    sizes: list[int], first_omega: float, hidden_omega: float, generator, n_coordinates: int = 3
+) -> Layers:
     """Layers initialised so that activations keep their distribution (Sitzmann et al. 2020, section 3.2).
 
     The omegas are multiplied into the arguments by the sweeps below, so hidden weights are drawn ``1 / omega`` small.
+    The first ``n_coordinates`` inputs are coordinates, whose weights set the frequencies; what follows is a code. One
+    of 64 entries must not make the coordinates' weights 22 times smaller: the field would be nearly linear in them.
     """
     layers = []
     for index, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         bound = 1.0 / n_in if index == 0 else math.sqrt(6.0 / n_in) / hidden_omega
         weight = (torch.rand(n_out, n_in, generator=generator) * 2 - 1) * bound
+        if index == 0:
+            weight[:, :n_coordinates] *= n_in / n_coordinates
         bias = (torch.rand(n_out, generator=generator) * 2 - 1) / math.sqrt(n_in)
         if index > 0:
             bias = bias / hidden_omega

@@ -5,71 +5,219 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
 # Legacy files
-_VERSION = re.compile(rb"# vtk DataFile Version (\d)\.(\d)\s*\n[^\n]*\n\s*(ASCII|BINARY)\s*\n", re.IGNORECASE)
-_CELLS = re.compile(rb"^(?:VERTICES|LINES|POLYGONS|TRIANGLE_STRIPS)\s+(\d{1,10})\s+(\d{1,10})[ \t\r]*\n", re.MULTILINE)
-_ANY_CELLS = re.compile(rb"^\s*(?:VERTICES|LINES|POLYGONS|TRIANGLE_STRIPS)\b", re.MULTILINE | re.IGNORECASE)
-_TYPES = rb"(?:bit|\w*char|\w*short|\w*int|\w*long|float|double|vtkidtype|\w*int64|string)"
-_COUNT = re.compile(rb"^\s*(?:POINTS|POINT_DATA|CELL_DATA)\b([^\n]*)", re.MULTILINE | re.IGNORECASE)
-_FIELD_ARRAY = re.compile(rb"^\S+ (\S+) (\S+) " + _TYPES + rb"[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
+_HEADER = re.compile(
+    rb"# vtk DataFile Version (\d)\.(\d)\s*\n[^\n]*\n\s*(ASCII|BINARY)\s*\n\s*DATASET\s+POLYDATA[ \t\r]*\n",
+    re.IGNORECASE,
+)
+_WORD, _LINE = re.compile(rb"\s*(\S{1,1000})"), re.compile(rb"([^\n]*)\n?")
+_COUNT, _NUMBER = re.compile(rb"\d{1,10}"), re.compile(rb"[-+.\w]{1,50}")
+_BYTES = {  # of one value; several where systems differ
+    b"char": (1,), b"signed_char": (1,), b"unsigned_char": (1,), b"short": (2,), b"unsigned_short": (2,), b"int": (4,),
+    b"unsigned_int": (4,), b"long": (8, 4), b"unsigned_long": (8, 4), b"vtkidtype": (8, 4), b"vtktypeint64": (8,),
+    b"vtktypeuint64": (8,), b"float": (4,), b"double": (8,),
+}  # fmt: skip
+_CELLS = (b"vertices", b"lines", b"polygons", b"triangle_strips")
+_COMPONENTS = {b"normals": 3, b"vectors": 3, b"tensors": 9, b"tensors6": 6, b"global_ids": 1, b"pedigree_ids": 1}
 
 # XML files
-_ATTRIBUTE = re.compile(rb"""\b(NumberOf\w+|offset|type)\s*=\s*["']([^"'<>]*)["']""")
-_XML_TYPES = {
-    b"PolyData", b"String", b"Float32", b"Float64",
-    *(f"{sign}Int{bits}".encode() for sign in ("", "U") for bits in (8, 16, 32, 64)),
-}  # fmt: skip
-_BLOCK_BYTES = re.compile(rb'header_type\s*=\s*"UInt64"')
+_XML_TYPES = {"String", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
+_XML_CELLS = {"Verts", "Lines", "Strips", "Polys"}
+_XML_PARTS = {"PointData", "CellData", "Points", "FieldData", *_XML_CELLS}
 _BEST_COMPRESSION = 1100  # zlib makes nothing smaller than by this factor
 _MOST_COMPONENTS = 100
 
 
 def legacy_file_is_sound(path: Path) -> bool:
-    """True where the version is one, nothing is announced as larger than the file, and the cells of a version before
-    5.1 are as many and as long as announced.
+    """True where a .vtk file of polygons has, to its end, what it announces, of types that VTK knows.
 
-    Later versions keep cells as two arrays, which ``mesh.TriangleSurface.from_vtk`` checks.
+    The arrays by which cells are kept since version 5.1 are checked by ``mesh.TriangleSurface.from_vtk``.
     """
     content = path.read_bytes()
-    header = _VERSION.match(content)
+    header = _HEADER.match(content)
     if not header:
         return False
-    version, binary = (int(header[1]), int(header[2])), header[3].upper() == b"BINARY"
-    found = list(_CELLS.finditer(content, header.end() - 1))
-    if len(found) != len(_ANY_CELLS.findall(content, header.end() - 1)):
+    walk = _LegacyWalk(content, header.end(), (int(header[1]), int(header[2])), header[3].upper() == b"BINARY")
+    try:
+        walk.to_the_end()
+    except (KeyError, ValueError):
         return False
-    if not all(_fits(match[1], match[2], len(content)) for match in _FIELD_ARRAY.finditer(content, header.end() - 1)):
-        return False
-    counts = [match[1].split() for match in _COUNT.finditer(content, header.end() - 1)]
-    if not all(words and _fits(b"1", words[0], len(content)) for words in counts):
-        return False
-    if version >= (5, 1):
-        return all(max(int(match[1]), int(match[2])) <= len(content) for match in found)
-    return all(_list_is_sound(content, match.end(), int(match[1]), int(match[2]), binary) for match in found)
+    return True
+
+
+class _LegacyWalk:
+    """Goes through the parts of a legacy file; KeyError or ValueError where something is not as announced."""
+
+    def __init__(self, content: bytes, at: int, version: tuple[int, int], binary: bool):
+        self._content, self._at, self._version, self._binary = content, at, version, binary
+        self._tuples = 0  # of the point or cell data
+
+    def to_the_end(self) -> None:
+        while _WORD.match(self._content, self._at):
+            keyword = self._word().lower()
+            if keyword == b"points":
+                count = self._count()
+                self._values(3 * count, self._word())
+            elif keyword in _CELLS:
+                self._cells(self._count(), self._count())
+            elif keyword in (b"point_data", b"cell_data"):
+                self._tuples = self._count()
+            elif keyword == b"field":
+                self._word()
+                for _ in range(self._count()):
+                    self._array()
+            else:
+                self._attribute(keyword)
+
+    def _attribute(self, keyword: bytes) -> None:
+        if keyword == b"metadata":
+            self._metadata()
+            return
+        self._word()
+        if keyword == b"scalars":
+            kind, components = self._word(), self._line().strip() or b"1"
+            if self._word().lower() != b"lookup_table" or not _COUNT.fullmatch(components):
+                raise ValueError
+            self._word()
+            self._values(self._tuples * int(components), kind)
+        elif keyword == b"color_scalars":
+            components = self._count()
+            self._values(self._tuples * components, b"unsigned_char")
+        elif keyword == b"lookup_table":
+            self._values(4 * self._count(), b"unsigned_char")
+        elif keyword == b"texture_coordinates":
+            components = self._count()
+            self._values(self._tuples * components, self._word())
+        else:
+            self._values(self._tuples * _COMPONENTS[keyword], self._word())
+
+    def _array(self) -> None:
+        """One of a field, with what VTK knows about it."""
+        if self._word().lower() == b"metadata":
+            self._metadata()
+            self._word()
+        components, tuples = self._count(), self._count()
+        self._values(components * tuples, self._word())
+
+    def _metadata(self) -> None:
+        self._line()
+        while self._at < len(self._content) and self._line().strip():
+            pass
+
+    def _cells(self, n_cells: int, n_numbers: int) -> None:
+        if self._version >= (5, 1):
+            for name, count in ((b"offsets", n_cells), (b"connectivity", n_numbers)):
+                if self._word().lower() != name:
+                    raise ValueError
+                self._values(count, self._word())
+            return
+        numbers = self._values(n_numbers, b"int")
+        place = 0
+        for _ in range(n_cells):
+            if place >= n_numbers or numbers[place] < 0:
+                raise ValueError
+            place += 1 + int(numbers[place])
+        if place != n_numbers:
+            raise ValueError
+
+    def _values(self, count: int, kind: bytes) -> np.ndarray | None:
+        """Go past so many values; those of plain integers come back."""
+        sizes = _BYTES[kind.lower()]
+        if count > len(self._content):
+            raise ValueError
+        if not self._binary:
+            words = [self._word() for _ in range(count)]
+            if not all(map(_NUMBER.fullmatch, words)):
+                raise ValueError
+            return np.array(words).astype(np.int64) if kind == b"int" else None
+        if self._line().strip():
+            raise ValueError
+        for size in sizes:
+            end = self._at + count * size
+            if end == len(self._content) or self._content[end : end + 1] == b"\n":
+                start, self._at = self._at, end
+                return np.frombuffer(self._content, ">i4", count, start) if kind == b"int" else None
+        raise ValueError
+
+    def _word(self) -> bytes:
+        match = _WORD.match(self._content, self._at)
+        if not match:
+            raise ValueError
+        self._at = match.end()
+        return match[1]
+
+    def _count(self) -> int:
+        word = self._word()
+        if not _COUNT.fullmatch(word):
+            raise ValueError
+        return int(word)
+
+    def _line(self) -> bytes:
+        match = _LINE.match(self._content, self._at)
+        self._at = match.end()
+        return match[1]
 
 
 def xml_file_is_sound(path: Path) -> bool:
-    """True where no count, offset or block of a .vtp file is larger than the file can hold, and no type is unknown."""
+    """True where a .vtp file has all arrays that VTK asks it for, of types that it knows, and no count, offset or block
+    is larger than the file can hold."""
     content = path.read_bytes()
-    markup, _, data = content.partition(b"<AppendedData")
+    markup, appended, data = content.partition(b"<AppendedData")
+    if re.search(rb"<!(?!--)", markup):  # declarations can make a small file a large one
+        return False
+    try:
+        root = ElementTree.fromstring(markup + b"</VTKFile>" if appended else markup)  # noqa: S314 (no declarations)
+    except ElementTree.ParseError:
+        return False
     start = len(content) - len(data) + data.find(b"_") + 1
-    raw, compressed = b'encoding="raw"' in data[:200], b"compressor=" in markup[:1000]
-    size = "<Q" if _BLOCK_BYTES.search(markup[:1000]) else "<I"
-    for name, value in _ATTRIBUTE.findall(markup):
-        if name == b"type":
-            if value not in _XML_TYPES:
-                return False
+    raw, compressed = b'encoding="raw"' in data[:200], "compressor" in root.attrib
+    size = "<Q" if root.get("header_type") == "UInt64" else "<I"
+    if root.tag != "VTKFile" or root.get("type") != "PolyData" or [child.tag for child in root] != ["PolyData"]:
+        return False
+    pieces = root[0].findall("Piece")
+    if len(pieces) + len(root[0].findall("FieldData")) != len(root[0]) or not all(map(_piece_is_whole, pieces)):
+        return False
+    for element in root.iter():
+        if not _counts_fit(element, len(content)):
+            return False
+        if element.tag not in ("DataArray", "Array"):
             continue
-        if not re.fullmatch(rb"\d{1,12}", value):
+        if element.get("type") not in _XML_TYPES or element.get("format") not in ("ascii", "binary", "appended"):
             return False
-        most = _MOST_COMPONENTS if name == b"NumberOfComponents" else len(content) * _BEST_COMPRESSION
-        if int(value) > most:
+        if element.get("format") == "appended":
+            offset = element.get("offset", "")
+            if not appended or not re.fullmatch(r"\d{1,12}", offset) or int(offset) > len(content):
+                return False
+            if raw and not _block_is_sound(content, start + int(offset), size, compressed):
+                return False
+    return True
+
+
+def _piece_is_whole(piece: ElementTree.Element) -> bool:
+    """Whether a piece has nothing but parts that VTK knows, each with its arrays."""
+    tags = [part.tag for part in piece]
+    if not set(tags) <= _XML_PARTS or len(set(tags)) < len(tags) or "Points" not in tags:
+        return False
+    for part in piece:
+        names = sorted(array.get("Name", "") for array in part)
+        if any(array.tag not in ("DataArray", "Array") for array in part):
             return False
-        if name == b"offset" and raw and not _block_is_sound(content, start + int(value), size, compressed):
+        if part.tag == "Points" and len(names) != 1 or part.tag in _XML_CELLS and names != ["connectivity", "offsets"]:
             return False
+    return True
+
+
+def _counts_fit(element: ElementTree.Element, n_bytes: int) -> bool:
+    """Whether all numbers of something are such that the file could hold that many."""
+    for name, value in element.attrib.items():
+        if name.startswith("NumberOf"):
+            most = _MOST_COMPONENTS if name == "NumberOfComponents" else n_bytes * _BEST_COMPRESSION
+            if not re.fullmatch(r"\d{1,12}", value) or int(value) > most:
+                return False
     return True
 
 
@@ -85,28 +233,3 @@ def _block_is_sound(content: bytes, start: int, size: str, compressed: bool) -> 
     if first > len(content) or max(block_bytes, last_bytes) > len(content) * _BEST_COMPRESSION:
         return False
     return first + sum(struct.unpack_from(f"<{blocks}{size[1]}", content, start + 3 * step)) <= len(content)
-
-
-def _fits(components: bytes, tuples: bytes, n_bytes: int) -> bool:
-    """Whether an array of so many numbers, each a byte at least, has room; both as written in the file."""
-    if not all(re.fullmatch(rb"\d{1,10}", number) for number in (components, tuples)):
-        return False
-    return int(components) * int(tuples) <= n_bytes
-
-
-def _list_is_sound(content: bytes, start: int, n_cells: int, n_numbers: int, binary: bool) -> bool:
-    """Whether ``n_cells`` cells, each its length and its points, take exactly ``n_numbers`` numbers."""
-    if binary:
-        if len(content) < start + 4 * n_numbers:
-            return False
-        numbers = np.frombuffer(content, ">i4", n_numbers, start)
-    else:
-        words = content[start:].split(None, n_numbers)[:n_numbers]
-        if len(words) < n_numbers or not all(re.fullmatch(rb"-?\d{1,9}", word) for word in words):
-            return False
-        numbers = np.array(words, dtype=np.int64)
-    place, cells = 0, 0
-    while place < n_numbers and numbers[place] >= 0:
-        place += 1 + int(numbers[place])
-        cells += 1
-    return place == n_numbers and cells == n_cells

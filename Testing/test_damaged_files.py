@@ -110,6 +110,22 @@ def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path
     _refused(tmp_path / "a.vtp", content.replace(old, new, 1), read_surface, "a.vtp")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'<DataArray type="Int64" Name="offsets"', b'<DataArra'),
+        (b'Name="connectivity"', b'Name="connections"'),
+        (b"<Points>", b"<Points><DataArray/>"),
+        (b"<Piece ", b"<!DOCTYPE a><Piece "),
+        (b"</Strips>", b""),
+    ],
+)
+def test_an_xml_mesh_without_the_parts_that_it_must_have(targets, tmp_path, old, new):
+    content = targets["vtp"].seeds[0]
+    assert old in content
+    _refused(tmp_path / "a.vtp", content.replace(old, new, 1), read_surface, "a.vtp")
+
+
 @pytest.mark.parametrize("tuples", [b"-1", b"9223372036854775807", b"4000"])
 def test_a_vtk_file_with_an_array_larger_than_the_file(targets, tmp_path, tuples):
     content = targets["vtk"].seeds[0]
@@ -123,6 +139,40 @@ def test_a_vtk_file_with_points_that_it_cannot_hold(targets, tmp_path, old, new)
     content = targets["vtk"].seeds[0]
     assert old in content
     _refused(tmp_path / "a.vtk", content.replace(old, new, 1), read_surface, "a.vtk")
+
+
+def test_a_vtk_file_with_points_of_a_type_that_there_is_not(targets, tmp_path):
+    content = targets["vtk"].seeds[0]
+    assert b"POINTS 4 double" in content
+    _refused(tmp_path / "a.vtk", content.replace(b"POINTS 4 double", b"POINTS 4 dou\\\x93"), read_surface, "a.vtk")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("version", [42, 51])
+def test_a_sound_vtk_file_with_everything_in_it_is_read(tmp_path, binary, version):
+    from vtkmodules.vtkCommonCore import vtkFloatArray, vtkUnsignedCharArray
+    from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
+
+    corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    surface = TriangleSurface.from_triangles(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+    mesh = surface.to_vtk()
+    for kind, components in ((vtkFloatArray, 3), (vtkFloatArray, 1), (vtkUnsignedCharArray, 3)):
+        for data in (mesh.GetPointData(), mesh.GetCellData()):
+            array = kind()
+            array.SetName(f"{kind.__name__} {components}")
+            array.SetNumberOfComponents(components)
+            array.SetComponentName(0, "with information")
+            array.SetNumberOfTuples(4)
+            array.Fill(3)
+            (data.SetScalars if components == 1 or kind is vtkUnsignedCharArray else data.SetVectors)(array)
+    writer = vtkPolyDataWriter()
+    writer.SetFileVersion(version)
+    (writer.SetFileTypeToBinary if binary else writer.SetFileTypeToASCII)()
+    writer.SetFileName(str(tmp_path / "a.vtk"))
+    writer.SetInputData(mesh)
+    assert writer.Write()
+    found = read_surface(tmp_path / "a.vtk", frame="RAS")
+    assert np.array_equal(found.vertices_ras, corners) and np.array_equal(found.faces, surface.faces)
 
 
 def test_a_vtk_file_that_ends_where_its_faces_begin(targets, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.errors import BadInputError
@@ -160,3 +161,15 @@ def test_progress_goes_from_surfaces_to_samples(tmp_path):
 )
 def test_a_case_is_named_after_its_file_without_image_suffixes(name, case):
     assert case_name(name) == case
+
+
+def test_shapes_can_be_laid_in_the_frame_of_a_template(tmp_path):
+    outward = np.random.default_rng(0).normal(size=(3000, 3))
+    reference = 0.02 * RADII_MM * outward / np.linalg.norm(outward, axis=1, keepdims=True) + [0.1, -0.05, 0.02]
+    path = organ(tmp_path / "a.nrrd", scale=1.4, centre_ras=(80.0, -20.0, 300.0))
+    samples = ShapeSamples.load(prepare_shapes([path], tmp_path / "samples", OPTIONS, reference=reference)[0])
+    assert 1 / samples.ras_to_unit.scale == pytest.approx(1.4 / 0.02, rel=0.02)
+    distances = cKDTree(reference).query(samples.surface_points_unit)[0]
+    assert distances.mean() < 0.03
+    centre = samples.ras_to_unit.apply(np.array([[80.0, -20.0, 300.0]]))
+    np.testing.assert_allclose(centre, [[0.1, -0.05, 0.02]], atol=0.01)

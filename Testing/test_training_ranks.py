@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -60,7 +61,7 @@ def log(folder: Path) -> list[dict]:
 
 
 def ended(run: subprocess.Popen) -> None:
-    errors = run.communicate(timeout=120)[1]
+    errors = run.communicate(timeout=240)[1]
     assert run.returncode == 0, errors.decode()
 
 
@@ -76,6 +77,18 @@ def test_two_processes_train_as_one_does(tiny_run, tmp_path):
         np.testing.assert_allclose(values[0, :5], values[1, :5], rtol=1e-4, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(values[0], values[1], rtol=2e-2, atol=1e-3, err_msg=name)
     assert (tmp_path / "2" / "run" / "test_organ.safetensors").is_file()
+
+
+def test_a_killed_process_is_started_again_and_every_step_made_once(tiny_run, tmp_path):
+    run = start(tiny_run, tmp_path / "run", 2, steps=40)
+    while not (tmp_path / "run" / "run" / "checkpoint.safetensors").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    workers = [process for process in psutil.Process(run.pid).children() if "RANK" in process.environ()]
+    next(worker for worker in workers if worker.environ()["RANK"] == "1").kill()
+    assert len(log(tmp_path / "run")) < 40, "killed too late"
+    ended(run)
+    assert [row["step"] for row in log(tmp_path / "run")] == list(range(1, 41))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

@@ -35,6 +35,11 @@ def add_parser(commands) -> None:
         "--least-spacing", type=float, default=0.0, metavar="MM",
         help="thin finer label grids to about this spacing, for speed (default: 0, as they are)",
     )  # fmt: skip
+    parser.add_argument(
+        "--frame-of", metavar="TEMPLATE",
+        help="lay the shapes in the frame of a template, for another template that restoration networks "
+        "trained with that one shall know (default: a frame of their own)",
+    )  # fmt: skip
     add_seed_option(parser)
     add_progress_option(parser)
 
@@ -47,12 +52,18 @@ def run(arguments) -> None:
     paths = label_files(arguments.inputs)
     sampling = SamplingOptions(arguments.surface_points, arguments.free_points, arguments.near_surface_fraction)
     options = PrepareOptions(sampling=sampling, least_spacing_mm=arguments.least_spacing, seed=arguments.seed)
+    reference = None
+    if arguments.frame_of:
+        from ..template import OrganTemplate
+        from ..template_store import find_template
+
+        reference = OrganTemplate.load(find_template(arguments.frame_of)).points_unit
     folder = Path(arguments.output)
     _check_folder(folder, paths)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".prepare-") as temporary:
         written = prepare_shapes(
-            paths, Path(temporary), options, arguments.label, arguments.label_modulo, arguments.progress
+            paths, Path(temporary), options, arguments.label, arguments.label_modulo, arguments.progress, reference
         )
         for path in written:
             os.replace(path, folder / path.name)

@@ -47,7 +47,7 @@ class PrepareOptions:
 
 def prepare_shapes(
     paths: list[Path], folder: Path, options: PrepareOptions, label: int | None = None, label_modulo: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, reference: np.ndarray | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write one samples file per label file into ``folder``; returns their paths.
 
@@ -57,6 +57,8 @@ def prepare_shapes(
         options: see :class:`PrepareOptions`.
         label: label value of the organ; None where each file holds one label.
         label_modulo: label values are taken modulo this first (some data sets mark voxels by an added flag).
+        reference: (M, 3) surface points of a template in whose frame the shapes shall lie, so that what knows its
+            frame (restoration networks) knows theirs; None makes a new frame.
 
     Raises:
         BadInputError: a file cannot be read or lacks the organ, or two files name the same case.
@@ -72,7 +74,7 @@ def prepare_shapes(
         progress.stage("surfaces", 0.3 * index / len(paths), case_name(path))
         surfaces.append(_read_surface(path, options, label, label_modulo))
     progress.stage("align", 0.3)
-    frames = group_alignment(surfaces, options)
+    frames = group_alignment(surfaces, options, reference)
     written = []
     for index, (path, surface, frame) in enumerate(zip(paths, surfaces, frames, strict=True)):
         progress.stage("sample", 0.4 + 0.6 * index / len(paths), case_name(path))
@@ -124,21 +126,31 @@ def thinned(mask: np.ndarray, geometry: ImageGeometry, least_spacing_mm: float) 
     return thin, ImageGeometry(matrix, thin.shape[::-1])
 
 
-def group_alignment(surfaces: list[TriangleSurface], options: PrepareOptions) -> list[Similarity]:
+def group_alignment(
+    surfaces: list[TriangleSurface], options: PrepareOptions, reference: np.ndarray | None = None
+) -> list[Similarity]:
     """A similarity from RAS mm to the canonical unit frame for each surface.
 
-    The frame keeps the directions of RAS, has its origin at the centroid of the most central shape, and its unit is
-    such that the median shape reaches to ``largest_radius_unit``.
+    The frame keeps the directions of RAS. It is that of the ``reference`` points, (M, 3), where there are any; else it
+    has its origin at the centroid of the most central shape, and its unit is such that the median shape reaches to
+    ``largest_radius_unit``.
     """
     rng = np.random.default_rng(options.seed)
     clouds = [s.sample_points(options.alignment_points, rng)[0] for s in surfaces]
     rough = [_centroid_frame(cloud) for cloud in clouds]
     centred = [frame.apply(cloud) for frame, cloud in zip(rough, clouds, strict=True)]
-    reference = centred[_most_central(centred)]
+    new_frame = reference is None
+    if new_frame:
+        reference, start = centred[_most_central(centred)], Similarity.identity()
+    else:
+        reference = reference[rng.permutation(len(reference))[: options.alignment_points]]
+        start = _centroid_frame(reference)
     frames = []
     for cloud, frame in zip(centred, rough, strict=True):
-        fitted = similarity_cpd(reference, cloud, CpdOptions(), Similarity.identity()).transform.inverse()
+        fitted = similarity_cpd(reference, cloud, CpdOptions(), start).transform.inverse()
         frames.append(fitted.after(frame))
+    if not new_frame:
+        return frames
     radii = [np.linalg.norm(f.apply(c), axis=1).max() for f, c in zip(frames, clouds, strict=True)]
     unit = Similarity(options.largest_radius_unit / float(np.median(radii)), np.eye(3), np.zeros(3))
     return [unit.after(frame) for frame in frames]

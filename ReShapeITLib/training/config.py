@@ -89,7 +89,7 @@ COMPACT_CONFIG = TrainingConfig(
     # Free points near the surface would be pushed off it by the paper's off-surface weight.
     weights=LossWeights(off_surface=20.0, alpha=4.0, beta=4.0),
     optimiser=OptimiserOptions(
-        steps=4000, shapes_per_step=8, surface_points=250, free_points=250, laplacian_points=100,
+        steps=1500, shapes_per_step=8, surface_points=250, free_points=250, laplacian_points=100,
         learning_rate=5e-4, hyper_learning_rate=1e-4, code_learning_rate=1e-3, warmup_steps=100, final_rate=0.02,
     ),
     code_start="pca",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -173,9 +174,13 @@ def xml_file_is_sound(path: Path) -> bool:
         root = ElementTree.fromstring(markup + b"</VTKFile>" if appended else markup)  # noqa: S314 (no declarations)
     except ElementTree.ParseError:
         return False
-    start = len(content) - len(data) + data.find(b"_") + 1
-    raw, compressed = b'encoding="raw"' in data[:200], "compressor" in root.attrib
-    size = "<Q" if root.get("header_type") == "UInt64" else "<I"
+    opening = re.match(rb"[^<>]*>\s*_", data)  # VTK loses its place where anything else comes first
+    if appended and not opening:
+        return False
+    start = len(content) - len(data) + (opening.end() if opening else 0)
+    raw = b'encoding="raw"' in data[:200]
+    order = ">" if root.get("byte_order") == "BigEndian" else "<"
+    arrays = _AppendedData(content, start, root.get("header_type", "UInt32"), root.get("compressor", ""), order)
     if root.tag != "VTKFile" or root.get("type") != "PolyData" or [child.tag for child in root] != ["PolyData"]:
         return False
     pieces = root[0].findall("Piece")
@@ -192,8 +197,16 @@ def xml_file_is_sound(path: Path) -> bool:
             offset = element.get("offset", "")
             if not appended or not re.fullmatch(r"\d{1,12}", offset) or int(offset) > len(content):
                 return False
-            if raw and not _block_is_sound(content, start + int(offset), size, compressed):
+            if raw and not arrays.array_is_whole(int(offset)):
                 return False
+    for piece, cells in ((owner, part) for owner in pieces for part in owner if part.tag in _XML_CELLS):
+        by_name = {array.get("Name"): array for array in cells}
+        appended = raw and all(array.get("format") == "appended" for array in cells)
+        if not all("Int" in array.get("type") for array in cells):
+            return False
+        count = int(piece.get(f"NumberOf{cells.tag}", "0"))
+        if appended and not arrays.cells_are_sound(count, by_name["offsets"], by_name["connectivity"]):
+            return False
     return True
 
 
@@ -221,15 +234,60 @@ def _counts_fit(element: ElementTree.Element, n_bytes: int) -> bool:
     return True
 
 
-def _block_is_sound(content: bytes, start: int, size: str, compressed: bool) -> bool:
-    """Whether an appended array, whose numbers have that size, ends within the file."""
-    step = struct.calcsize(size)
-    if start + (3 if compressed else 1) * step > len(content):
-        return False
-    if not compressed:
-        return start + step + struct.unpack_from(size, content, start)[0] <= len(content)
-    blocks, block_bytes, last_bytes = struct.unpack_from("<3" + size[1], content, start)
-    first = start + (3 + blocks) * step
-    if first > len(content) or max(block_bytes, last_bytes) > len(content) * _BEST_COMPRESSION:
-        return False
-    return first + sum(struct.unpack_from(f"<{blocks}{size[1]}", content, start + 3 * step)) <= len(content)
+class _AppendedData:
+    """The arrays of a .vtp file that follow its markup as they are or compressed block by block."""
+
+    def __init__(self, content: bytes, start: int, header_type: str, compressor: str, order: str):
+        self._content, self._start, self._compressor, self._order = content, start, compressor, order
+        self._number = "Q" if header_type == "UInt64" else "I"
+
+    def array_is_whole(self, offset: int) -> bool:
+        """Whether an array ends within the file."""
+        try:
+            return self._blocks(offset)[1] <= len(self._content)
+        except struct.error:
+            return False
+
+    def cells_are_sound(self, count: int, offsets: ElementTree.Element, connectivity: ElementTree.Element) -> bool:
+        """Whether there are so many cells, which end where their list of corners does; True where this cannot be
+        known here.
+
+        VTK makes room for as many corners as the last of the offsets says.
+        """
+        if self._compressor not in ("", "vtkZLibDataCompressor"):
+            return True
+        try:
+            ends = np.frombuffer(self._array(int(offsets.get("offset"))), self._dtype(offsets))
+            n_bytes = self._blocks(int(connectivity.get("offset")))[2]
+        except (struct.error, zlib.error, ValueError):
+            return False
+        if len(ends) != count or (np.diff(ends, prepend=0) < 0).any():
+            return False
+        return (int(ends[-1]) if count else 0) * self._dtype(connectivity).itemsize == n_bytes
+
+    def _blocks(self, offset: int) -> tuple[list[tuple[int, int]], int, int]:
+        """Where the blocks of an array begin and how long they are, where the last one ends, and the length of all
+        when unpacked.
+
+        Raises:
+            struct.error: the file has no such array.
+        """
+        at, step = self._start + offset, struct.calcsize(self._order + self._number)
+        if not self._compressor:
+            (n_bytes,) = struct.unpack_from(self._order + self._number, self._content, at)
+            return [(at + step, n_bytes)], at + step + n_bytes, n_bytes
+        count, block_bytes, last_bytes = struct.unpack_from(f"{self._order}3{self._number}", self._content, at)
+        if count > len(self._content) or max(block_bytes, last_bytes) > len(self._content) * _BEST_COMPRESSION:
+            raise struct.error
+        lengths = struct.unpack_from(f"{self._order}{count}{self._number}", self._content, at + 3 * step)
+        ends = np.cumsum([at + (3 + count) * step, *lengths]).tolist()
+        unpacked = count * block_bytes - (block_bytes - last_bytes if count and last_bytes else 0)
+        return list(zip(ends[:-1], lengths, strict=True)), ends[-1], unpacked
+
+    def _array(self, offset: int) -> bytes:
+        parts = [self._content[start : start + length] for start, length in self._blocks(offset)[0]]
+        return b"".join(map(zlib.decompress, parts) if self._compressor else parts)
+
+    def _dtype(self, array: ElementTree.Element) -> np.dtype:
+        """Of an array of whole numbers."""
+        return np.dtype(array.get("type", "").lower()).newbyteorder(self._order)

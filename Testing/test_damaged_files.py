@@ -118,6 +118,8 @@ def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path
         (b"<Points>", b"<Points><DataArray/>"),
         (b"<Piece ", b"<!DOCTYPE a><Piece "),
         (b"</Strips>", b""),
+        (b"   _", b"  2_"),
+        (b'NumberOfPolys="4"', b'NumberOfPolys="3"'),
     ],
 )
 def test_an_xml_mesh_without_the_parts_that_it_must_have(targets, tmp_path, old, new):

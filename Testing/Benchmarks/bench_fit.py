@@ -1,6 +1,6 @@
 """A fitting step and a whole fit against the paper's fine-tuning of H, on a held-out liver; prints JSON.
 
-    python -m Testing.Benchmarks.bench_fit [--rounds 5] [--baseline-steps 1500] [--output FILE]
+    python -m Testing.Benchmarks.bench_fit [--rounds 5] [--baseline-steps 1500] [--template FILE] [--output FILE]
 
 Both sides start from the nearest training codes of the shipped template and see the same surface and free-space points
 of one organ that no training saw: a liver of the development data where that is there, else a patient drawn from the
@@ -64,10 +64,10 @@ def problem(template: OrganTemplate):
     return name, candidates, to_unit, to_unit.apply(surface.sample_points(4000, rng)[0])
 
 
-def measure(rounds: int, baseline_steps: int) -> dict:
+def measure(rounds: int, baseline_steps: int, template_name: str) -> dict:
     """All figures of this benchmark."""
     torch.set_num_threads(1)
-    template = OrganTemplate.load(find_template("liver"))
+    template = OrganTemplate.load(find_template(template_name))
     name, candidates, to_unit, others = problem(template)
     options, mm = REFINE_PRESETS["standard"].fit, 1.0 / to_unit.scale
 
@@ -151,9 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--baseline-steps", type=int, default=60, help="1500 takes a quarter of an hour (default: 60)")
+    parser.add_argument("--template", default="liver", help="of the liver, name or file (default: liver)")
     parser.add_argument("--output", type=Path, help="also write the JSON there")
     arguments = parser.parse_args()
-    text = json.dumps(measure(arguments.rounds, arguments.baseline_steps), indent=1)
+    text = json.dumps(measure(arguments.rounds, arguments.baseline_steps, arguments.template), indent=1)
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")

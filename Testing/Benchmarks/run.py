@@ -14,9 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+_BY_THEMSELVES = {"batch"}  # half an hour, and a folder of results
+
 
 def main() -> int:
-    """Run all ``bench_*.py``; the exit code tells whether one failed."""
+    """Run all ``bench_*.py`` but those that are run by themselves; the exit code tells whether one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/bench"), help="folder (default: runs/bench)")
     parser.add_argument("--only", default="", help="names of benchmarks, separated by commas")
@@ -27,7 +29,7 @@ def main() -> int:
     only, failed = set(filter(None, arguments.only.split(","))), []
     for script in sorted(Path(__file__).parent.glob("bench_*.py")):
         name = script.stem.removeprefix("bench_")
-        if only and name not in only:
+        if only and name not in only or name in _BY_THEMSELVES:
             continue
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         print(f"{name} (load average {load}) ...", flush=True)

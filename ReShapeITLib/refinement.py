@@ -224,7 +224,7 @@ def refine(
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
         if distance_of is smoothest_distance_grid:
             # Between its centres a coarse mask says nothing: there the network's organ is likelier than the smoothest.
-            distance_of = partial(smoothest_distance_grid, expected_mm=healed.restoration.restored.at_ras)
+            distance_of = partial(smoothest_distance_grid, expected=healed.restoration.restored)
             grid = distance_of(near, geometry)
             healed = replace(healed, field=replace(healed.field, given=grid))
     if healed is None:

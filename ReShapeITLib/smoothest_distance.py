@@ -9,8 +9,6 @@ Foundations and Trends in Machine Learning 2011).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import fft, ndimage
 
@@ -25,13 +23,12 @@ _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
 
 def smoothest_distance_grid(
-    mask: np.ndarray, geometry: ImageGeometry, expected_mm: Callable[[np.ndarray], np.ndarray] | None = None
+    mask: np.ndarray, geometry: ImageGeometry, expected: DistanceGrid | None = None
 ) -> DistanceGrid:
     """Smoothest signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm.
 
     Args:
-        expected_mm: signed distance, callable from (N, 3) RAS points to (N,) mm, that the result keeps the bends of
-            where the mask allows it; None expects none.
+        expected: signed distance that the result keeps the bends of where the mask allows it; None expects none.
     """
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     start = np.array([s.start for s in box]) - _MARGIN_VOXELS
@@ -40,19 +37,13 @@ def smoothest_distance_grid(
     factors = np.maximum(1, np.round(around.spacing_mm / _TARGET_MM).astype(int))
     matrix = around.ijk_to_ras.copy()
     matrix[:3, :3] /= factors
-    expected = None if expected_mm is None else _sampled(expected_mm, around)
-    fine = _refined(smoothest_distance_mm(part, around.spacing_mm[::-1], expected), factors[::-1])
+    expected_mm = None if expected is None else expected.on_grid(around)
+    fine = _refined(smoothest_distance_mm(part, around.spacing_mm[::-1], expected_mm), factors[::-1])
     fine_geometry = ImageGeometry(matrix, fine.shape[::-1])
-    if expected_mm is not None:
+    if expected is not None:
         # Only the deviation is as smooth as the spline between the voxels, what is expected has its own detail.
-        fine += _sampled(expected_mm, fine_geometry) - _refined(expected, factors[::-1])
+        fine += expected.on_grid(fine_geometry) - _refined(expected_mm, factors[::-1])
     return DistanceGrid(fine, fine_geometry)
-
-
-def _sampled(sdf_mm: Callable[[np.ndarray], np.ndarray], geometry: ImageGeometry) -> np.ndarray:
-    """(K, J, I) float32 values of a field at the voxel centres of a grid."""
-    kji = np.indices(geometry.shape_kji).reshape(3, -1)
-    return sdf_mm(geometry.ijk_to_ras_points(kji[::-1].T)).reshape(geometry.shape_kji).astype(np.float32)
 
 
 def _padded_to_quick_lengths(part: np.ndarray) -> np.ndarray:

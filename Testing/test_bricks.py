@@ -10,7 +10,7 @@ from ReShapeITLib.evaluation.damage_levels import coarse_input
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.refinement import REFINE_PRESETS, refine
 from ReShapeITLib.smoothest_distance import smoothest_distance_grid, smoothest_distance_mm
-from ReShapeITLib.surface import surface_from_grid
+from ReShapeITLib.surface import DistanceGrid, surface_from_grid
 from ReShapeITLib.template import OrganTemplate
 from Testing.tiny_template import patient
 
@@ -78,13 +78,19 @@ def test_between_coarse_voxels_what_is_expected_comes_nearer_than_the_smoothest(
     centres = geometry.ijk_to_ras_points(np.indices((16, 16, 16)).reshape(3, -1)[::-1].T)
     mask = (np.linalg.norm(centres - centre, axis=1) < radius).reshape(16, 16, 16)
 
-    def off_mm(expected_mm):
-        surface = surface_from_grid(smoothest_distance_grid(mask, geometry, expected_mm))
+    def ball_around(middle):
+        fine = ImageGeometry.from_parts((70, 70, 70), (1.0, 1.0, 1.0), (-4.0, -4.0, -4.0))
+        places = fine.ijk_to_ras_points(np.indices((70, 70, 70)).reshape(3, -1)[::-1].T)
+        distance = np.linalg.norm(places - middle, axis=1) - radius
+        return DistanceGrid(distance.reshape(70, 70, 70).astype(np.float32), fine)
+
+    def off_mm(expected):
+        surface = surface_from_grid(smoothest_distance_grid(mask, geometry, expected))
         return np.abs(np.linalg.norm(surface.vertices_ras - centre, axis=1) - radius).mean()
 
-    assert off_mm(lambda points: np.linalg.norm(points - centre, axis=1) - radius) < 0.5 * off_mm(None)
+    assert off_mm(ball_around(centre)) < 0.5 * off_mm(None)
     # An expectation that the mask contradicts gives way.
-    assert off_mm(lambda points: np.linalg.norm(points - centre - 6.0, axis=1) - radius) < 2.0
+    assert off_mm(ball_around(centre + 6.0)) < 2.0
 
 
 def test_thick_slices_of_a_ball_leave_no_terraces():

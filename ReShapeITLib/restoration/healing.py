@@ -85,8 +85,8 @@ def healed_candidates(
     return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
 
 
-# None of 283 whole organs has a piece more than 8 mm away, and of the pieces of real predictions that are so small and so
-# far away hardly any is true.
+# None of 283 whole organs has a piece more than 8 mm away, and of the pieces of real predictions that are so small and
+# so far away hardly any is true.
 CRUMB_SHARE = 0.03
 CRUMB_GAP_MM = 12.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from ReShapeITLib.blending import (
     field_weight,
     grid_points,
     main_piece,
+    without_crumbs,
     working_geometry,
 )
-from ReShapeITLib.surface import DistanceGrid
+from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.surface import DistanceGrid, SurfaceOptions, signed_distance_grid
 
 CELL_MM = 3.0
 OPTIONS = BlendOptions(
@@ -231,3 +234,20 @@ def test_grid_points_come_in_the_order_of_a_raveled_array():
     values = grid_points(geometry)[:, 2].reshape(geometry.shape_kji)
     assert values.shape == (4, 3, 2)
     assert values[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(("edge", "gap", "stays"), [(2, 4, False), (2, 2, True), (6, 4, True)])
+def test_a_small_piece_apart_goes_and_one_nearby_or_a_large_one_stays(edge, gap, stays):
+    geometry = ImageGeometry.from_parts((40, 20, 20), (4.0, 4.0, 4.0))
+    main = np.zeros(geometry.shape_kji, dtype=bool)
+    main[5:15, 5:15, 5:15] = True
+    whole = main.copy()
+    piece = (slice(5, 5 + edge), slice(5, 5 + edge), slice(14 + gap, 14 + gap + edge))  # the gap in voxels of 4 mm
+    whole[piece] = True
+    distance_of = partial(signed_distance_grid, options=SurfaceOptions(smoothing_voxels=0))
+    nowhere = DistanceGrid(np.zeros((1, 1, 1), dtype=np.float32), geometry)
+    field = BlendedField(distance_of(whole, geometry), None, nowhere)
+    k, j, i = (np.mean([s.start, s.stop - 1]) for s in piece)
+    middle = geometry.ijk_to_ras_points(np.array([[i, j, k]]))
+    assert field.sdf_mm(middle)[0] < 0
+    assert (without_crumbs(whole, geometry, field, distance_of).sdf_mm(middle)[0] < 0) == stays

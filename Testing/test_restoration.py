@@ -244,17 +244,6 @@ def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template)
     np.testing.assert_array_equal(without_far_pieces(mask, geometry, template, frame), near)
 
 
-@pytest.mark.parametrize(("edge", "gap", "stays"), [(2, 4, False), (2, 2, True), (6, 4, True)])
-def test_a_small_piece_apart_goes_and_one_nearby_or_a_large_one_stays(template, edge, gap, stays):
-    geometry = ImageGeometry.from_parts((40, 20, 20), (4.0, 4.0, 4.0), (-80.0, -40.0, -40.0))
-    frame = Similarity(1 / 100.0, np.eye(3), np.zeros(3))
-    mask = np.zeros(geometry.shape_kji, dtype=bool)
-    mask[5:15, 5:15, 5:15] = True
-    whole = mask.copy()
-    whole[5 : 5 + edge, 5 : 5 + edge, 14 + gap : 14 + gap + edge] = True  # the gap is in voxels of 4 mm
-    np.testing.assert_array_equal(without_far_pieces(whole, geometry, template, frame), whole if stays else mask)
-
-
 def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template):
     mask, geometry = patient(np.random.default_rng(3))
     model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())

@@ -85,17 +85,12 @@ def healed_candidates(
     return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
 
 
-# None of 283 whole organs has a piece more than 8 mm away, and of the pieces of real predictions that are so small and
-# so far away hardly any is true.
-CRUMB_SHARE = 0.03
-CRUMB_GAP_MM = 12.0
-
-
 def without_far_pieces(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
 ) -> np.ndarray:
-    """The mask without the pieces that lie wholly outside the template's surroundings, where the network does not see
-    them and no organ reaches, and without small ones apart from the largest, which always stays.
+    """The mask without the pieces that lie wholly outside the template's surroundings; the largest always stays.
+
+    The network does not see them, and no organ reaches there.
     """
     pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     if n_pieces < 2:
@@ -109,20 +104,5 @@ def without_far_pieces(
     owner = pieces[tuple(where.T)]
     sizes = np.bincount(owner, minlength=n_pieces + 1)
     kept = np.bincount(owner[near], minlength=n_pieces + 1) > 0
-    main = int(sizes.argmax())
-    small = np.flatnonzero(kept & (sizes < CRUMB_SHARE * sizes[main]))
-    boxes = ndimage.find_objects(pieces)
-    kept[[piece for piece in small if _lies_apart(pieces, piece, main, boxes[piece - 1], geometry)]] = False
-    kept[main] = True
+    kept[sizes.argmax()] = True
     return mask & kept[pieces]
-
-
-def _lies_apart(pieces: np.ndarray, piece: int, main: int, box: tuple[slice, ...], geometry: ImageGeometry) -> bool:
-    """Whether a piece, which fills that box, is further than ``CRUMB_GAP_MM`` from the main one."""
-    spacing_kji = geometry.spacing_mm[::-1]
-    margins = np.ceil(CRUMB_GAP_MM / spacing_kji).astype(int)
-    around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margins, strict=True))
-    part = pieces[around]
-    if not (part == main).any():
-        return True
-    return bool(ndimage.distance_transform_edt(part != main, spacing_kji)[part == piece].min() > CRUMB_GAP_MM)

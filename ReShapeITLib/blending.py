@@ -154,15 +154,17 @@ def without_crumbs(
     pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)
     sizes[0] = 0
-    where = np.argwhere(mask & (pieces != sizes.argmax()))
+    main = int(sizes.argmax())
+    where = np.argwhere(mask & (pieces != main))
     if not len(where):
         return field
     owner = pieces[tuple(where.T)]
     left = np.bincount(owner, field.sdf_mm(geometry.ijk_to_ras_points(where[:, ::-1])) < 0, minlength=n_pieces + 1)
     crumbs = (left > 0) & (left < 0.5 * sizes)
-    main, boxes = int(sizes.argmax()), ndimage.find_objects(pieces)
-    for piece in np.flatnonzero((left > 0) & (sizes < CRUMB_SHARE * sizes[main])):
-        crumbs[piece] |= _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
+    small = np.flatnonzero((left > 0) & ~crumbs & (sizes < CRUMB_SHARE * sizes[main]))
+    boxes = ndimage.find_objects(pieces) if len(small) else []
+    for piece in small:
+        crumbs[piece] = _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
     return replace(field, given=distance_of(mask & ~crumbs[pieces], geometry)) if crumbs.any() else field
 
 

@@ -64,7 +64,7 @@ def check_plausibility(
     # Few training cases underestimate the spread of real patients, hence the floors.
     volume_z = _z_score(np.log(volume_ml), np.log(info.volumes_ml), least_sd=0.25)
     shapes = _whole_and_largest(surface)
-    residual = min(alignment.mean_residual_mm, _mean_distance_mm(shapes[-1], surface, alignment))
+    residual = min([alignment.mean_residual_mm, *(_mean_distance_mm(s, surface, alignment) for s in shapes[1:])])
     residual_z = _z_score(residual, np.array(info.alignment_residuals_mm), least_sd=0.5)
     distances = _shape_distances(shapes, [info, *(o for o in others if o.organ != info.organ)])
     own = distances.get(info.organ, np.nan)
@@ -92,8 +92,8 @@ def check_plausibility(
 
 def _whole_and_largest(surface: TriangleSurface) -> list[TriangleSurface]:
     """What is compared, the better one counting: a stray piece far away changes all measures of the whole."""
-    largest = surface.components()[0]
-    return [surface, largest] if largest.volume_mm3 > 0.5 * surface.volume_mm3 else [surface]
+    largest, *others = surface.components()
+    return [surface, largest] if others and largest.volume_mm3 > 0.5 * surface.volume_mm3 else [surface]
 
 
 def _mean_distance_mm(piece: TriangleSurface, surface: TriangleSurface, alignment: Alignment) -> float:

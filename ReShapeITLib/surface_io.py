@@ -20,7 +20,8 @@ import numpy as np
 from .atomic import atomic_path, file_suffix, require_file
 from .errors import BadInputError
 from .mesh import TriangleSurface
-from .vtk_headers import legacy_file_is_sound, xml_file_is_sound
+from .vtk_legacy_check import legacy_file_is_sound
+from .vtk_xml_check import xml_file_is_sound
 
 _EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 _FRAMES = ("LPS", "RAS")

@@ -236,17 +236,21 @@ def test_grid_points_come_in_the_order_of_a_raveled_array():
     assert values[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize(("edge", "gap", "stays"), [(2, 4, False), (2, 2, True), (6, 4, True)])
-def test_a_small_piece_apart_goes_and_one_nearby_or_a_large_one_stays(edge, gap, stays):
+@pytest.mark.parametrize(
+    ("edge", "gap", "added", "stays"),
+    [(2, 4, False, False), (2, 2, False, True), (6, 4, False, True), (2, 4, True, True)],
+)
+def test_a_small_piece_apart_goes_unless_it_is_near_or_large_or_something_was_added_beside_it(edge, gap, added, stays):
     geometry = ImageGeometry.from_parts((40, 20, 20), (4.0, 4.0, 4.0))
-    main = np.zeros(geometry.shape_kji, dtype=bool)
-    main[5:15, 5:15, 5:15] = True
-    whole = main.copy()
+    whole = np.zeros(geometry.shape_kji, dtype=bool)
+    whole[5:15, 5:15, 5:15] = True
     piece = (slice(5, 5 + edge), slice(5, 5 + edge), slice(14 + gap, 14 + gap + edge))  # the gap in voxels of 4 mm
     whole[piece] = True
+    weight = np.zeros(geometry.shape_kji, dtype=np.float32)
+    weight[5:7, 5:7, 15 : 14 + gap] = added
     distance_of = partial(signed_distance_grid, options=SurfaceOptions(smoothing_voxels=0))
-    nowhere = DistanceGrid(np.zeros((1, 1, 1), dtype=np.float32), geometry)
-    field = BlendedField(distance_of(whole, geometry), None, nowhere)
+    given, fitted = distance_of(whole, geometry), lambda points: np.full(len(points), -10.0)
+    field = BlendedField(given, fitted, DistanceGrid(weight, geometry))
     k, j, i = (np.mean([s.start, s.stop - 1]) for s in piece)
     middle = geometry.ijk_to_ras_points(np.array([[i, j, k]]))
     assert field.sdf_mm(middle)[0] < 0

@@ -23,6 +23,13 @@ def targets(tmp_path_factory):
     return make_targets(tmp_path_factory.mktemp("sound"))
 
 
+def _damaged(targets, kind: str, old: bytes, new: bytes) -> bytes:
+    """A sound file of a kind with something in it exchanged."""
+    content = targets[kind].seeds[0]
+    assert old in content
+    return content.replace(old, new, 1)
+
+
 def _refused(path, content: bytes, read, says: str) -> None:
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=says) as told:
@@ -105,9 +112,7 @@ def test_an_xml_mesh_with_a_face_of_a_missing_point(tmp_path):
     ],
 )
 def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path, old, new):
-    content = targets["vtp"].seeds[0]
-    assert old in content
-    _refused(tmp_path / "a.vtp", content.replace(old, new, 1), read_surface, "a.vtp")
+    _refused(tmp_path / "a.vtp", _damaged(targets, "vtp", old, new), read_surface, "a.vtp")
 
 
 @pytest.mark.parametrize(
@@ -123,30 +128,24 @@ def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path
     ],
 )
 def test_an_xml_mesh_without_the_parts_that_it_must_have(targets, tmp_path, old, new):
-    content = targets["vtp"].seeds[0]
-    assert old in content
-    _refused(tmp_path / "a.vtp", content.replace(old, new, 1), read_surface, "a.vtp")
+    _refused(tmp_path / "a.vtp", _damaged(targets, "vtp", old, new), read_surface, "a.vtp")
 
 
 @pytest.mark.parametrize("tuples", [b"-1", b"9223372036854775807", b"4000"])
 def test_a_vtk_file_with_an_array_larger_than_the_file(targets, tmp_path, tuples):
-    content = targets["vtk"].seeds[0]
-    assert b"signed_change_mm 1 4 double" in content
-    content = content.replace(b"signed_change_mm 1 4 double", b"signed_change_mm 1 " + tuples + b" double")
+    old, new = b"signed_change_mm 1 4 double", b"signed_change_mm 1 " + tuples + b" double"
+    content = _damaged(targets, "vtk", old, new)
     _refused(tmp_path / "a.vtk", content, read_surface, "a.vtk")
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"POINTS 4", b"POINTS -1"), (b"POINT_DATA 4", b"POINT_DATA 99999")])
 def test_a_vtk_file_with_points_that_it_cannot_hold(targets, tmp_path, old, new):
-    content = targets["vtk"].seeds[0]
-    assert old in content
-    _refused(tmp_path / "a.vtk", content.replace(old, new, 1), read_surface, "a.vtk")
+    _refused(tmp_path / "a.vtk", _damaged(targets, "vtk", old, new), read_surface, "a.vtk")
 
 
 def test_a_vtk_file_with_points_of_a_type_that_there_is_not(targets, tmp_path):
-    content = targets["vtk"].seeds[0]
-    assert b"POINTS 4 double" in content
-    _refused(tmp_path / "a.vtk", content.replace(b"POINTS 4 double", b"POINTS 4 dou\\\x93"), read_surface, "a.vtk")
+    content = _damaged(targets, "vtk", b"POINTS 4 double", b"POINTS 4 dou\\\x93")
+    _refused(tmp_path / "a.vtk", content, read_surface, "a.vtk")
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -195,9 +194,7 @@ def test_a_vtk_file_that_ends_where_its_faces_begin(targets, tmp_path):
     ],
 )
 def test_a_metaimage_with_numbers_or_names_that_no_image_has(targets, tmp_path, old, new):
-    content = targets["mhd"].seeds[0]
-    assert old in content
-    _refused(tmp_path / "a.mhd", content.replace(old, new, 1), read_labels, "a.mhd")
+    _refused(tmp_path / "a.mhd", _damaged(targets, "mhd", old, new), read_labels, "a.mhd")
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".vtk", ".ply", ".stl", ".vtp"])

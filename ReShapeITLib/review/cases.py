@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from os.path import isfile
+from os.path import isfile  # unlike Path.is_file it stands names longer than names can be
 from pathlib import Path
 
 from ..atomic import file_suffix, require_file

@@ -51,7 +51,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     """
     from .refinement import REFINE_PRESETS, refine
     from .restoration.store import chosen_restoration, restoration_sha256
-    from .template import read_info
+    from .template import read_info, read_shape_sha256
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
     sha256 = read_info(file)[2]
@@ -60,7 +60,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
-    network = chosen_restoration(job.restoration, sha256)
+    network = chosen_restoration(job.restoration, read_shape_sha256(file))
     restoration = _network(network, restoration_sha256(network)) if network else None
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
     Raises:
         BadInputError: the file is absent, damaged or of another format.
     """
-    header, metadata, _ = _read(Path(path), tensors=False)
+    header, metadata, _ = _read(Path(path), lambda key: False)
     header.pop("format")
     try:
         options = FieldOptions(**header.pop("field"))
@@ -153,8 +154,21 @@ def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
         raise BadInputError(f"The template file {path} has an incomplete description; get a fresh copy.") from error
 
 
-def _read(path: Path, tensors: bool = True) -> tuple[dict, dict[str, str], dict[str, torch.Tensor]]:
-    """The description, the file's metadata it came from, and the tensors."""
+def read_shape_sha256(path: str | Path) -> str:
+    """SHA-256 of what restoration networks rely on, Temp and the points on its surface: templates trained with one Temp
+    (``TrainingConfig.temp_from``) share it. Of all tensors where there is no Temp.
+
+    Raises:
+        BadInputError: the file is absent, damaged or of another format.
+    """
+    _, _, shape = _read(Path(path), lambda key: key == "points_unit" or key.startswith("model.temp."))
+    return tensor_digest(shape if len(shape) > 1 else _read(Path(path))[2], "")
+
+
+def _read(
+    path: Path, wanted: Callable[[str], bool] = lambda key: True
+) -> tuple[dict, dict[str, str], dict[str, torch.Tensor]]:
+    """The description, the file's metadata it came from, and the tensors whose names are ``wanted``."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -162,7 +176,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict, dict[str, str], dict[
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
-            content = {key: handle.get_tensor(key) for key in handle.keys()} if tensors else {}  # noqa: SIM118
+            content = {key: handle.get_tensor(key) for key in handle.keys() if wanted(key)}  # noqa: SIM118
         header = json.loads(metadata["template"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise BadInputError(f"{path} is not a template file or is damaged; get a fresh copy of it.") from error

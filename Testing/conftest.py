@@ -50,11 +50,11 @@ def restoration_file(tiny_template_file, tmp_path_factory) -> Path:
     """A restoration network of that template which is not trained: it gives back what it is given."""
     from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
     from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-    from ReShapeITLib.template import read_info
+    from ReShapeITLib.template import read_shape_sha256
     from Testing.tiny_template import ORGAN
 
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
     network = RestorationNetwork(NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1)))
-    info = RestorationInfo("CC0-1.0", "generated", {ORGAN: []}, {ORGAN: read_info(tiny_template_file)[2]})
+    info = RestorationInfo("CC0-1.0", "generated", {ORGAN: []}, {ORGAN: read_shape_sha256(tiny_template_file)})
     RestorationModel(info, network).save(path)
     return path

@@ -19,7 +19,7 @@ from ReShapeITLib.restoration.model import Restoration, RestorationInfo, Restora
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.store import chosen_restoration, find_restoration
 from ReShapeITLib.surface import DistanceGrid
-from ReShapeITLib.template import OrganTemplate, read_info
+from ReShapeITLib.template import OrganTemplate, read_shape_sha256
 from Testing.tiny_template import ORGAN, patient
 
 FRAME = Similarity(1 / 50.0, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.3, -0.1, 0.2]))
@@ -283,7 +283,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 
 
 def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_template_file, monkeypatch):
-    sha256 = read_info(tiny_template_file)[2]
+    sha256 = read_shape_sha256(tiny_template_file)
     network = RestorationNetwork(SMALL)
     RestorationModel(INFO, network).save(tmp_path / "other.safetensors")
     monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))

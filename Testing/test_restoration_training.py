@@ -18,7 +18,7 @@ from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.training import RestorationTrainer, restoration_loss
-from ReShapeITLib.template import OrganTemplate, read_info
+from ReShapeITLib.template import OrganTemplate, read_shape_sha256
 from Testing.tiny_template import ORGAN
 
 SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
@@ -154,7 +154,7 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
     assert main([*command, "--network-out", str(out), "--device", "cpu", *origin]) == 0
     info = RestorationModel.load(out).info
     assert info.cases == {ORGAN: ["case0", "case1"]}
-    assert info.templates == {ORGAN: read_info(tiny_template_file)[2]}
+    assert info.templates == {ORGAN: read_shape_sha256(tiny_template_file)}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ReShapeITLib.evaluation.study import MethodEntry
 from ReShapeITLib.restoration.config import DrawOptions
 from ReShapeITLib.restoration.data import PADDING_CELLS, RestorationCase
 from ReShapeITLib.restoration.grid import CanonicalGrid
-from ReShapeITLib.template import OrganTemplate, read_info
+from ReShapeITLib.template import OrganTemplate, read_shape_sha256
 from ReShapeITLib.training.config import config_from_dict
 from ReShapeITLib.training.data import TrainingSet
 from ReShapeITLib.training.export import export_template
@@ -89,7 +89,7 @@ def test_a_denoiser_learns_the_organ_it_is_shown_and_puts_it_in_place_of_a_bitte
 ):
     size = {"channels": (8, 8, 8), "code_size": 32}
     network = train_denoiser(cases, options(steps=60, learning_rate=6e-3), tmp_path, size=size)
-    info = DenoiserInfo(ORGAN, read_info(tiny_template_file)[2], ["case0"])
+    info = DenoiserInfo(ORGAN, read_shape_sha256(tiny_template_file), ["case0"])
     Denoiser(info, network).save(tmp_path / "denoiser.safetensors")
     entry = {"name": "denoiser", "model": str(tmp_path / "denoiser.safetensors")}
     (method,) = make_methods([entry], ORGAN, tiny_template_file).values()

@@ -18,8 +18,10 @@ import pytest
 import torch
 
 import ReShapeITLib
+from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError, CancelledError, ReShapeITError
 from ReShapeITLib.progress import Progress
+from ReShapeITLib.template import OrganTemplate, read_info, read_shape_sha256
 from ReShapeITLib.training.config import OptimiserOptions
 from ReShapeITLib.training.data import TrainingSet
 from ReShapeITLib.training.loop import CHECKPOINT_NAME, LOG_NAME, Trainer, median_of_last
@@ -33,6 +35,8 @@ from Testing.oracles import (
     trained_on_ellipsoids,
     with_optimiser,
 )
+from Testing.tiny_template import ORGAN
+from Testing.tiny_template import TINY_CONFIG as TEMPLATE_CONFIG
 
 # Short enough to be run a dozen times; the template surface is sampled between checkpoints, too.
 SHORT_CONFIG = replace(
@@ -558,6 +562,51 @@ def test_weights_of_another_size_are_no_start(tmp_path, checkpoint_bytes):
     config = replace(SHORT_CONFIG, start_from=str(tmp_path / "first.safetensors"))
     with pytest.raises(BadInputError, match="other sizes"):
         short_trainer(tmp_path, replace(config, model=replace(config.model, hidden=24))).run()
+
+
+# ---------------------------------------------------------------------------------------- with the Temp of a template
+
+
+def config_with_temp_of(template_file, **model):
+    options = OrganTemplate.load(template_file).model.options
+    config = with_optimiser(SHORT_CONFIG, steps=3, surface_points=50, free_points=50)
+    return replace(config, model=replace(options, **model), temp_from=str(template_file))
+
+
+def test_a_run_may_keep_the_temp_of_a_template_and_train_the_rest(tmp_path, tiny_template_file):
+    trainer = short_trainer(tmp_path, config_with_temp_of(tiny_template_file))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    theirs, ours = OrganTemplate.load(tiny_template_file).model.state_dict(), trainer.run().state_dict()
+    temp = {name for name in ours if name.startswith("temp.")}
+    assert temp and all(torch.equal(ours[name], theirs[name]) for name in temp)
+    assert all(not torch.equal(ours[name], before[name]) for name in set(ours) - temp)
+
+
+def test_a_template_with_a_kept_temp_goes_on_with_the_same_restoration_network(tiny_run, tiny_template_file, tmp_path):
+    config = tmp_path / "config.yaml"
+    text = TEMPLATE_CONFIG.replace("steps: 120", "steps: 2")
+    config.write_text(f"{text}temp_from: {tiny_template_file}\n", encoding="utf-8")
+    again = tmp_path / "again.safetensors"
+    command = ["train", "--data", str(tiny_run / "samples"), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*command, "--config", str(config), "--organ", ORGAN, "--template-out", str(again)]) == 0
+    assert read_info(again)[2] != read_info(tiny_template_file)[2]
+    assert read_shape_sha256(again) == read_shape_sha256(tiny_template_file)
+
+
+def test_another_temp_is_another_shape(tiny_template_file, tmp_path):
+    template = OrganTemplate.load(tiny_template_file)
+    with torch.no_grad():
+        template.model.temp.biases[0][0] += 1e-3
+    template.save(tmp_path / "moved.safetensors")
+    assert read_shape_sha256(tmp_path / "moved.safetensors") != read_shape_sha256(tiny_template_file)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"), [({"hidden": 24}, "another size"), ({"use_template": False}, "needs a Temp on both sides")]
+)
+def test_a_temp_that_does_not_fit_is_refused(tmp_path, tiny_template_file, model, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        short_trainer(tmp_path, config_with_temp_of(tiny_template_file, **model))
 
 
 # ------------------------------------------------------------------------------------------------ nothing unpickled

@@ -18,7 +18,7 @@ from ..atomic import atomic_path, require_file
 from ..cli.refine import parse_templates
 from ..errors import BadInputError
 from ..restoration.store import chosen_restoration, restoration_sha256
-from ..template import read_info
+from ..template import read_info, read_shape_sha256
 from ..template_store import find_template
 from .cases import BatchCase, BatchOptions
 
@@ -77,9 +77,9 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
     """
     checksums = []
     for name in parse_templates(options.template, options.label or None).values():
-        sha256 = read_info(find_template(name))[2]
-        network = chosen_restoration(options.restoration, sha256)
-        checksums.append([sha256, restoration_sha256(network) if network else ""])
+        file = find_template(name)
+        network = chosen_restoration(options.restoration, read_shape_sha256(file))
+        checksums.append([read_info(file)[2], restoration_sha256(network) if network else ""])
     return checksums
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import BadInputError
 from ..geometry import ImageGeometry
 from ..mesh import TriangleSurface
-from ..template import OrganTemplate, read_info
+from ..template import OrganTemplate, read_shape_sha256
 from . import rivals_filters, rivals_slices
 
 Organs = Iterable[tuple[np.ndarray, ImageGeometry]]
@@ -180,9 +180,9 @@ def _denoiser(setting: Setting, model: str | Path) -> Method:
     """``model`` is a file that ``train_denoiser`` wrote; the template gives the frame only."""
     from .rivals_denoiser import Denoiser, denoised
 
-    network, sha256 = Denoiser.load(model), read_info(setting.template_path)[2]
+    network = Denoiser.load(model)
     _require_organ(network.info.organ, setting, model)
-    if network.info.template != sha256:
+    if network.info.template != read_shape_sha256(setting.template_path):
         raise BadInputError(f"{model} was trained in the frame of another template; train it with this one.")
     return partial(
         _run_with_surface, function=denoised, arguments=(network, OrganTemplate.load(setting.template_path))
@@ -203,7 +203,7 @@ def _refinement(setting: Setting, restoration: str = "", keep: bool = True, **op
 
     chosen = changed_options(options)
     template = OrganTemplate.load(setting.template_path)
-    file = chosen_restoration(restoration or setting.restoration, read_info(setting.template_path)[2])
+    file = chosen_restoration(restoration or setting.restoration, read_shape_sha256(setting.template_path))
     network = RestorationModel.load(file) if file else None
     return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import BadInputError
 from ..restoration.model import RestorationModel
 from ..restoration.store import chosen_restoration
-from ..template import read_info
+from ..template import read_info, read_shape_sha256
 from ..template_store import find_template
 from ..training.prepare import case_name
 from .study import Study
@@ -36,12 +36,12 @@ def check_patients(study: Study) -> None:
 def training_cases(study: Study) -> dict[str, set[str]]:
     """Names of the training cases of each source that methods of the study draw on."""
     file = find_template(study.template or study.organ)
-    info, _, sha256 = read_info(file)
-    sources = {f"The template {file}": set(info.cases)}
-    network = chosen_restoration(study.restoration, sha256)
+    shape = read_shape_sha256(file)
+    sources = {f"The template {file}": set(read_info(file)[0].cases)}
+    network = chosen_restoration(study.restoration, shape)
     if network is not None:
         told = RestorationModel.load(network).info
-        organs = [organ for organ, template in told.templates.items() if template == sha256]
+        organs = [organ for organ, template in told.templates.items() if template == shape]
         sources[f"The restoration network {network}"] = {case for organ in organs for case in told.cases[organ]}
     sources["A method of the study"] = {case_name(path) for path in study.training}
     for entry in study.methods:

@@ -80,7 +80,7 @@ class DenoiserInfo:
 
     Args:
         organ: name of the organ.
-        template: SHA-256 of the template whose frame is used.
+        template: SHA-256 of the shape of the template whose frame is used (``template.read_shape_sha256``).
         cases: training cases.
         training: settings of the run.
     """

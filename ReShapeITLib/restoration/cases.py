@@ -14,7 +14,7 @@ from ..interaction.alignment import AlignmentOptions, align_to_template
 from ..progress import Progress
 from ..refinement import RefineOptions, alignment_with_scale_prior
 from ..surface import signed_distance_grid, surface_from_grid
-from ..template import OrganTemplate, read_info
+from ..template import OrganTemplate, read_shape_sha256
 from ..template_store import find_template
 from ..training.prepare import case_name, thinned
 from ..volume_io import read_labels
@@ -24,7 +24,9 @@ from .grid import CanonicalGrid
 
 
 def training_cases(organs: dict[str, OrganCases], folder: Path, progress: Progress):
-    """Cases of all organs, their templates and the templates' SHA-256; cases once made are kept in ``folder``.
+    """Cases of all organs, their templates and the SHA-256 of the templates' shapes.
+
+    Cases once made are kept in ``folder``.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -32,7 +34,7 @@ def training_cases(organs: dict[str, OrganCases], folder: Path, progress: Progre
     cases, templates, hashes = [], {}, {}
     for index, (organ, told) in enumerate(organs.items()):
         file = find_template(told.template)
-        templates[organ], hashes[organ] = OrganTemplate.load(file), read_info(file)[2]
+        templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
         kept = folder / f"cases_{organ}.safetensors"
         if not kept.is_file():
             part = progress.part(index / len(organs), (index + 1) / len(organs))

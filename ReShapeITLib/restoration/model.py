@@ -16,7 +16,7 @@ from ..errors import BadInputError
 from ..geometry import Similarity
 from ..open_ends import OpenEnds
 from ..surface import DistanceGrid
-from ..template import OrganTemplate, is_non_commercial, read_info, tensor_digest
+from ..template import OrganTemplate, is_non_commercial, read_shape_sha256, tensor_digest
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 from .store import find_restoration
@@ -32,7 +32,8 @@ class RestorationInfo:
         licence: SPDX name of the licence that the training labels put on the weights.
         source: the data sets the cases come from.
         cases: training cases of each organ.
-        templates: SHA-256 of the template of each organ, whose frame and shape the network relies on.
+        templates: SHA-256 of the template's shape of each organ (``template.read_shape_sha256``), on which, and on its
+            frame, the network relies.
         belief: for some organs, how sure the network must be to be believed (fields of ``BeliefOptions``), where that
             was measured on patients that training has not seen.
         training: settings and command of the training run.
@@ -109,7 +110,7 @@ class RestorationModel:
     @classmethod
     def for_template(cls, template_file: str | Path) -> RestorationModel | None:
         """The model that was trained with a template; None where there is none."""
-        file = find_restoration(read_info(template_file)[2])
+        file = find_restoration(read_shape_sha256(template_file))
         return cls.load(file) if file else None
 
     def to(self, device: str | torch.device) -> RestorationModel:

@@ -19,17 +19,17 @@ def restoration_folders() -> list[Path]:
     return [*named, package / "restoration_data", package.parent / "Resources" / "Restoration"]
 
 
-def find_restoration(template_sha256: str) -> Path | None:
-    """The file of the network that was trained with this very template (another one has another frame); None: there
-    is none."""
+def find_restoration(shape_sha256: str) -> Path | None:
+    """The file of the network that was trained with a template of this shape (``template.read_shape_sha256``; another
+    one has another frame); None: there is none."""
     for folder in restoration_folders():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if template_sha256 in _templates(path).values():
+            if shape_sha256 in _templates(path).values():
                 return path
     return None
 
 
-def chosen_restoration(choice: str, template_sha256: str) -> Path | None:
+def chosen_restoration(choice: str, shape_sha256: str) -> Path | None:
     """The file that ``choice`` means: "auto" the one that belongs to the template, "none" none, else a path.
 
     Raises:
@@ -38,11 +38,11 @@ def chosen_restoration(choice: str, template_sha256: str) -> Path | None:
     if choice == "none":
         return None
     if choice == "auto":
-        return find_restoration(template_sha256)
+        return find_restoration(shape_sha256)
     path = Path(choice).expanduser()
     if not path.is_file():
         raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
-    if template_sha256 not in _templates(path).values():
+    if shape_sha256 not in _templates(path).values():
         raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
     return path
 
@@ -53,7 +53,7 @@ def restoration_sha256(path: Path) -> str:
 
 
 def _templates(path: Path) -> dict[str, str]:
-    """SHA-256 of the template of each organ that a network was trained with; empty for a file of another kind."""
+    """SHA-256 of the template's shape of each organ that a network knows; empty for a file of another kind."""
     try:
         return dict(json.loads(_metadata(path)["restoration"])["templates"])
     except (KeyError, ValueError, TypeError):

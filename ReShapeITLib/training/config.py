@@ -63,6 +63,8 @@ class TrainingConfig:
             components of the shapes' coarse distance maps, so neighbouring shapes have neighbouring codes at once.
         code_spread: root mean square entry of codes that start at principal components.
         start_from: checkpoint of another run over the same cases whose weights and codes this one starts with.
+        temp_from: name or file of a template whose Temp, and with it the surface that organs are aligned to, is kept as
+            it is, so that restoration networks go on working; only H, Deform and the codes are trained.
         seed: of initialisation and of every draw.
         threads: torch threads on the CPU.
         checkpoint_interval: steps between checkpoints.
@@ -75,6 +77,7 @@ class TrainingConfig:
     code_start: str = "normal"
     code_spread: float = 0.1
     start_from: str = ""
+    temp_from: str = ""
     seed: int = 0
     threads: int = 1
     checkpoint_interval: int = 250

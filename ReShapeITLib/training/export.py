@@ -31,9 +31,11 @@ def export_template(trainer: Trainer, licence: str, source: str, n_points: int =
     Raises:
         ReShapeITError: the template has no surface, so training failed.
     """
-    surface = template_surface(trainer.model)
     rng = np.random.default_rng(trainer.config.seed)
-    points, normals, _ = surface.sample_points(n_points, rng)
+    if trainer.kept is None:
+        points, normals, _ = template_surface(trainer.model).sample_points(n_points, rng)
+    else:  # networks and alignments go on with the very same points
+        points, normals = trainer.kept.points_unit, trainer.kept.normals
     data, organ = trainer.data, trainer.config.organ
     alignments = [_alignment_residual(data, index, points) for index in range(len(data))]
     info = TemplateInfo(

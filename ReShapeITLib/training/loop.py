@@ -18,6 +18,8 @@ from ..fields import DeformTemplateField
 from ..mesh import TriangleSurface
 from ..progress import Progress
 from ..siren import siren_jet, siren_values
+from ..template import OrganTemplate
+from ..template_store import find_template
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .config import TrainingConfig
 from .data import PointBatch, TrainingSet
@@ -50,12 +52,13 @@ class Trainer:
             torch.set_num_threads(config.threads)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.model = DeformTemplateField(config.model, config.seed).to(self.device)
+        self.kept = _with_temp_of(config.temp_from, self.model) if config.temp_from else None
         start = self._first_codes()
         self.codes = {name: torch.nn.Parameter(code.to(self.device)) for name, code in start.items()}
         o = config.optimiser
         named = dict(self.model.named_parameters())
         groups = [
-            (o.learning_rate, [p for n, p in named.items() if not n.startswith(("hyper.", "template_"))]),
+            (o.learning_rate, [p for n, p in named.items() if n.startswith(("temp.", "deform.")) and p.requires_grad]),
             (o.hyper_learning_rate, [p for n, p in named.items() if n.startswith("hyper.")]),
             (o.code_learning_rate, [*self.codes.values(), self.model.template_alpha, self.model.template_beta]),
         ]
@@ -227,7 +230,22 @@ class Trainer:
             config.pop(free)
         if config["model"]["use_template"]:  # checkpoints from before there was this switch
             del config["model"]["use_template"]
+        if not config["temp_from"]:
+            del config["temp_from"]
         return {"config": config, "cases": self.data.cases}
+
+
+def _with_temp_of(name: str, model: DeformTemplateField) -> OrganTemplate:
+    """Put a template's Temp into ``model`` and hold it there; returns that template."""
+    template = OrganTemplate.load(find_template(name))
+    theirs, ours = template.model.options, model.options
+    if not (theirs.use_template and ours.use_template):
+        raise BadInputError(f"'temp_from: {name}' needs a Temp on both sides; an auto-decoder has none.")
+    if any(getattr(theirs, key) != getattr(ours, key) for key in ("hidden", "depth", "first_omega", "hidden_omega")):
+        raise BadInputError(f"Temp of the template {name} has another size than this run's; train without 'temp_from'.")
+    model.temp.load_state_dict(template.model.temp.state_dict())
+    model.temp.requires_grad_(False)
+    return template
 
 
 def _drop_log_after(path: Path, step: int) -> None:

@@ -24,6 +24,7 @@ from ReShapeITLib.progress import Progress
 from ReShapeITLib.template import OrganTemplate, read_info, read_shape_sha256
 from ReShapeITLib.training.config import OptimiserOptions
 from ReShapeITLib.training.data import TrainingSet
+from ReShapeITLib.training.export import CASE_MEASURES
 from ReShapeITLib.training.loop import CHECKPOINT_NAME, LOG_NAME, Trainer, median_of_last
 from ReShapeITLib.training.schedule import GradientClipper, code_penalty_factor, learning_rate_factor
 from Testing.oracles import (
@@ -591,6 +592,9 @@ def test_a_template_with_a_kept_temp_goes_on_with_the_same_restoration_network(t
     assert main([*command, "--config", str(config), "--organ", ORGAN, "--template-out", str(again)]) == 0
     assert read_info(again)[2] != read_info(tiny_template_file)[2]
     assert read_shape_sha256(again) == read_shape_sha256(tiny_template_file)
+    before, after = read_info(tiny_template_file)[0], read_info(again)[0]
+    assert all(getattr(after, name) == getattr(before, name) for name in CASE_MEASURES)
+    assert after.fit_residuals_mm != before.fit_residuals_mm
 
 
 def test_another_temp_is_another_shape(tiny_template_file, tmp_path):

@@ -17,6 +17,7 @@ FRAME = (
     "axes along RAS (right, anterior, superior); origin at the centroid of the most central training shape; "
     "unit length such that the median training shape reaches to 0.9"
 )
+CASE_MEASURES = ("volumes_ml", "scales_mm", "alignment_residuals_mm", "shape_moments")
 
 
 def export_template(trainer: Trainer, licence: str, source: str, n_points: int = 4000) -> OrganTemplate:
@@ -37,20 +38,16 @@ def export_template(trainer: Trainer, licence: str, source: str, n_points: int =
     else:  # networks and alignments go on with the very same points
         points, normals = trainer.kept.points_unit, trainer.kept.normals
     data, organ = trainer.data, trainer.config.organ
-    alignments = [_alignment_residual(data, index, points) for index in range(len(data))]
     info = TemplateInfo(
         organ=organ,
         snomed_code=ORGANS[organ].snomed_code if organ in ORGANS else "",
         licence=licence,
         source=source,
         cases=list(data.cases),
-        volumes_ml=[float(v) for v in data.volumes_ml],
-        scales_mm=[float(s) for s in data.scales_mm],
-        alignment_residuals_mm=alignments,
         fit_residuals_mm=[reconstruction_residual_mm(trainer, index) for index in range(len(data))],
         frame=FRAME,
         training=trainer.config.as_dict(),
-        shape_moments=trainer.data.shape_moments,
+        **_case_measures(trainer, points),
     )
     model = trainer.model.cpu().requires_grad_(False).eval()
     codes = {name: code.detach().cpu() for name, code in trainer.codes.items()}
@@ -81,6 +78,17 @@ def reconstruction_residual_mm(trainer: Trainer, index: int, n_points: int = 500
     )
     values = trainer.model.values(deform, points)
     return float(values.abs().mean()) * trainer.data.scales_mm[index]
+
+
+def _case_measures(trainer: Trainer, points: np.ndarray) -> dict:
+    """What the training cases tell about alignment and plausibility; nothing of it depends on Deform, so with a kept
+    Temp and its own cases it stays what networks and limits were measured with."""
+    data, kept = trainer.data, trainer.kept
+    if kept is not None and kept.info.cases == list(data.cases):
+        return {name: getattr(kept.info, name) for name in CASE_MEASURES}
+    alignments = [_alignment_residual(data, index, points) for index in range(len(data))]
+    scales, volumes = ([float(value) for value in values] for values in (data.scales_mm, data.volumes_ml))
+    return dict(zip(CASE_MEASURES, (volumes, scales, alignments, data.shape_moments), strict=True))
 
 
 def _alignment_residual(data, index: int, template_points: np.ndarray) -> float:

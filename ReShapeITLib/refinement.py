@@ -19,9 +19,10 @@ from .blending import (
     working_geometry,
 )
 from .bricks import coarse_behind
+from .completion import in_shape_space, trusting_contours
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
-from .geometry import ImageGeometry
+from .geometry import ImageGeometry, Similarity
 from .interaction.alignment import Alignment, AlignmentOptions, align_to_template
 from .interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
 from .interaction.fitting import FitOptions, FittedField, PendingFit, fit_field
@@ -83,14 +84,13 @@ class RefineOptions:
 REFINE_PRESETS = {
     "draft": RefineOptions(
         surface=SurfaceOptions(target_spacing_mm=2.0), restoration_passes=1, restoration_poses=2,
-        fit=FitOptions(code_steps=50, weight_steps=0, surface_points=500, free_points=250, code_learning_rate=1e-2),
+        fit=FitOptions(code_steps=30, weight_steps=30, weight_learning_rate=4e-4),
         blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
     ),
     "standard": RefineOptions(),
     "fine": RefineOptions(
         fit=FitOptions(
-            code_steps=250, weight_steps=250, surface_points=1000, free_points=500,
-            code_learning_rate=1e-2, weight_learning_rate=1e-4,
+            code_steps=80, weight_steps=150, surface_points=1000, free_points=500, weight_learning_rate=2e-4,
         ),
         blend=BlendOptions(cell_mm=1.5), surface_cell_mm=1.0,
     ),
@@ -231,17 +231,13 @@ def refine(
         choose = partial(select_candidates, points, normals, alignment.confidence, grid)
     else:
         choose = partial(healed_candidates, healed)
+    if drawn is not None:
+        return _completed(template, drawn, given, choose, alignment, options, rng, progress, healed, plausibility)
     fit = PendingFit(partial(_fit, template, choose, alignment, options, rng, progress))
-    if healed is None or drawn is not None or healed.field.weight.values_mm.any():
+    if healed is None or healed.field.weight.values_mm.any():
         fit.finish()
     progress.stage("blend", 0.8)
-    if drawn is not None:
-        sdf_mm = fit.sdf_mm if healed is None else healed.restoration.averaged(fit.sdf_mm)
-        everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
-        weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
-        field_ = BlendedField(grid, drawn.through_contours(sdf_mm), weight)
-        bounds = _box_around(given, given if healed is None else healed.surface)
-    elif healed is None:
+    if healed is None:
         fitted = fit.field
         residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
@@ -249,8 +245,7 @@ def refine(
     else:
         field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fit.sdf_mm))
         bounds = _box_around(given, healed.surface)
-    if drawn is None:
-        field_ = without_crumbs(near, geometry, field_, distance_of)
+    field_ = without_crumbs(near, geometry, field_, distance_of)
     return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility)
 
 
@@ -263,14 +258,45 @@ def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignmen
     return healed, alignment
 
 
-def _fit(template, choose: Callable[..., Candidates], alignment: Alignment, options, rng, progress) -> FittedField:
-    """The field of one patient; ``choose`` gives the candidates from an alignment, options and a generator."""
-    progress.stage("fit", 0.3)
+def _fit(
+    template, choose: Callable[..., Candidates], alignment: Alignment, options, rng, progress, span=(0.3, 0.5)
+) -> FittedField:
+    """The field of one patient; ``choose`` gives the candidates from an alignment, options and a generator.
+
+    ``span`` is the begin and the length of the stage for the progress.
+    """
+    progress.stage("fit", span[0])
     candidates = choose(alignment.ras_to_unit, options.candidates, rng)
     return fit_field(
         template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", 0.3 + 0.5 * done),
+        lambda done: progress.stage("fit", span[0] + span[1] * done),
     )  # fmt: skip
+
+
+def _completed(
+    template, drawn: DrawnSlices, given: TriangleSurface, choose: Callable[..., Candidates], alignment: Alignment,
+    options: RefineOptions, rng, progress, healed: Healed | None, plausibility: Plausibility,
+) -> RefinedShape:  # fmt: skip
+    """The organ that was drawn on a few slices: two fits within the shape space, see :mod:`completion`."""
+    options = replace(options, fit=in_shape_space(options.fit))
+
+    def trusting(ras_to_unit: Similarity, candidate_options, rng) -> Candidates:
+        return trusting_contours(choose(ras_to_unit, candidate_options, rng), drawn, ras_to_unit, rng)
+
+    fits = []
+    for chosen, done in ((choose, 0.3), (trusting, 0.55)):
+        fits.append(PendingFit(partial(_fit, template, chosen, alignment, options, rng, progress, (done, 0.25))))
+        fits[-1].finish()
+    fields = [fit.sdf_mm if healed is None else healed.restoration.limited(fit.sdf_mm) for fit in fits]
+
+    def mean(points_ras: np.ndarray) -> np.ndarray:
+        return 0.5 * (fields[0](points_ras) + fields[1](points_ras))
+
+    everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
+    weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
+    field_ = BlendedField(drawn.distance, drawn.through_contours(mean), weight)
+    bounds = _box_around(given, given if healed is None else healed.surface)
+    return RefinedShape(field_, fits[1], alignment, bounds, given, CleaningReport(), plausibility)
 
 
 def _box_around(*surfaces: TriangleSurface, margin_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:

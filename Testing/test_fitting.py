@@ -277,7 +277,7 @@ def test_a_pending_fit_is_made_once_and_only_when_asked_for(template):
 def test_adam_walks_as_torch_s_own_does():
     start, goal = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 0.1, -0.7])
     mine, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
-    optimiser, reference = Adam([mine], 0.1), torch.optim.Adam([theirs], lr=0.1)
+    optimiser, reference = Adam([(mine, 0.1)]), torch.optim.Adam([theirs], lr=0.1)
     for step in range(30):
         optimiser.descend((mine - goal).square().sum(), step / 30)
         for group in reference.param_groups:

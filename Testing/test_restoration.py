@@ -227,13 +227,6 @@ def test_a_field_is_held_to_within_a_cell_of_the_network():
     np.testing.assert_allclose(restoration.limited(lambda p: np.full(len(p), 1.0))(points), [-4.0, 1.0, 4.0], atol=0.01)
 
 
-def test_an_average_with_a_field_lies_half_way_to_where_the_field_is_held():
-    restoration = _restoration(ball(9.0), ball(9.0))
-    points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))
-    averaged = restoration.averaged(lambda p: np.full(len(p), 1.0))
-    np.testing.assert_allclose(averaged(points), [-5.0, 0.5, 5.0], atol=0.01)
-
-
 def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template):
     geometry = ImageGeometry.from_parts((60, 30, 30), (5.0, 5.0, 5.0), (-75.0, -75.0, -75.0))
     frame = Similarity(1 / 40.0, np.eye(3), np.zeros(3))

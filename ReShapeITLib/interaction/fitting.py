@@ -20,6 +20,7 @@ from ..siren import Layers, siren_jet
 from ..template import OrganTemplate
 from .adam import Adam
 from .candidates import Candidates
+from .pose import Pose
 from .prior import CodePrior
 
 
@@ -31,6 +32,8 @@ class FitOptions:
         code_steps, weight_steps: optimisation steps of each stage.
         surface_points, free_points: points of a step.
         code_learning_rate, weight_learning_rate: peak Adam rates, both decay by a cosine.
+        pose_learning_rate: peak rate of a similarity that is fitted together with the codes, because an alignment of
+            points to the mean shape is not the best one for this patient's shape; 0 keeps the alignment.
         sdf, normal, eikonal: weights of the terms of L_sdf, relative to each other (Eq. 4).
         code_prior: weight of the codes' Mahalanobis term, in the place of the plain norms of Eq. 8.
         weight_prior: pull of theta back to H(beta).
@@ -43,12 +46,13 @@ class FitOptions:
         seed: of the draws.
     """
 
-    code_steps: int = 120
-    weight_steps: int = 100
+    code_steps: int = 60
+    weight_steps: int = 80
     surface_points: int = 350
     free_points: int = 150
     code_learning_rate: float = 1.5e-2
-    weight_learning_rate: float = 1.5e-4
+    weight_learning_rate: float = 3e-4
+    pose_learning_rate: float = 0.0
     sdf: float = 3e3
     normal: float = 1e2
     eikonal: float = 5e1
@@ -169,6 +173,12 @@ class _Points:
             return self.outside[:0]
         return self.outside[torch.randint(len(self.outside), (self.options.free_points,), generator=self.generator)]
 
+    @torch.no_grad()
+    def move(self, pose: Pose) -> None:
+        """Put the candidates where a fitted pose has them."""
+        self.free, self.free_sdf, _ = pose.move(self.free, self.free_sdf, self.normals[:0])
+        self.points, _, self.normals = pose.move(self.points, self.free_sdf[:0], self.normals)
+
     def draw(self):
         """points (1, N, 3), target distances (N,), weights (N,), normals of the first ``surface_points``."""
         o = self.options
@@ -198,18 +208,24 @@ def fit_field(
     alpha, beta = (c.clone().requires_grad_() for c in nearest_training_codes(template, prior, points))
     total = options.code_steps + options.weight_steps
     report = on_step or (lambda fraction: None)
-    optimiser = Adam([alpha, beta], options.code_learning_rate)
+    pose = Pose(alpha.device)
+    rates = [(code, options.code_learning_rate) for code in (alpha, beta)]
+    optimiser = Adam([*rates, (pose.parameters, options.pose_learning_rate)])
     for step in range(options.code_steps):
         progress = step / max(1, options.code_steps)
         start, end = options.robust_mm
         robust = (start + (end - start) * min(1.0, 2 * progress)) * ras_to_unit.scale
         deform = template.model.deform_layers(alpha, beta)
-        loss = data_loss(template.model, deform, points.draw(), robust, options)
+        drawn, target, weights, normals = points.draw()
+        drawn, target, normals = pose.move(drawn, target, normals)
+        loss = data_loss(template.model, deform, (drawn, target, weights, normals), robust, options)
         loss = loss + _enclosure_loss(template, deform, points, far_unit)
         loss = loss + options.code_prior * prior.energy(alpha, beta)
         optimiser.descend(loss, progress)
         report(step / total)
     deform = [(w.detach(), b.detach()) for w, b in template.model.deform_layers(alpha, beta)]
+    ras_to_unit = pose.after(ras_to_unit)
+    points.move(pose)
     after_codes = options.code_steps
     deform = _fit_weights(template, deform, points, ras_to_unit, options, lambda s: report((after_codes + s) / total))
     with torch.no_grad():
@@ -254,7 +270,7 @@ def _fit_weights(template, deform: Layers, points: _Points, ras_to_unit, options
     scale = [t.square().mean().sqrt() + 1e-8 for t in start]
     theta = [t.clone().requires_grad_() for t in start]
     layers = list(zip(theta[0::2], theta[1::2], strict=True))
-    optimiser = Adam(theta, options.weight_learning_rate)
+    optimiser = Adam([(t, options.weight_learning_rate) for t in theta])
     robust, far_unit = (length * ras_to_unit.scale for length in (options.robust_mm[1], options.far_mm))
     omegas = template.model.options.omegas
     for step in range(options.weight_steps):

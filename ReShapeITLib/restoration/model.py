@@ -148,11 +148,6 @@ class Restoration:
 
         return within_a_cell
 
-    def averaged(self, sdf_mm: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        """The mean of the restored distance and a field that :meth:`limited` holds near it: their errors differ."""
-        limited = self.limited(sdf_mm)
-        return lambda points_ras: 0.5 * (limited(points_ras) + self.restored.at_ras(points_ras))
-
 
 def restore(
     model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,

@@ -53,6 +53,11 @@ class DrawnSlices:
         distance = distance_between_slices(part, axis, slices, spacing_kji)
         return cls(around, axis, slices, DistanceGrid(distance, around))
 
+    @property
+    def gap_mm(self) -> float:
+        """The widest way from a drawn slice to the next."""
+        return float(np.diff(self.slices).max() * self.geometry.spacing_mm[2 - self.axis])
+
     def known_at(self, points_ras: np.ndarray, within_mm: float) -> np.ndarray:
         """(N,) bool, which of (N, 3) RAS points lie as near as that to a drawn slice."""
         layer = self.geometry.ras_to_ijk_points(points_ras)[:, 2 - self.axis]

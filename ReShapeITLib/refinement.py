@@ -19,7 +19,7 @@ from .blending import (
     working_geometry,
 )
 from .bricks import coarse_behind
-from .completion import in_shape_space, trusting_contours
+from .completion import contour_points, in_shape_space, share_of_shapes, trusting_contours
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
 from .geometry import ImageGeometry, Similarity
@@ -289,12 +289,19 @@ def _completed(
         fits[-1].finish()
     fields = [fit.sdf_mm if healed is None else healed.restoration.limited(fit.sdf_mm) for fit in fits]
 
-    def mean(points_ras: np.ndarray) -> np.ndarray:
+    def shapes(points_ras: np.ndarray) -> np.ndarray:
         return 0.5 * (fields[0](points_ras) + fields[1](points_ras))
+
+    misfit_mm = float(np.abs(shapes(contour_points(drawn))).mean())
+    share = share_of_shapes(misfit_mm, drawn.gap_mm)
+    others = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
+
+    def expected(points_ras: np.ndarray) -> np.ndarray:
+        return share * shapes(points_ras) + (1.0 - share) * others(points_ras)
 
     everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
     weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
-    field_ = BlendedField(drawn.distance, drawn.through_contours(mean), weight)
+    field_ = BlendedField(drawn.distance, drawn.through_contours(expected), weight)
     bounds = _box_around(given, given if healed is None else healed.surface)
     return RefinedShape(field_, fits[1], alignment, bounds, given, CleaningReport(), plausibility)
 

@@ -19,18 +19,19 @@ class Pose:
 
     def _parts(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scale (), rotation (3, 3) and translation (3,)."""
-        log_scale, (x, y, z), shift = self.parameters[0], self.parameters[1:4], self.parameters[4:]
+        # In double precision: torch's matrix exponential is good for five digits only in single.
+        log_scale, (x, y, z), shift = (part.squeeze(0) for part in self.parameters.double().split([1, 3, 3]))
         zero = torch.zeros_like(x)
         skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
         return log_scale.exp(), torch.linalg.matrix_exp(skew), shift
 
     def move(self, points: torch.Tensor, distances: torch.Tensor, normals: torch.Tensor):
         """(..., 3) points, distances there and (n, 3) normals in the moved frame; differentiable in the parameters."""
-        scale, rotation, shift = self._parts()
+        scale, rotation, shift = (part.to(points.dtype) for part in self._parts())
         return scale * (points @ rotation.T) + shift, scale * distances, normals @ rotation.T
 
     @torch.no_grad()
     def after(self, first: Similarity) -> Similarity:
         """``first``, then this pose."""
-        scale, rotation, shift = (part.cpu().double().numpy() for part in self._parts())
+        scale, rotation, shift = (part.cpu().numpy() for part in self._parts())
         return Similarity(float(scale), rotation, shift).after(first)

@@ -1,9 +1,9 @@
-"""An organ that was drawn on a few slices, completed by the shapes that the template knows.
+"""What belongs where nothing was seen, between drawn slices and in the doubted parts of an organ: the likeliest shape.
 
-Between the slices nothing was seen, so what belongs there is the likeliest shape, not the closest surface. Two fields
-of the template's shape space are fitted (codes and pose, but no weights of Deform of their own), one to the contours
-above all, one evenly to the organ that the restoration network expects, and averaged: their errors differ. An organ
-whose form the template does not know is not in that space; then the fields miss the contours, and count less.
+That is not the closest surface. A field of the template's shape space is fitted (codes and pose, but no weights of
+Deform of their own) to what was seen, above all, and to the organ that the restoration network expects. An organ whose
+form the template does not know is not in that space; then the field misses what was seen, and counts less. Between
+slices, where most is unknown, a second field that believes the network more is averaged with it: their errors differ.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from .between_slices import DrawnSlices
 from .geometry import Similarity
 from .interaction.candidates import Candidates
 from .interaction.fitting import FitOptions
+from .restoration.healing import TRUST_IN_GUESSES
 
 _POSE_RATE = 5e-3
-# What contours are worth beside points that were never drawn; that between 0.05 and 0.2 made no difference.
-_TRUST_BETWEEN = 0.2
 _MOST_POINTS = 4000
 # Chosen on nine organs of three kinds, 20, 30 and 40 mm apart (docs/RESULTS.md, "Few slices").
 _ERROR_PER_GAP = 1.0 / 12.0
@@ -34,12 +33,12 @@ def in_shape_space(options: FitOptions) -> FitOptions:
 def share_of_shapes(misfit_mm: float, gap_mm: float) -> float:
     """Weight (0 to 1) of the fitted shapes beside what is known without them.
 
-    As for two measurements of one thing by their variances: the error of the shapes is about by how much they miss the
-    contours, that of the others grows with the way to the next slice.
+    As for two measurements of one thing by their variances: the error of the shapes is about by how much they miss what
+    was seen, that of the others grows with the extent of what was not.
 
     Args:
-        misfit_mm: mean distance of the drawn contours to the fitted shapes.
-        gap_mm: way from slice to slice.
+        misfit_mm: mean distance of what was seen to the fitted shapes.
+        gap_mm: way from slice to slice, or extent of a doubted part.
     """
     other_mm = _ERROR_PER_GAP * gap_mm
     return other_mm**2 / (other_mm**2 + misfit_mm**2)
@@ -76,6 +75,6 @@ def trusting_contours(candidates: Candidates, drawn: DrawnSlices, ras_to_unit: S
         candidates,
         points=np.concatenate([contours, candidates.points[others]]),
         normals=np.concatenate([normals, candidates.normals[others]]),
-        weights=np.concatenate([np.ones(len(contours)), np.full(len(others), _TRUST_BETWEEN)]),
-        free_weights=np.full(len(candidates.free_points), _TRUST_BETWEEN),
+        weights=np.concatenate([np.ones(len(contours)), np.full(len(others), TRUST_IN_GUESSES)]),
+        free_weights=np.full(len(candidates.free_points), TRUST_IN_GUESSES),
     )

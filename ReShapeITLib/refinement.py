@@ -233,9 +233,15 @@ def refine(
         choose = partial(healed_candidates, healed)
     if drawn is not None:
         return _completed(template, drawn, given, choose, alignment, options, rng, progress, healed, plausibility)
-    fit = PendingFit(partial(_fit, template, choose, alignment, options, rng, progress))
-    if healed is None or healed.field.weight.values_mm.any():
+    if healed is None:
+        fit = PendingFit(partial(_fit, template, choose, alignment, options, rng, progress))
         fit.finish()
+    else:
+        within = replace(options, fit=in_shape_space(options.fit))
+        shape = PendingFit(partial(_fit, template, choose, alignment, within, rng, progress))
+        fit = PendingFit(partial(_fit_closely, shape, template, choose, options, rng, progress))
+        if healed.field.weight.values_mm.any():
+            shape.finish()
     progress.stage("blend", 0.8)
     if healed is None:
         fitted = fit.field
@@ -243,7 +249,7 @@ def refine(
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
     else:
-        field_ = replace(healed.field, fitted_sdf_mm=healed.restoration.limited(fit.sdf_mm))
+        field_ = replace(healed.field, fitted_sdf_mm=_likeliest(shape, choose, healed, options, rng))
         bounds = _box_around(given, healed.surface)
     field_ = without_crumbs(near, geometry, field_, distance_of)
     return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility)
@@ -271,6 +277,30 @@ def _fit(
         template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
         lambda done: progress.stage("fit", span[0] + span[1] * done),
     )  # fmt: skip
+
+
+def _fit_closely(shape: PendingFit, template, choose: Callable[..., Candidates], options, rng, progress) -> FittedField:
+    """The patient's own weights, from a fit within the shape space on."""
+    start = shape.field
+    candidates = choose(start.ras_to_unit, options.candidates, rng)
+    return fit_field(
+        template, candidates, start.ras_to_unit, replace(options.fit, seed=options.seed),
+        lambda done: progress.stage("fit", 0.3 + 0.5 * done), start,
+    )  # fmt: skip
+
+
+def _likeliest(shape: PendingFit, choose: Callable[..., Candidates], healed: Healed, options, rng):
+    """What belongs in the doubted parts (:mod:`completion`): a field, callable from (N, 3) RAS points to (N,) mm."""
+    restored = healed.restoration.restored.at_ras
+    if not shape.is_done:  # nothing is doubted, so nobody will ask
+        return restored
+    fitted = shape.field
+    candidates = choose(fitted.ras_to_unit, options.candidates, rng)
+    seen = fitted.ras_to_unit.inverse().apply(candidates.points[candidates.weights > 0.9])
+    misfit_mm = float(np.abs(fitted.sdf_mm(seen)).mean())
+    share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
+    limited = healed.restoration.limited(fitted.sdf_mm)
+    return lambda points_ras: share * limited(points_ras) + (1.0 - share) * restored(points_ras)
 
 
 def _completed(

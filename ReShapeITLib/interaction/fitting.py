@@ -7,7 +7,7 @@ the same function space as fine-tuning H, with a hundredth of the parameters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -191,7 +191,7 @@ class _Points:
 
 def fit_field(
     template: OrganTemplate, candidates: Candidates, ras_to_unit: Similarity, options: FitOptions,
-    on_step: Callable[[float], None] | None = None,
+    on_step: Callable[[float], None] | None = None, start: FittedField | None = None,
 ) -> FittedField:  # fmt: skip
     """Fit codes, then weights, to the candidates (Eq. 8).
 
@@ -201,20 +201,25 @@ def fit_field(
         ras_to_unit: the alignment they were made with; its scale turns ``robust_mm`` into unit lengths.
         options: steps and weights.
         on_step: called with the done fraction; may raise to cancel.
+        start: a fit of codes to go on from with the weights; ``ras_to_unit`` is its own then.
     """
     far_unit = options.far_mm * ras_to_unit.scale
     points = _Points(candidates, options, template, far_unit)
+    report = on_step or (lambda fraction: None)
+    if start is not None:
+        steps = options.weight_steps
+        deform = _fit_weights(template, start.deform, points, ras_to_unit, options, lambda s: report(s / steps))
+        return replace(start, deform=deform)
     prior = CodePrior.from_template(template)
     alpha, beta = (c.clone().requires_grad_() for c in nearest_training_codes(template, prior, points))
     total = options.code_steps + options.weight_steps
-    report = on_step or (lambda fraction: None)
     pose = Pose(alpha.device)
     rates = [(code, options.code_learning_rate) for code in (alpha, beta)]
     optimiser = Adam([*rates, (pose.parameters, options.pose_learning_rate)])
     for step in range(options.code_steps):
         progress = step / max(1, options.code_steps)
-        start, end = options.robust_mm
-        robust = (start + (end - start) * min(1.0, 2 * progress)) * ras_to_unit.scale
+        first, last = options.robust_mm
+        robust = (first + (last - first) * min(1.0, 2 * progress)) * ras_to_unit.scale
         deform = template.model.deform_layers(alpha, beta)
         drawn, target, weights, normals = points.draw()
         drawn, target, normals = pose.move(drawn, target, normals)

@@ -20,6 +20,9 @@ from .belief import BeliefOptions, doubt
 from .grid import CanonicalGrid
 from .model import Restoration, RestorationModel, restore
 
+# What a point that the network put in is worth beside one that was seen.
+TRUST_IN_GUESSES = 0.2
+
 
 @dataclass(frozen=True, eq=False)
 class Healed:
@@ -34,6 +37,12 @@ class Healed:
     field: BlendedField
     surface: TriangleSurface
     restoration: Restoration
+
+    @property
+    def doubted_mm3(self) -> float:
+        """Volume in which the network is believed against the given organ."""
+        weight = self.field.weight
+        return float((weight.values_mm > 0.5).sum() * weight.geometry.voxel_volume_mm3)
 
 
 def heal(
@@ -79,8 +88,7 @@ def healed_candidates(
         ras_to_unit: the alignment.
     """
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
-    # What the network put in is a guess, what it left was seen.
-    weights = 1.0 - 0.5 * np.clip(healed.field.weight_at(points), 0.0, 1.0)
+    weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
     sdf_mm = MeshDistance(healed.surface).signed
     return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
 

@@ -8,6 +8,7 @@ slices, where most is unknown, a second field that believes the network more is 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +18,12 @@ from .between_slices import DrawnSlices
 from .geometry import Similarity
 from .interaction.candidates import Candidates
 from .interaction.fitting import FitOptions
-from .restoration.healing import TRUST_IN_GUESSES
+from .restoration.healing import TRUST_IN_GUESSES, Healed
 
+SignedDistance = Callable[[np.ndarray], np.ndarray]  # from (N, 3) RAS points to (N,) mm, negative inside
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
+_SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
 # Chosen on nine organs of three kinds, 20, 30 and 40 mm apart (docs/RESULTS.md, "Few slices").
 _ERROR_PER_GAP = 1.0 / 12.0
 
@@ -28,6 +31,41 @@ _ERROR_PER_GAP = 1.0 / 12.0
 def in_shape_space(options: FitOptions) -> FitOptions:
     """The options of a fit that leaves the template's shape space nowhere."""
     return replace(options, code_steps=2 * options.code_steps, weight_steps=0, pose_learning_rate=_POSE_RATE)
+
+
+def likeliest_in_doubt(sdf_mm: SignedDistance, points_ras: np.ndarray, healed: Healed) -> SignedDistance:
+    """What belongs in the doubted parts of an organ.
+
+    Args:
+        sdf_mm: of the shape that was fitted to the healed organ.
+        points_ras: (N, 3) points on the healed organ's surface.
+        healed: the organ.
+    """
+    seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
+    misfit_mm = float(np.abs(sdf_mm(seen)).mean()) if len(seen) else np.inf
+    share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
+    return _mean([(share, healed.restoration.limited(sdf_mm)), (1.0 - share, healed.restoration.restored.at_ras)])
+
+
+def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, healed: Healed | None) -> SignedDistance:
+    """What belongs between drawn slices.
+
+    Args:
+        shapes: that were fitted to the drawing.
+        drawn: the slices.
+        healed: what the network made of them; without one the interpolation between the slices stands in.
+    """
+    if healed is not None:
+        shapes = [healed.restoration.limited(shape) for shape in shapes]
+    mean = _mean([(1.0 / len(shapes), shape) for shape in shapes])
+    misfit_mm = float(np.abs(mean(contour_points(drawn))).mean())
+    share = share_of_shapes(misfit_mm, drawn.gap_mm)
+    other = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
+    return _mean([(share, mean), (1.0 - share, other)])
+
+
+def _mean(weighted: Sequence[tuple[float, SignedDistance]]) -> SignedDistance:
+    return lambda points_ras: sum(weight * sdf_mm(points_ras) for weight, sdf_mm in weighted)
 
 
 def share_of_shapes(misfit_mm: float, gap_mm: float) -> float:

@@ -19,7 +19,7 @@ from .blending import (
     working_geometry,
 )
 from .bricks import coarse_behind
-from .completion import contour_points, in_shape_space, share_of_shapes, trusting_contours
+from .completion import in_shape_space, likeliest_between, likeliest_in_doubt, trusting_contours
 from .errors import BadInputError
 from .extraction import extract_zero_level, label_mask
 from .geometry import ImageGeometry, Similarity
@@ -240,8 +240,10 @@ def refine(
         within = replace(options, fit=in_shape_space(options.fit))
         shape = PendingFit(partial(_fit, template, choose, alignment, within, rng, progress))
         fit = PendingFit(partial(_fit_closely, shape, template, choose, options, rng, progress))
+        likeliest = healed.restoration.restored.at_ras
         if healed.field.weight.values_mm.any():
-            shape.finish()
+            points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
+            likeliest = likeliest_in_doubt(shape.sdf_mm, points, healed)
     progress.stage("blend", 0.8)
     if healed is None:
         fitted = fit.field
@@ -249,7 +251,7 @@ def refine(
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
     else:
-        field_ = replace(healed.field, fitted_sdf_mm=_likeliest(shape, choose, healed, options, rng))
+        field_ = replace(healed.field, fitted_sdf_mm=likeliest)
         bounds = _box_around(given, healed.surface)
     field_ = without_crumbs(near, geometry, field_, distance_of)
     return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility)
@@ -289,20 +291,6 @@ def _fit_closely(shape: PendingFit, template, choose: Callable[..., Candidates],
     )  # fmt: skip
 
 
-def _likeliest(shape: PendingFit, choose: Callable[..., Candidates], healed: Healed, options, rng):
-    """What belongs in the doubted parts (:mod:`completion`): a field, callable from (N, 3) RAS points to (N,) mm."""
-    restored = healed.restoration.restored.at_ras
-    if not shape.is_done:  # nothing is doubted, so nobody will ask
-        return restored
-    fitted = shape.field
-    candidates = choose(fitted.ras_to_unit, options.candidates, rng)
-    seen = fitted.ras_to_unit.inverse().apply(candidates.points[candidates.weights > 0.9])
-    misfit_mm = float(np.abs(fitted.sdf_mm(seen)).mean())
-    share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    limited = healed.restoration.limited(fitted.sdf_mm)
-    return lambda points_ras: share * limited(points_ras) + (1.0 - share) * restored(points_ras)
-
-
 def _completed(
     template, drawn: DrawnSlices, given: TriangleSurface, choose: Callable[..., Candidates], alignment: Alignment,
     options: RefineOptions, rng, progress, healed: Healed | None, plausibility: Plausibility,
@@ -317,18 +305,7 @@ def _completed(
     for chosen, done in ((choose, 0.3), (trusting, 0.55)):
         fits.append(PendingFit(partial(_fit, template, chosen, alignment, options, rng, progress, (done, 0.25))))
         fits[-1].finish()
-    fields = [fit.sdf_mm if healed is None else healed.restoration.limited(fit.sdf_mm) for fit in fits]
-
-    def shapes(points_ras: np.ndarray) -> np.ndarray:
-        return 0.5 * (fields[0](points_ras) + fields[1](points_ras))
-
-    misfit_mm = float(np.abs(shapes(contour_points(drawn))).mean())
-    share = share_of_shapes(misfit_mm, drawn.gap_mm)
-    others = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
-
-    def expected(points_ras: np.ndarray) -> np.ndarray:
-        return share * shapes(points_ras) + (1.0 - share) * others(points_ras)
-
+    expected = likeliest_between([fit.sdf_mm for fit in fits], drawn, healed)
     everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
     weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
     field_ = BlendedField(drawn.distance, drawn.through_contours(expected), weight)

@@ -10,11 +10,21 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.between_slices import DrawnSlices
-from ReShapeITLib.completion import contour_points, in_shape_space, share_of_shapes, trusting_contours
+from ReShapeITLib.blending import BlendedField
+from ReShapeITLib.completion import (
+    contour_points,
+    in_shape_space,
+    likeliest_in_doubt,
+    share_of_shapes,
+    trusting_contours,
+)
 from ReShapeITLib.geometry import ImageGeometry, Similarity
 from ReShapeITLib.interaction.candidates import Candidates
 from ReShapeITLib.interaction.fitting import FitOptions, fit_field
 from ReShapeITLib.interaction.pose import Pose
+from ReShapeITLib.restoration.healing import Healed
+from ReShapeITLib.restoration.model import Restoration
+from ReShapeITLib.surface import DistanceGrid, surface_from_grid
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template
 from Testing.tiny_template import ellipsoid_mask
 
@@ -125,6 +135,40 @@ def test_shapes_count_the_less_the_more_they_miss_the_contours_and_the_more_the_
     assert share_of_shapes(0.0, 20.0) == 1.0
     assert share_of_shapes(20.0 / 12.0, 20.0) == pytest.approx(0.5)
     assert share_of_shapes(1.0, 20.0) > share_of_shapes(3.0, 20.0) < share_of_shapes(3.0, 40.0)
+
+
+def half_doubted_ball() -> Healed:
+    """A ball of 16 mm of which the half below 0 was not seen; the network put a ball of 18 mm there."""
+    grid = ImageGeometry.from_parts((25, 25, 25), (2.0, 2.0, 2.0), (-24.0, -24.0, -24.0))
+    points = grid.ijk_to_ras_points(np.indices((25, 25, 25)).reshape(3, -1)[::-1].T)
+    distance = np.linalg.norm(points, axis=1).reshape(25, 25, 25).astype(np.float32)
+    doubted = DistanceGrid((points[:, 2] < 0).reshape(25, 25, 25).astype(np.float32), grid)
+    restoration = Restoration(DistanceGrid(distance - 18.0, grid), DistanceGrid(distance - 16.0, grid), cell_mm=2.0)
+    field = BlendedField(restoration.given, restoration.restored.at_ras, doubted)
+    return Healed(field, surface_from_grid(restoration.given), restoration)
+
+
+@pytest.mark.parametrize("misfit_mm", [0.0, 1.0])
+def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_mm):
+    healed = half_doubted_ball()
+
+    def shape(points_ras):  # 17 mm where nothing was seen, between network and given organ
+        radius = np.where(points_ras[:, 2] < -1.0, 17.0, 16.0 - misfit_mm)
+        return np.linalg.norm(points_ras, axis=1) - radius
+
+    points = healed.surface.vertices_ras
+    likeliest = likeliest_in_doubt(shape, points[np.abs(points[:, 2]) > 3.0], healed)
+    at = np.array([[0.0, 0.0, -17.0]])
+    share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
+    np.testing.assert_allclose(likeliest(at), -(1.0 - share), atol=0.05)
+    assert (share > 0.99) == (misfit_mm == 0.0)
+
+
+def test_a_doubted_organ_of_which_nothing_was_seen_is_the_networks():
+    healed = half_doubted_ball()
+    below = np.array([[0.0, 0.0, -16.0]])
+    likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 5.0), below, healed)
+    np.testing.assert_allclose(likeliest(below), healed.restoration.restored.at_ras(below))
 
 
 def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):

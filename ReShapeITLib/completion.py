@@ -23,6 +23,7 @@ from .restoration.healing import TRUST_IN_GUESSES, Healed
 SignedDistance = Callable[[np.ndarray], np.ndarray]  # from (N, 3) RAS points to (N,) mm, negative inside
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
+_USUAL_Z = 2.0
 _SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
 # Chosen on nine organs of three kinds, 20, 30 and 40 mm apart (docs/RESULTS.md, "Few slices").
 _ERROR_PER_GAP = 1.0 / 12.0
@@ -33,17 +34,24 @@ def in_shape_space(options: FitOptions) -> FitOptions:
     return replace(options, code_steps=2 * options.code_steps, weight_steps=0, pose_learning_rate=_POSE_RATE)
 
 
-def likeliest_in_doubt(sdf_mm: SignedDistance, points_ras: np.ndarray, healed: Healed) -> SignedDistance:
+def likeliest_in_doubt(
+    sdf_mm: SignedDistance, points_ras: np.ndarray, healed: Healed, volume_z: float = 0.0, trust: float = 1.0
+) -> SignedDistance:
     """What belongs in the doubted parts of an organ.
 
     Args:
         sdf_mm: of the shape that was fitted to the healed organ.
         points_ras: (N, 3) points on the healed organ's surface.
         healed: the organ.
+        volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
+        trust: ``BeliefOptions.shapes``.
     """
+    trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
+    if not trust:
+        return healed.restoration.restored.at_ras
     seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
     misfit_mm = float(np.abs(sdf_mm(seen)).mean()) if len(seen) else np.inf
-    share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
+    share = trust * share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
     return _mean([(share, healed.restoration.limited(sdf_mm)), (1.0 - share, healed.restoration.restored.at_ras)])
 
 

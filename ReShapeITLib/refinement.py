@@ -243,7 +243,8 @@ def refine(
         likeliest = healed.restoration.restored.at_ras
         if healed.field.weight.values_mm.any():
             points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
-            likeliest = likeliest_in_doubt(shape.sdf_mm, points, healed)
+            size_z, trust = plausibility.volume_z, options.belief.shapes
+            likeliest = likeliest_in_doubt(shape.sdf_mm, points, healed, size_z, trust)
     progress.stage("blend", 0.8)
     if healed is None:
         fitted = fit.field

@@ -44,8 +44,8 @@ class BeliefOptions:
         fill_ml: closed cavities of up to this volume are filled before the network is asked, larger ones if it says so.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
         transition_cells: width of the smooth transition at a region's border.
-        shapes: how much shapes of the template may count beside the network's organ in doubted parts (0 to 1); less
-            where an organ's forms differ more than the template's cases tell.
+        shapes: how much shapes of the template may count beside the network's organ in doubted parts (0 to 1); more
+            than nothing where that was measured to help, as for organs whose form is much alike in all patients.
     """
 
     add_cells: float = 0.5
@@ -61,7 +61,7 @@ class BeliefOptions:
     fill_ml: float = float("inf")
     reach_cells: float = 0.7
     transition_cells: float = 1.0
-    shapes: float = 1.0
+    shapes: float = 0.0
 
     def threshold(self, kind: str, volume_z: float, blur_cells: float = 0.0) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size, whose surface is known

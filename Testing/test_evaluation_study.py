@@ -14,7 +14,7 @@ from ReShapeITLib.evaluation.patients import check_patients
 from ReShapeITLib.evaluation.study import MethodEntry, read_study
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-from ReShapeITLib.template import read_info
+from ReShapeITLib.template import read_shape_sha256
 from Testing.evaluation_cases import make_study, sphere, study_values, write_cases, write_mask, write_template
 
 TEMPLATE = Path("template.safetensors")
@@ -146,7 +146,7 @@ def test_a_case_that_the_named_restoration_network_was_trained_on_is_refused(tmp
     write_cases(tmp_path)
     network = RestorationNetwork(NetworkOptions(organs=("test_organ",), channels=(4, 4, 4), blocks=(1, 1, 1)))
     for cases in (["a"], ["c"]):
-        info = RestorationInfo("CC0-1.0", "nowhere", {"test_organ": cases}, {"test_organ": read_info(template)[2]})
+        info = RestorationInfo("CC0-1.0", "nowhere", {"test_organ": cases}, {"test_organ": read_shape_sha256(template)})
         RestorationModel(info, network).save(tmp_path / f"learnt_{cases[0]}.safetensors")
     check_patients(make_study(tmp_path, template, restoration="learnt_c.safetensors"))
     with pytest.raises(BadInputError, match="learnt_a.safetensors was trained on the patient of the case a"):

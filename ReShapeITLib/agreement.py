@@ -16,6 +16,7 @@ from scipy import ndimage
 from .geometry import ImageGeometry
 from .joint import combine
 from .labels import LabelVolume
+from .parallel import together
 
 if TYPE_CHECKING:
     from .blending import BlendedField
@@ -101,7 +102,7 @@ def agree(
     wholes: Mapping[int | str, str] | None = None,
 ) -> tuple[LabelVolume, dict[int | str, RefinedShape]]:  # fmt: skip
     """The volume with the refined labels, and shapes that say the same; arguments as of :func:`joint.combine`."""
-    masks = {label: shape.mask(volume.geometry) for label, shape in shapes.items()}
+    masks = dict(zip(shapes, together(lambda shape: shape.mask(volume.geometry), shapes.values()), strict=True))
     own = {label: np.packbits(mask) for label, mask in masks.items()}  # an eighth of the memory
     after, agreed = combine(volume, shapes, keep_union, wholes, masks), {}
     del masks

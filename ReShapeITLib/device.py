@@ -57,16 +57,27 @@ def free_cached_memory() -> None:
         torch.mps.empty_cache()
 
 
-def limit_cpu_threads(most: int = 8) -> int:
+def limit_cpu_threads(most: int = 8, at_once: int = 1) -> int:
     """Leave one core to the rest of the machine; returns the threads torch then uses.
 
     With as many threads as cores, one other busy program makes torch many times slower. ``OMP_NUM_THREADS`` rules.
+
+    Args:
+        most: threads, at most.
+        at_once: pieces of work that share them, each in a thread of its own.
     """
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(most, _physical_cores() - 1)))
+        torch.set_num_threads(max(1, min(most, _physical_cores() - 1) // at_once))
     return torch.get_num_threads()
+
+
+def free_memory_bytes() -> int:
+    """Memory that programs can have without anything being swapped out."""
+    import psutil
+
+    return psutil.virtual_memory().available
 
 
 def _physical_cores() -> int:

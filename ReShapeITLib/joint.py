@@ -106,6 +106,8 @@ def _close(masks: dict, volume: LabelVolume, parts: Mapping, geometry: ImageGeom
     """
     given, claimed = (_count(group) > 0 for group in ([volume.mask(p) for p in parts], masks.values()))
     uncovered = given & ~claimed
+    if not uncovered.any():
+        return
     # Gaps of one or two voxels are filled already; a rim that moved inwards must not connect the others.
     pieces, _ = ndimage.label(ndimage.binary_erosion(uncovered, border_value=1))
     gaps = np.zeros_like(uncovered)

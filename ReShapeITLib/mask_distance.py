@@ -5,10 +5,10 @@ Arrays are (K, J, I); spacings and factors are given along i, j, k, as in ``Imag
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from scipy import ndimage
+
+from .parallel import gaussian_filter, together
 
 # A voxel centre is at least this share of the (finest) spacing away from the surface.
 _LEAST_SHARE = 0.1
@@ -62,35 +62,20 @@ def _to_other_side(mask, step_kji):
     to_centre, to_boundary = np.empty((2, *mask.shape), dtype=np.float32)
     hops = np.empty(mask.shape, dtype=np.int32)
     strides = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1], dtype=np.int32)
-    everywhere = (slice(None),) * 3
-    for sign, part, nearest in _transforms(mask, everywhere, rim, step_kji):
+
+    def one_side(sign, part):
         side = mask[part] if sign < 0 else ~mask[part]
-        _fill((to_centre[part], to_boundary[part], hops[part]), sign, side, nearest, step_kji, strides)
-        del nearest
+        _fill((to_centre[part], to_boundary[part], hops[part]), sign, side, step_kji, strides)
+
+    sides = (1, -1), ((slice(None),) * 3, rim)
+    # Each side writes its own voxels only.
+    [*map(one_side, *sides)] if mask.size > _MOST_VOXELS_AT_ONCE else together(one_side, *sides)
     return to_centre, to_boundary, hops
 
 
-def _transforms(mask, everywhere, rim, step_kji):
-    """Sign, part of the array, and nearest voxels of the other side in it: first of the outside, then of the inside."""
-    if mask.size > _MOST_VOXELS_AT_ONCE:
-        yield 1, everywhere, _nearest_background(~mask, step_kji)
-        yield -1, rim, _nearest_background(mask[rim], step_kji)
-        return
-    # The transform lets go of the interpreter, so two cores do both sides at once.
-    with ThreadPoolExecutor(2) as pool:
-        outside = pool.submit(_nearest_background, ~mask, step_kji)
-        inside = pool.submit(_nearest_background, mask[rim], step_kji)
-        yield 1, everywhere, outside.result()
-        yield -1, rim, inside.result()
-
-
-def _nearest_background(side, step_kji):
-    """(3, K, J, I) int32 indices of the voxel nearest to each that is not of this side."""
-    return ndimage.distance_transform_edt(side, sampling=step_kji, return_distances=False, return_indices=True)
-
-
-def _fill(views, sign, side, nearest, step_kji, strides):
+def _fill(views, sign, side, step_kji, strides):
     """Write distances and hops of the voxels of one side, in place, slice by slice: that stays within the cache."""
+    nearest = ndimage.distance_transform_edt(side, sampling=step_kji, return_distances=False, return_indices=True)
     rows, columns = (np.arange(n, dtype=np.int32) for n in side.shape[1:])
     for k, here in enumerate(side):
         offsets = nearest[0, k] - np.int32(k), nearest[1, k] - rows[:, None], nearest[2, k] - columns
@@ -129,8 +114,8 @@ def _smoothed(distance_mm, mask, fine_mm, factors, sigma_voxels, passes):
     _hold_sign(smooth[centres], mask, least)
     for _ in range(passes if sigma_voxels > 0 else 0):
         # 2 G - G G leaves curved surfaces in place to second order; G alone would shrink the organ.
-        once = ndimage.gaussian_filter(smooth, sigma_kji, truncate=3.0)
-        twice = ndimage.gaussian_filter(once, sigma_kji, truncate=3.0)
+        once = gaussian_filter(smooth, sigma_kji, truncate=3.0)
+        twice = gaussian_filter(once, sigma_kji, truncate=3.0)
         smooth = np.subtract(2 * once, twice, out=once)
         _hold_sign(smooth[centres], mask, least)
     return smooth

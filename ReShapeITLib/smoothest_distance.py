@@ -9,10 +9,13 @@ Foundations and Trends in Machine Learning 2011).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import fft, ndimage
 
 from .geometry import ImageGeometry
+from .parallel import threads, together
 from .surface import DistanceGrid
 
 _STEPS = 40
@@ -66,7 +69,7 @@ def smoothest_distance_mm(
     """
     spacing = np.asarray(spacing_kji, dtype=float)
     # Single precision takes half the time and is far finer than the voxels.
-    distance = _distance_to_other_side(mask, spacing)
+    distance = _distance_to_other_side(mask.astype(bool).tobytes(), mask.shape, tuple(spacing)).copy()
     slack = np.float32(_SLACK * np.linalg.norm(spacing))
     lower, upper = distance - slack, distance + slack
     np.maximum(lower, 0.0, out=lower, where=~mask)
@@ -80,9 +83,9 @@ def smoothest_distance_mm(
     bent = np.empty_like(distance)
     for _ in range(_STEPS):
         np.subtract(split, dual, out=bent)
-        waves = fft.dctn(bent, norm="ortho", overwrite_x=True)
+        waves = fft.dctn(bent, norm="ortho", overwrite_x=True, workers=threads())
         waves *= smooth
-        bent = fft.idctn(waves, norm="ortho", overwrite_x=True)
+        bent = fft.idctn(waves, norm="ortho", overwrite_x=True, workers=threads())
         # The over-relaxed field plus the dual; the dual keeps what the bounds cut off.
         split *= np.float32(1.0 - _OVER_RELAXATION)
         split += np.float32(_OVER_RELAXATION) * bent
@@ -93,18 +96,29 @@ def smoothest_distance_mm(
     return bent if expected_mm is None else bent + expected_mm
 
 
-def _distance_to_other_side(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """(K, J, I) float32 signed distance in mm to the nearest voxel centre of the other side, less half a voxel."""
-    squared = np.zeros(mask.shape, dtype=np.float32)
-    for side in (mask, ~mask):
-        # Voxels of the other side find themselves and add nothing.
+@lru_cache(maxsize=1)
+def _distance_to_other_side(voxels: bytes, shape: tuple[int, ...], spacing: tuple[float, ...]) -> np.ndarray:
+    """(K, J, I) float32 signed distance in mm to the nearest voxel centre of the other side, less half a voxel.
+
+    Kept for the same mask with something else expected. ``voxels`` is the bool mask.
+    """
+    mask = np.frombuffer(voxels, dtype=bool).reshape(shape)
+
+    def squared_to_other(side):
+        squared = np.zeros(mask.shape, dtype=np.float32)
         nearest = ndimage.distance_transform_edt(side, sampling=spacing, return_distances=False, return_indices=True)
         for axis, step in enumerate(spacing):
             nearest[axis] -= np.arange(mask.shape[axis], dtype=np.int32).reshape(np.where(np.arange(3) == axis, -1, 1))
             squared += np.square(nearest[axis] * np.float32(step))
+        return squared
+
+    # Voxels of the other side find themselves and add nothing.
+    squared = sum(together(squared_to_other, (mask, ~mask)))
     # The voxel's own size keeps distances of single voxels on their side.
-    distance = np.maximum(np.sqrt(squared, out=squared) - np.float32(0.5 * spacing.min()), np.float32(1e-3))
-    return np.negative(distance, out=distance, where=mask)
+    distance = np.maximum(np.sqrt(squared, out=squared) - np.float32(0.5 * min(spacing)), np.float32(1e-3))
+    np.negative(distance, out=distance, where=mask)
+    distance.setflags(write=False)
+    return distance
 
 
 def _laplace_eigenvalues(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:

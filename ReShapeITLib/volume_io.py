@@ -10,7 +10,8 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from .atomic import atomic_path, file_suffix, require_file
 from .errors import BadInputError
 from .geometry import LPS_TO_RAS, ImageGeometry
 from .labels import LabelVolume, integer_labels
+from .parallel import together
 
 _IMAGE_IO = {
     ".nrrd": "NrrdImageIO", ".seg.nrrd": "NrrdImageIO", ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO",
@@ -27,6 +29,7 @@ _IMAGE_IO = {
 }  # fmt: skip
 LABEL_SUFFIXES = tuple(_IMAGE_IO)
 _NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
+_CAME_OUT_BROKEN = "Cannot write {}: the file came out broken, is the disk full?"
 _BROKEN_SPACING = "{} has a zero, missing or NaN voxel spacing or direction: export it again with its geometry."
 
 
@@ -68,23 +71,31 @@ def write_labels(volume: LabelVolume, path, names: Mapping[int, str] | None = No
     # A .mhd gets its voxels into the same file ("LOCAL"), so that one rename replaces it as a whole.
     with atomic_path(path, suffix=".mha" if suffix.startswith(".mh") else ".nii") as temporary:
         _write_with_itk(flat, temporary, Path(path))
-        if suffix == ".nii.gz":
-            _compress(temporary)
+        if suffix != ".nii.gz":
+            _check_written(flat, temporary, Path(path))
+            return
+        packed = temporary.with_name(f"{temporary.name}.packed")
+        try:
+            # Reading back takes as long as compressing.
+            check = partial(_check_written, flat, temporary, Path(path))
+            together(_run, (check, partial(_compress, temporary, packed)))
+            packed.replace(temporary)
+        finally:
+            packed.unlink(missing_ok=True)
 
 
-def _compress(file: Path) -> None:
-    """Compress a file in place, by way of a second one and without holding it in memory."""
-    packed = file.with_name(f"{file.name}.packed")
-    try:
-        with (
-            open(file, "rb") as source,
-            open(packed, "wb") as target,
-            gzip.GzipFile("", "wb", 6, target, mtime=0) as stream,
-        ):
-            shutil.copyfileobj(source, stream, 2**20)
-        packed.replace(file)
-    finally:
-        packed.unlink(missing_ok=True)
+def _run(step: Callable[[], None]) -> None:
+    step()
+
+
+def _compress(file: Path, packed: Path) -> None:
+    """Write a file compressed, without holding it in memory."""
+    with (
+        open(file, "rb") as source,
+        open(packed, "wb") as target,
+        gzip.GzipFile("", "wb", 6, target, mtime=0) as stream,
+    ):
+        shutil.copyfileobj(source, stream, 2**20)
 
 
 def geometry_from_sitk(image) -> ImageGeometry:
@@ -228,7 +239,7 @@ def read_voxels(path: Path, layered: bool = False) -> tuple[np.ndarray, ImageGeo
 
 
 def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
-    """Write by SimpleITK, then read back: ITK's writers change what a format cannot hold without an error."""
+    """Write by SimpleITK."""
     import SimpleITK as sitk
 
     geometry, is_nifti = volume.geometry, temporary.suffix == ".nii"
@@ -240,10 +251,17 @@ def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
         sitk.WriteImage(image, str(temporary), useCompression=not is_nifti)
         if is_nifti:
             nifti_header.patch_sform_ras(temporary, geometry.ijk_to_ras)
-        del image  # as large as the scan
+    except RuntimeError as error:
+        raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
+
+
+def _check_written(volume: LabelVolume, temporary: Path, target: Path) -> None:
+    """Read back: ITK's writers change what a format cannot hold without an error."""
+    geometry, is_nifti = volume.geometry, temporary.suffix == ".nii"
+    try:
         written = read_labels(temporary)
-    except (RuntimeError, BadInputError) as error:
-        raise BadInputError(f"Cannot write {target}: the file came out broken, is the disk full?") from error
+    except BadInputError as error:
+        raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
     affine = geometry.ijk_to_ras.astype(np.float32) if is_nifti else geometry.ijk_to_ras
     found, wanted = written.layers[0], volume.layers[0]
     same_voxels = found.shape == wanted.shape and all(map(np.array_equal, found, wanted))

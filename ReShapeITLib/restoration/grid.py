@@ -64,7 +64,7 @@ class CanonicalGrid:
         return np.clip(cells, -most_cells, most_cells).reshape(self.shape_zyx).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def template_cells(template: OrganTemplate, grid: CanonicalGrid) -> np.ndarray:
     """[z, y, x] read-only signed distance of the template on the grid in cells, limited."""
     import torch

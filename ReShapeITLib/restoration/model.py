@@ -15,6 +15,7 @@ from ..between_slices import DrawnSlices
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..open_ends import OpenEnds
+from ..parallel import together
 from ..surface import DistanceGrid
 from ..template import OrganTemplate, is_non_commercial, read_shape_sha256, tensor_digest
 from .grid import CanonicalGrid, template_cells
@@ -64,7 +65,7 @@ class RestorationModel:
 
     info: RestorationInfo
     network: RestorationNetwork
-    poses_at_once: int = 4
+    poses_at_once: int = 2
 
     def save(self, path: str | Path) -> str:
         """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
@@ -168,15 +169,19 @@ def restore(
     """
     grid = CanonicalGrid.around(template.points_unit)
     frames = [ras_to_unit, *(jitter.after(ras_to_unit) for jitter in _jitters(poses - 1, grid.cell_unit))]
-    given = [grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS) for frame in frames]
+    given = together(lambda frame: grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS), frames)
     known = [_known(seen, grid, frame) for frame in frames]
     answers = _ask(model, template.info.organ, template_cells(template, grid), np.stack(given), np.stack(known))
     total, cell_mm = answers[0].astype(np.float64), grid.cell_unit / ras_to_unit.scale
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
-    for frame, answer in zip(frames[1:], answers[1:], strict=True):
+
+    def in_first_frame(frame, answer):
         answer = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
         back = answer.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
-        total += np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+        return np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+
+    for back in together(in_first_frame, frames[1:], answers[1:]):
+        total += back
     geometry, cells = grid.geometry_ras(ras_to_unit), (total / len(frames), given[0])
     restored, given_mm = (DistanceGrid((part * cell_mm).astype(np.float32), geometry) for part in cells)
     return Restoration(restored, given_mm, cell_mm, known[0] == 0.0)
@@ -196,15 +201,19 @@ def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarr
 
     Several poses at once: for a batch of one torch takes its slow convolutions.
     """
-    device, answers = next(model.network.parameters()).device, []
-    for first in range(0, len(given), model.poses_at_once):
+    device = next(model.network.parameters()).device
+
+    def answer(first):
         part = slice(first, first + model.poses_at_once)
         arrays = [given[part], known[part], np.broadcast_to(prior, given[part].shape)]
         tensors = [torch.tensor(array, dtype=torch.float32, device=device) for array in arrays]
         row = torch.tensor([model.network.organ_index(organ)] * len(arrays[0]), device=device)
         with torch.inference_mode():
-            answers.append(model.network(*tensors, row).float().cpu().numpy())
-    restored = np.concatenate(answers)
+            return model.network(*tensors, row).float().cpu().numpy()
+
+    firsts = range(0, len(given), model.poses_at_once)
+    one_core = device.type == "cpu" and torch.get_num_threads() == 1
+    restored = np.concatenate(together(answer, firsts) if one_core else [*map(answer, firsts)])
     return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
 

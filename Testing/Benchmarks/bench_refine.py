@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,15 @@ from Testing.Benchmarks.measuring import DATA, machine, rounded
 SHAPE_KJI = (500, 512, 512)
 LOBES = ("upper_lobe_right", "middle_lobe_right", "lower_lobe_right", "upper_lobe_left", "lower_lobe_left")
 LOBE_CASE = "lobes_23"  # 481 slices of 0.6 mm
+# A process of its own, because the peak of a new process starts at the size of the one that made it.
+LAUNCHER = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 IMPORTS = "import ReShapeITLib.refine_job, ReShapeITLib.refinement"
 
 
@@ -71,15 +79,11 @@ def inputs(folder: Path) -> dict[str, tuple[Path, str]]:
 
 def run(command: list[str]) -> dict[str, float]:
     """Wall and processor seconds and peak memory (MB) of a process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        raise RuntimeError(f"{' '.join(command)} failed: {errors.decode(errors='replace')[-500:]}")
-    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return {"wall_s": wall, "processor_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak}
+    process = subprocess.run([sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {process.stderr[-500:]}")
+    wall, processor, peak = map(float, process.stdout.split())
+    return {"wall_s": wall, "processor_s": processor, "peak_mb": peak / (2**20 if sys.platform == "darwin" else 2**10)}
 
 
 def measure(rounds: int, only: set[str]) -> dict:

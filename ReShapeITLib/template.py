@@ -7,20 +7,19 @@ activations and are stored in half precision.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .atomic import atomic_path
 from .errors import BadInputError
 from .fields import DeformTemplateField, FieldOptions
+from .weights_file import WeightsKind, tensor_digest
 
-FORMAT = "reshapeit-template-1"
+_KIND = WeightsKind(
+    "template", "template file", "'reshapeit templates' lists those there are", "reshapeit-template-1"
+)
 
 
 @dataclass(frozen=True)
@@ -98,19 +97,11 @@ class OrganTemplate:
         Raises:
             BadInputError: the file cannot be written.
         """
-        from safetensors.torch import save
-
         tensors = {f"model.{k}": _stored(k, v) for k, v in self.model.state_dict().items()}
         tensors |= {"alpha": self.alpha.detach().cpu().clone(), "beta": self.beta.detach().cpu().clone()}
         tensors["points_unit"] = torch.as_tensor(np.ascontiguousarray(self.points_unit), dtype=torch.float32)
         tensors["normals"] = torch.as_tensor(np.ascontiguousarray(self.normals), dtype=torch.float32)
-        header = {"format": FORMAT, "field": self.model.options.as_dict(), **asdict(self.info)}
-        text = json.dumps(header, sort_keys=True)
-        digest = tensor_digest(tensors, text)
-        with atomic_path(path) as temporary:
-            # Not save_file: it leaves a file that nobody but its owner may read.
-            temporary.write_bytes(save(tensors, metadata={"template": text, "sha256": digest}))
-        return digest
+        return _KIND.write(path, tensors, {"field": self.model.options.as_dict(), **asdict(self.info)})
 
     @classmethod
     def load(cls, path: str | Path) -> OrganTemplate:
@@ -119,13 +110,9 @@ class OrganTemplate:
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
         """
-        header, metadata, tensors = _read(Path(path))
-        if tensor_digest(tensors, metadata["template"]) != metadata.get("sha256"):
-            raise BadInputError(f"The template file {path} does not match its checksum; get a fresh copy of it.")
+        header, _, tensors = _KIND.read(path)
         try:
-            options = FieldOptions(**header.pop("field"))
-            header.pop("format")
-            model = DeformTemplateField(options)
+            model = DeformTemplateField(FieldOptions(**header.pop("field")))
             model.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")})
             model.requires_grad_(False).eval()
             return cls(
@@ -133,10 +120,7 @@ class OrganTemplate:
                 tensors["points_unit"].double().numpy(), tensors["normals"].double().numpy(),
             )  # fmt: skip
         except (KeyError, TypeError, RuntimeError) as error:
-            raise BadInputError(
-                f"The template file {path} lacks parts of a template ({str(error).splitlines()[-1].strip()}); "
-                "get a fresh copy of it."
-            ) from error
+            raise _KIND.lacks_parts(path, error) from error
 
 
 def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
@@ -145,11 +129,10 @@ def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
     Raises:
         BadInputError: the file is absent, damaged or of another format.
     """
-    header, metadata, _ = _read(Path(path), lambda key: False)
-    header.pop("format")
+    header, digest, _ = _KIND.read(path, lambda name: False)
     try:
         options = FieldOptions(**header.pop("field"))
-        return TemplateInfo(**header), options, metadata.get("sha256", "")
+        return TemplateInfo(**header), options, digest
     except (KeyError, TypeError) as error:
         raise BadInputError(f"The template file {path} has an incomplete description; get a fresh copy.") from error
 
@@ -161,41 +144,11 @@ def read_shape_sha256(path: str | Path) -> str:
     Raises:
         BadInputError: the file is absent, damaged or of another format.
     """
-    _, _, shape = _read(Path(path), lambda key: key == "points_unit" or key.startswith("model.temp."))
-    return tensor_digest(shape if len(shape) > 1 else _read(Path(path))[2], "")
-
-
-def _read(
-    path: Path, wanted: Callable[[str], bool] = lambda key: True
-) -> tuple[dict, dict[str, str], dict[str, torch.Tensor]]:
-    """The description, the file's metadata it came from, and the tensors whose names are ``wanted``."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            content = {key: handle.get_tensor(key) for key in handle.keys() if wanted(key)}  # noqa: SIM118
-        header = json.loads(metadata["template"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise BadInputError(f"{path} is not a template file or is damaged; get a fresh copy of it.") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise BadInputError(f"{path} is a template of another format; this version reads {FORMAT}.")
-    return header, metadata, content
+    shape = _KIND.read(path, lambda name: name == "points_unit" or name.startswith("model.temp."))[2]
+    return tensor_digest(shape if len(shape) > 1 else _KIND.read(path)[2], "")
 
 
 def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach().cpu()
     big = name.startswith("hyper.") and name.endswith("weight") and tensor.numel() > 100_000
     return (tensor.half() if big else tensor.float()).contiguous().clone()
-
-
-def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:
-    """SHA-256 over a description and named tensors, in an order of its own."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name].contiguous().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

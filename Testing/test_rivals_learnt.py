@@ -129,8 +129,9 @@ def test_a_denoiser_file_is_verified_and_belongs_to_one_frame(tiny_template_file
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    for wrong in (path, tmp_path / "absent.safetensors", tiny_template_file):
-        with pytest.raises(BadInputError, match="train one with"):
+    absent = tmp_path / "absent.safetensors"
+    for wrong, told in ((path, "checksum"), (absent, "train one with"), (tiny_template_file, "is not a denoiser file")):
+        with pytest.raises(BadInputError, match=told):
             Denoiser.load(wrong)
 
 

@@ -6,7 +6,6 @@ returns replaces what it was given. The template gives the frame in which organs
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..atomic import atomic_path
-from ..errors import BadInputError
 from ..geometry import ImageGeometry
 from ..interaction.alignment import align_to_template
 from ..interaction.candidates import draw_surface_points
@@ -24,10 +21,13 @@ from ..refinement import RefineOptions, alignment_with_scale_prior
 from ..restoration.grid import CanonicalGrid
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..surface import DistanceGrid, clean_mask, signed_distance_grid, surface_from_grid
-from ..template import OrganTemplate, tensor_digest
+from ..template import OrganTemplate
+from ..weights_file import WeightsKind
 from .rivals_field import field_shape
 
-FORMAT = "reshapeit-denoiser-1"
+_KIND = WeightsKind(
+    "denoiser", "denoiser file", "train one with Testing.Evaluation.train_denoiser", "reshapeit-denoiser-1"
+)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,8 @@ class Denoiser:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, weights in half precision, by way of a temporary one."""
-        from safetensors.torch import save
-
         tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.network.state_dict().items()}
-        text = json.dumps({"format": FORMAT, "network": asdict(self.network.options), **asdict(self.info)})
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(save(tensors, {"denoiser": text, "sha256": tensor_digest(tensors, text)}))
+        _KIND.write(path, tensors, {"network": asdict(self.network.options), **asdict(self.info)})
 
     @classmethod
     def load(cls, path: str | Path) -> Denoiser:
@@ -114,23 +110,14 @@ class Denoiser:
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
         """
-        from safetensors import SafetensorError, safe_open
-
+        header, _, tensors = _KIND.read(path)
         try:
-            with safe_open(path, framework="pt") as handle:
-                metadata = handle.metadata() or {}
-                tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-            header = json.loads(metadata["denoiser"])
-            if header.pop("format") != FORMAT or tensor_digest(tensors, metadata["denoiser"]) != metadata["sha256"]:
-                raise ValueError("another format or content")
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in header.pop("network").items()}
             network = DenoisingAutoencoder(DenoiserOptions(**options))
             network.load_state_dict({k: v.float() for k, v in tensors.items()})
             return cls(DenoiserInfo(**header), network.requires_grad_(False).eval())
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise BadInputError(
-                f"{path} is absent, damaged or no denoiser; train one with Testing.Evaluation.train_denoiser."
-            ) from error
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise _KIND.lacks_parts(path, error) from error
 
 
 def denoised(

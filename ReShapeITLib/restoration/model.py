@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..atomic import atomic_path
 from ..between_slices import DrawnSlices
-from ..errors import BadInputError
 from ..geometry import Similarity
 from ..open_ends import OpenEnds
 from ..parallel import together
 from ..surface import DistanceGrid
-from ..template import OrganTemplate, is_non_commercial, read_shape_sha256, tensor_digest
+from ..template import OrganTemplate, is_non_commercial, read_shape_sha256
+from ..weights_file import WeightsKind
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 from .store import find_restoration
 
-FORMAT = "reshapeit-restoration-1"
+_KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or 'none'", "reshapeit-restoration-1")
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,8 @@ class RestorationModel:
 
     def save(self, path: str | Path) -> str:
         """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
-        from safetensors.torch import save
-
         tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.network.state_dict().items()}
-        header = {"format": FORMAT, "network": self.network.options.as_dict(), **asdict(self.info)}
-        text = json.dumps(header, sort_keys=True)
-        digest = tensor_digest(tensors, text)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata={"restoration": text, "sha256": digest}))
-        return digest
+        return _KIND.write(path, tensors, {"network": self.network.options.as_dict(), **asdict(self.info)})
 
     @classmethod
     def load(cls, path: str | Path) -> RestorationModel:
@@ -86,26 +77,14 @@ class RestorationModel:
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as handle:
-                metadata = handle.metadata() or {}
-                tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-            header = json.loads(metadata["restoration"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise BadInputError(f"{path} is not a restoration file or is damaged; get a fresh copy of it.") from error
-        if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
-            raise BadInputError(f"{path} is a restoration file of another format; this version reads {FORMAT}.")
-        if tensor_digest(tensors, metadata["restoration"]) != metadata.get("sha256"):
-            raise BadInputError(f"The restoration file {path} does not match its checksum; get a fresh copy of it.")
+        header, _, tensors = _KIND.read(path)
         try:
             options = {k: tuple(v) for k, v in header.pop("network").items()}
             network = RestorationNetwork(NetworkOptions(**options))
             network.load_state_dict({k: v.float() for k, v in tensors.items()})
             info = RestorationInfo(**header)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise BadInputError(f"The restoration file {path} lacks parts of a network; get a fresh copy.") from error
+            raise _KIND.lacks_parts(path, error) from error
         return cls(info, network.requires_grad_(False).eval())
 
     @classmethod

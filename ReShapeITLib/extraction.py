@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 
 from .errors import BadInputError
+from .flying_edges import zero_level
 from .geometry import ImageGeometry
 
 Field = Callable[[np.ndarray], np.ndarray]
@@ -231,31 +232,14 @@ def _ask(sdf: Field, grid: SampleGrid, index: np.ndarray, options: NarrowBandOpt
 
 def _march(values: np.ndarray, lower: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and outward faces (F, 3) of the zero level of a (z, y, x) array of cubic cells."""
-    # Not the whole of vtk: that takes half a second more to load.
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
-
     # A sample right on the surface would give faces without area.
     least = np.float32(1e-4 * cell)
     values = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
     padded = np.pad(values, 1, constant_values=np.float32(np.abs(values).max() + cell))
-    image = vtkImageData()
-    image.SetDimensions(*padded.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel()))
-    marching = vtkFlyingEdges3D()
-    marching.SetInputData(image)
-    marching.SetValue(0, 0.0)
-    marching.ComputeNormalsOff()
-    marching.ComputeGradientsOff()
-    marching.ComputeScalarsOff()
-    marching.Update()
-    mesh = marching.GetOutput()
-    vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
-    faces = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int32)
+    vertices, faces = zero_level(padded)
     if _signed_volume(vertices, faces) < 0:
-        faces = np.ascontiguousarray(faces[:, ::-1])
-    return lower + cell * (vertices - 1.0), faces
+        faces = faces[:, ::-1]
+    return lower + cell * (vertices - 1.0), np.ascontiguousarray(faces, dtype=np.int32)
 
 
 def _signed_volume(vertices: np.ndarray, faces: np.ndarray) -> float:

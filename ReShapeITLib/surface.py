@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import BadInputError
+from .flying_edges import zero_level
 from .geometry import ImageGeometry
 from .mask_distance import smooth_signed_distance_mm
 from .mesh import TriangleSurface
@@ -169,7 +170,7 @@ def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurf
     values[on_level] = np.where(values[on_level] < 0, -least, least)
     if not (values < 0).any():
         raise BadInputError(f"nothing lies inside the level of {level_mm:g} mm: no surface can be made")
-    ijk, faces = _zero_level(values)
+    ijk, faces = zero_level(values)
     # VTK orients for increasing values in a right-handed grid, inwards for a distance.
     if np.linalg.det(grid.geometry.ijk_to_ras[:3, :3]) > 0:
         faces = faces[:, ::-1]
@@ -180,28 +181,6 @@ def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurf
     usable = np.einsum("ij,ij->i", gradient, plain.normals)[:, None] > 0
     normals = np.where(usable, gradient / np.where(usable, lengths, 1.0), plain.normals)
     return TriangleSurface(plain.vertices_ras, faces, normals)
-
-
-def _zero_level(values):
-    """Vertices (V, 3) in (i, j, k) and faces (F, 3) of the zero level of a (K, J, I) float32 array."""
-    # Not the whole of vtk: that takes half a second more to load.
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
-
-    image = vtkImageData()
-    image.SetDimensions(*values.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=False))
-    contour = vtkFlyingEdges3D()
-    contour.SetInputData(image)
-    contour.SetValue(0, 0.0)
-    contour.ComputeNormalsOff()
-    contour.ComputeGradientsOff()
-    contour.ComputeScalarsOff()
-    contour.Update()
-    mesh = contour.GetOutput()
-    vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
-    return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).copy()
 
 
 def bounding_crop(mask: np.ndarray, geometry: ImageGeometry, room: int = 0) -> tuple[np.ndarray, np.ndarray]:

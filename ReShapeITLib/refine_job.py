@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -102,8 +103,9 @@ def run_refine_job(
     started, progress = time.perf_counter(), progress or Progress("none")
     _check_outputs(job)
     progress.stage("read", 0.0)
-    # Loading torch takes as long as unpacking a scan; the two do not wait for each other.
-    Thread(target=import_module, args=(".refinement", __package__), daemon=True).start()
+    if Path(job.input).is_file():
+        # Loading torch takes longer than unpacking a scan; the two do not wait for each other.
+        Thread(target=_load_ahead).start()
     volume = _fitting_layers(read_labels(job.input), job.output)
     files = {label: find_template(name) for label, name in _chosen_labels(volume, job.templates).items()}
     device = choose_device(job.device)
@@ -127,6 +129,11 @@ def run_refine_job(
     progress.stage("write", 0.98)
     _write(job, refined, surfaces, report)
     return RefineResult(report, refined, shapes, surfaces)
+
+
+def _load_ahead() -> None:
+    with suppress(ImportError):  # told where it is needed
+        import_module(".refinement", __package__)
 
 
 def surface_path(path: Path, label: int | str, n_labels: int) -> Path:

@@ -5,7 +5,8 @@
 Needs the development data beside the repository (``../shared/data``). Looks at organs that neither template nor network
 has learnt from (``HELD_OUT``), as networks predicted them and with made damage: every connected region in which the
 network contradicts the given organ becomes a line of ``regions.jsonl`` with its kind, how sure the network is, and what
-taking it up would win or lose. Printed is, for each kind, what every threshold would win in all. The figures of
+taking it up would win or lose. Printed is, for each kind, what every threshold would win in all, what the thresholds
+that the network brings along win, and what decisions with the truth in hand would. The figures of
 ``ReShapeITLib/restoration/belief.py`` and those that networks bring along were chosen from such tables.
 """
 
@@ -24,6 +25,7 @@ HELD_OUT = {
     "pancreas": ["t2_024", "t2_075", "t2_119", "t2_170", "t2_193", "t2_299", "t2_336", "t2_386", "t2_466", "t2_502"],
 }
 THRESHOLDS = np.arange(0.25, 3.01, 0.25)
+KINDS = ("add", "add_much", "open", "remove", "remove_much", "island")
 _FAR_CELLS = 12.0
 
 
@@ -42,10 +44,11 @@ def inputs_of(organ: str, case: str, truth: np.ndarray, geometry, draws: int):
 def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -> list[dict]:
     """One row for each region of the first pass, as :func:`ReShapeITLib.refinement.refine` makes it."""
     from ReShapeITLib.interaction.alignment import align_to_template
+    from ReShapeITLib.open_ends import find_open_ends
     from ReShapeITLib.refinement import REFINE_PRESETS, alignment_with_scale_prior
     from ReShapeITLib.restoration.belief import BeliefOptions, disagreements
     from ReShapeITLib.restoration.grid import CanonicalGrid
-    from ReShapeITLib.restoration.healing import without_far_pieces
+    from ReShapeITLib.restoration.healing import believing, without_far_pieces
     from ReShapeITLib.restoration.model import restore
     from ReShapeITLib.surface import SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
 
@@ -55,19 +58,22 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     points = surface.sample_points(2000, np.random.default_rng(0))[0]
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
     near = without_far_pieces(cleaned, geometry, template, frame)
-    restoration = restore(network, template, signed_distance_grid(near, geometry), frame)
+    belief = believing(BeliefOptions(), network, template.info.organ)
+    ends = find_open_ends(given, geometry, surface, belief.flat_share)
+    restoration = restore(network, template, signed_distance_grid(near, geometry), frame, seen=ends)
     given_cells, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     grid = CanonicalGrid.around(template.points_unit)
     true = grid.sample_cells(signed_distance_grid(truth, geometry), frame, _FAR_CELLS)
     volumes = np.log(template.info.volumes_ml)
     volume_z = (np.log(surface.volume_mm3 / 1000.0) - volumes.mean()) / max(volumes.std(), 0.25)
     rows = []
-    for region, kind, sure in disagreements(given_cells, restored, BeliefOptions()):
+    for region, kind, sure in disagreements(given_cells, restored, belief, restoration.unseen):
         change = region & ((given_cells < 0) != (restored < 0))
         right = change & ((restored < 0) == (true < 0))
         sign = np.where(right[change], 1.0, -1.0)
         rows.append({
             "kind": kind, "sure": sure, "cells": int(change.sum()), "won_cells": float(sign.sum()),
+            "believed": bool(sure > belief.threshold(kind, volume_z)),
             "share": float(change.sum() / (given_cells < 0).sum()), "volume_z": float(volume_z),
             "won_distance": float((sign * np.abs(true[change])).sum() / (np.abs(true) < 0.5).sum()),
         })  # fmt: skip
@@ -75,16 +81,19 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
 
 
 def summary(rows: list[dict]) -> str:
-    """For each kind and threshold: regions taken up, share of them that are right, and what is won in all."""
-    lines = ["| kind | threshold | regions | right | distance won, cells of surface | cells won |", "|---" * 6 + "|"]
-    for kind in ("add", "add_much", "remove", "remove_much", "island"):
+    """For each kind and rule: regions taken up, share of them that are right, and what is won in all."""
+    lines = ["| kind | taken up | regions | right | distance won, cells of surface | cells won |", "|---" * 6 + "|"]
+    for kind in KINDS:
         of_kind = [row for row in rows if row["kind"] == kind]
-        for threshold in THRESHOLDS if of_kind else ():
-            taken = [row for row in of_kind if row["sure"] > threshold]
+        rules = {f"surer than {t:.2f}": [row["sure"] > t for row in of_kind] for t in THRESHOLDS}
+        rules["as the network is believed"] = [row["believed"] for row in of_kind]
+        rules["with the truth in hand"] = [row["won_cells"] > 0 for row in of_kind]
+        for rule, chosen in rules.items():
+            taken = [row for row, yes in zip(of_kind, chosen, strict=True) if yes]
             if taken:
                 right = np.mean([row["won_cells"] > 0 for row in taken])
                 won, cells = (sum(row[name] for row in taken) for name in ("won_distance", "won_cells"))
-                lines.append(f"| {kind} | {threshold:.2f} | {len(taken)} | {right:.0%} | {won:.3f} | {cells:.0f} |")
+                lines.append(f"| {kind} | {rule} | {len(taken)} | {right:.0%} | {won:.3f} | {cells:.0f} |")
     return "\n".join(lines)
 
 

@@ -148,6 +148,11 @@ def half_doubted_ball() -> Healed:
     return Healed(field, surface_from_grid(restoration.given), restoration)
 
 
+def closely_fitted(points_ras):
+    """A ball of 18.5 mm."""
+    return np.linalg.norm(points_ras, axis=1) - 18.5
+
+
 @pytest.mark.parametrize("misfit_mm", [0.0, 1.0])
 def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_mm):
     healed = half_doubted_ball()
@@ -157,18 +162,20 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
         return np.linalg.norm(points_ras, axis=1) - radius
 
     points = healed.surface.vertices_ras
-    likeliest = likeliest_in_doubt(shape, points[np.abs(points[:, 2]) > 3.0], healed)
+    likeliest = likeliest_in_doubt(shape, closely_fitted, points[np.abs(points[:, 2]) > 3.0], healed)
     at = np.array([[0.0, 0.0, -17.0]])
     share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    np.testing.assert_allclose(likeliest(at), -(1.0 - share), atol=0.05)
+    np.testing.assert_allclose(likeliest(at), -1.5 * (1.0 - share), atol=0.05)
     assert (share > 0.99) == (misfit_mm == 0.0)
 
 
-def test_a_doubted_organ_of_which_nothing_was_seen_is_the_networks():
+@pytest.mark.parametrize("trust", [0.0, 1.0])
+def test_where_shapes_say_nothing_the_closely_fitted_field_does_held_to_the_networks_answer(trust):
     healed = half_doubted_ball()
-    below = np.array([[0.0, 0.0, -16.0]])
-    likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 5.0), below, healed)
-    np.testing.assert_allclose(likeliest(below), healed.restoration.restored.at_ras(below))
+    below = np.array([[0.0, 0.0, -16.0]])  # nothing was seen but doubted points, so the shape's misfit is not known
+    for field, expected in ((closely_fitted, -2.5), (lambda points: np.full(len(points), 5.0), 0.0)):
+        likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 9.0), field, below, healed, trust=trust)
+        np.testing.assert_allclose(likeliest(below), expected, atol=0.05)
 
 
 def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):

@@ -35,27 +35,26 @@ def in_shape_space(options: FitOptions) -> FitOptions:
 
 
 def likeliest_in_doubt(
-    shape_mm: SignedDistance, field_mm: SignedDistance, points_ras: np.ndarray, healed: Healed, volume_z: float = 0.0,
+    shape_mm: SignedDistance, other_mm: SignedDistance, points_ras: np.ndarray, healed: Healed, volume_z: float = 0.0,
     trust: float = 1.0,
 ) -> SignedDistance:  # fmt: skip
     """What belongs in the doubted parts of an organ.
 
     Args:
         shape_mm: of the template's shape that was fitted to the healed organ.
-        field_mm: of the field whose own weights of Deform were fitted to it, too.
+        other_mm: what belongs there without that shape, from the network.
         points_ras: (N, 3) points on the healed organ's surface.
         healed: the organ.
         volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
         trust: ``BeliefOptions.shapes``.
     """
     trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
-    field_mm = healed.restoration.limited(field_mm)
     if not trust:
-        return field_mm
+        return other_mm
     seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
     misfit_mm = float(np.abs(shape_mm(seen)).mean()) if len(seen) else np.inf
     share = trust * share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    return _mean([(share, healed.restoration.limited(shape_mm)), (1.0 - share, field_mm)])
+    return _mean([(share, healed.restoration.limited(shape_mm)), (1.0 - share, other_mm)])
 
 
 def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, healed: Healed | None) -> SignedDistance:

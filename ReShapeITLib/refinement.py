@@ -240,11 +240,12 @@ def refine(
         within = replace(options, fit=in_shape_space(options.fit))
         shape = PendingFit(partial(_fit, template, choose, alignment, within, rng, progress))
         fit = PendingFit(partial(_fit_closely, shape, template, choose, options, rng, progress))
-        likeliest = healed.restoration.limited(fit.sdf_mm)
+        restored = healed.restoration
+        likeliest = restored.limited(fit.sdf_mm) if options.belief.closely else restored.restored.at_ras
         if healed.field.weight.values_mm.any():
             points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
             size_z, trust = plausibility.volume_z, options.belief.shapes
-            likeliest = likeliest_in_doubt(shape.sdf_mm, fit.sdf_mm, points, healed, size_z, trust)
+            likeliest = likeliest_in_doubt(shape.sdf_mm, likeliest, points, healed, size_z, trust)
     progress.stage("blend", 0.8)
     if healed is None:
         fitted = fit.field

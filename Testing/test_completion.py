@@ -170,12 +170,17 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
 
 
 @pytest.mark.parametrize("trust", [0.0, 1.0])
-def test_where_shapes_say_nothing_the_closely_fitted_field_does_held_to_the_networks_answer(trust):
+def test_where_shapes_say_nothing_the_other_answer_stands(trust):
     healed = half_doubted_ball()
     below = np.array([[0.0, 0.0, -16.0]])  # nothing was seen but doubted points, so the shape's misfit is not known
-    for field, expected in ((closely_fitted, -2.5), (lambda points: np.full(len(points), 5.0), 0.0)):
-        likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 9.0), field, below, healed, trust=trust)
-        np.testing.assert_allclose(likeliest(below), expected, atol=0.05)
+    likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 9.0), closely_fitted, below, healed, trust=trust)
+    np.testing.assert_allclose(likeliest(below), -2.5)
+
+
+def test_a_field_is_held_to_within_a_cell_of_the_networks_answer():
+    restoration, at = half_doubted_ball().restoration, np.array([[0.0, 0.0, -16.0]])  # 2 mm inside the network's ball
+    for sdf_mm, expected in ((closely_fitted, -2.5), (lambda points: np.full(len(points), 5.0), 0.0)):
+        np.testing.assert_allclose(restoration.limited(sdf_mm)(at), expected, atol=0.05)
 
 
 def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):

@@ -46,6 +46,8 @@ class BeliefOptions:
         transition_cells: width of the smooth transition at a region's border.
         shapes: how much shapes of the template may count beside the network's organ in doubted parts (0 to 1); more
             than nothing where that was measured to help, as for organs whose form is much alike in all patients.
+        closely: whether doubted parts follow the patient's own, closely fitted field (held to the network's answer) in
+            the place of that answer: slower, and true where it was measured to help.
     """
 
     add_cells: float = 0.5
@@ -62,6 +64,7 @@ class BeliefOptions:
     reach_cells: float = 0.7
     transition_cells: float = 1.0
     shapes: float = 0.0
+    closely: bool = False
 
     def threshold(self, kind: str, volume_z: float, blur_cells: float = 0.0) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size, whose surface is known

@@ -160,10 +160,11 @@ def _tell(progress: Progress, counts: dict[str, int], total: int) -> None:
 
 
 def _threads(settings: BatchSettings) -> int:
-    """Threads of a case process: the cores shared out; on a cluster one, for nobody here knows its machines."""
+    """Threads of a case process: the cores but one shared out, because torch with a thread for every core becomes many
+    times slower beside one other busy program; on a cluster one, for nobody here knows its machines."""
     if settings.scheduler != LOCAL:
         return 1
-    return max(1, (os.cpu_count() or 1) // settings.n_workers)
+    return max(1, ((os.cpu_count() or 1) - 1) // settings.n_workers)
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ReShapeITLib import refine_job
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.damage import bite
 from ReShapeITLib.device import Device, is_out_of_memory
 from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.errors import CancelledError
+from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
@@ -110,16 +112,32 @@ def test_json_progress_is_one_object_a_line_up_to_one(refine, case_file, tmp_pat
     assert {"read", "align", "fit", "voxels", "write", "done"} <= {report["stage"] for report in reports}
 
 
-def test_several_organs_at_once_do_not_overlap(refine, case, tmp_path, tiny_template_file):
+@pytest.fixture
+def two_organs(case, tmp_path) -> ImageGeometry:
+    """Geometry of two.nrrd: the same organ twice, side by side, so that both want the voxels between them."""
     mask, geometry = case
-    # The same organ twice, side by side: both want the voxels between them.
     array = np.zeros((*mask.shape[:2], 2 * mask.shape[2] - 12), np.uint8)
     array[:, :, : mask.shape[2]][mask] = 4
     part = array[:, :, mask.shape[2] - 12 :]
     part[mask & (part == 0)] = 5
     wide = geometry.cropped((0, 0, 0), array.shape[::-1])
     write_labels(LabelVolume.from_array(array, wide), tmp_path / "two.nrrd")
-    mapping = f"4={tiny_template_file},5={tiny_template_file}"
+    return wide
+
+
+def test_two_organs_at_once_become_what_they_become_one_by_one(
+    refine, two_organs, tmp_path, tiny_template_file, monkeypatch
+):
+    monkeypatch.setattr(refine_job, "free_memory_bytes", lambda: 2**36)
+    for cores in (2, 1):
+        monkeypatch.setattr(refine_job, "threads", lambda cores=cores: cores)
+        mapping = f"4={tiny_template_file},5={tiny_template_file}"
+        refine(tmp_path / "two.nrrd", tmp_path / f"out{cores}.nrrd", template=mapping)
+    assert (tmp_path / "out1.nrrd").read_bytes() == (tmp_path / "out2.nrrd").read_bytes()
+
+
+def test_several_organs_at_once_do_not_overlap(refine, two_organs, tmp_path, tiny_template_file):
+    wide, mapping = two_organs, f"4={tiny_template_file},5={tiny_template_file}"
     surface, report = tmp_path / "m.ply", tmp_path / "r.json"
     refine(tmp_path / "two.nrrd", tmp_path / "out.nrrd", "--surface", surface, "--report", report, template=mapping)
     after = read_labels(tmp_path / "out.nrrd")
@@ -183,7 +201,7 @@ def refined_on_a_full_gpu(job, times: int, monkeypatch):
     """Notices and result of a job whose refinement runs out of memory that many times."""
     import torch
 
-    from ReShapeITLib import refine_job, refinement
+    from ReShapeITLib import refinement
 
     whole_refine, notices, failures = refinement.refine, [], [torch.cuda.OutOfMemoryError("full")] * times
 

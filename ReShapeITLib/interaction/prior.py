@@ -15,8 +15,8 @@ class CodePrior:
 
     Args:
         mean: (2 c,).
-        whitener: (2 c, 2 c) matrix W with W W^T the inverse covariance.
-        colourer: (2 c, 2 c) matrix L with L L^T the covariance.
+        whitener: (2 c, 2 c) symmetric matrix W with W W the inverse covariance.
+        colourer: (2 c, 2 c) symmetric matrix L with L L the covariance.
     """
 
     mean: torch.Tensor
@@ -36,7 +36,8 @@ class CodePrior:
         sphere = torch.eye(size, dtype=torch.float64) * (covariance.trace() / size + 1e-12)
         covariance = (1 - shrinkage) * covariance + shrinkage * sphere
         values, vectors = torch.linalg.eigh(covariance)
-        parts = (mean, vectors / values.sqrt(), vectors * values.sqrt())
+        # Symmetric roots are the same whatever eigenvectors a library finds, and so is what a seed draws.
+        parts = (mean, vectors / values.sqrt() @ vectors.T, vectors * values.sqrt() @ vectors.T)
         return cls(*(part.float().to(template.alpha.device) for part in parts))
 
     def energy(self, alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:

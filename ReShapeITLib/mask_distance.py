@@ -67,9 +67,8 @@ def _to_other_side(mask, step_kji):
         side = mask[part] if sign < 0 else ~mask[part]
         _fill((to_centre[part], to_boundary[part], hops[part]), sign, side, step_kji, strides)
 
-    sides = (1, -1), ((slice(None),) * 3, rim)
-    # Each side writes its own voxels only.
-    [*map(one_side, *sides)] if mask.size > _MOST_VOXELS_AT_ONCE else together(one_side, *sides)
+    run = together if mask.size <= _MOST_VOXELS_AT_ONCE else map
+    list(run(one_side, (1, -1), ((slice(None),) * 3, rim)))  # each side writes its own voxels only
     return to_centre, to_boundary, hops
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 def threads() -> int:
     """How many pieces of work run at once: two, or one on one core and where ``OMP_NUM_THREADS`` says so."""
-    return max(1, min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)))
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested parallelism
+    return max(1, min(2, int(told) if told.isdigit() else os.cpu_count() or 1))
 
 
 def together(function: Callable, *arguments: Sequence) -> list:

@@ -240,8 +240,8 @@ def refine(
         within = replace(options, fit=in_shape_space(options.fit))
         shape = PendingFit(partial(_fit, template, choose, alignment, within, rng, progress))
         fit = PendingFit(partial(_fit_closely, shape, template, choose, options, rng, progress))
-        restored = healed.restoration
-        likeliest = restored.limited(fit.sdf_mm) if options.belief.closely else restored.restored.at_ras
+        answer = healed.restoration
+        likeliest = answer.limited(fit.sdf_mm) if options.belief.closely else answer.restored.at_ras
         if healed.field.weight.values_mm.any():
             points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
             size_z, trust = plausibility.volume_z, options.belief.shapes

@@ -251,7 +251,7 @@ def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
         sitk.WriteImage(image, str(temporary), useCompression=not is_nifti)
         if is_nifti:
             nifti_header.patch_sform_ras(temporary, geometry.ijk_to_ras)
-    except RuntimeError as error:
+    except (RuntimeError, BadInputError) as error:
         raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
 
 
@@ -260,7 +260,7 @@ def _check_written(volume: LabelVolume, temporary: Path, target: Path) -> None:
     geometry, is_nifti = volume.geometry, temporary.suffix == ".nii"
     try:
         written = read_labels(temporary)
-    except BadInputError as error:
+    except (RuntimeError, BadInputError) as error:
         raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
     affine = geometry.ijk_to_ras.astype(np.float32) if is_nifti else geometry.ijk_to_ras
     found, wanted = written.layers[0], volume.layers[0]

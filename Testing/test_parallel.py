@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ReShapeITLib.parallel import gaussian_filter, together
+from ReShapeITLib.parallel import gaussian_filter, threads, together
 
 
 def test_results_come_in_the_order_of_the_arguments():
@@ -17,6 +17,19 @@ def test_results_come_in_the_order_of_the_arguments():
 def test_an_error_in_a_thread_reaches_the_caller():
     with pytest.raises(ZeroDivisionError):
         together(lambda n: 1 / n, (1, 0))
+
+
+@pytest.mark.parametrize(("told", "at_once"), [("1", 1), ("8", 2), ("1,4", 1), ("2,1", 2), ("0", 1)])
+def test_omp_num_threads_rules_also_as_a_list(told, at_once, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert threads() == at_once
+
+
+@pytest.mark.parametrize("told", ["", "many"])
+def test_without_a_number_in_it_the_cores_rule(told, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert threads() == 1
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 7), (1, 5, 6), (4, 1, 1)])

@@ -191,8 +191,9 @@ def _ask(model: RestorationModel, organ: str, prior: np.ndarray, given: np.ndarr
             return model.network(*tensors, row).float().cpu().numpy()
 
     firsts = range(0, len(given), model.poses_at_once)
-    one_core = device.type == "cpu" and torch.get_num_threads() == 1
-    restored = np.concatenate(together(answer, firsts) if one_core else [*map(answer, firsts)])
+    # Beside torch's own threads, or where memory is short, one after the other.
+    run = together if device.type == "cpu" and torch.get_num_threads() == 1 and model.poses_at_once > 1 else map
+    restored = np.concatenate(list(run(answer, firsts)))
     return np.clip(restored, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
 

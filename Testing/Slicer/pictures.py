@@ -99,11 +99,15 @@ def _largest_changes(task) -> dict[str, tuple]:
     """World RAS mm of the largest change of each segment of PLACES."""
     found = {}
     names = {row.segmentId: row.name for row in task.summary()}
+    first = change = task.nextLargestChange()
     while len(found) < len(PLACES):
-        change = task.nextLargestChange()
         name = names[change.segmentId]
         if name in PLACES:
             found.setdefault(name, change.positionRas)
+        change = task.nextLargestChange()
+        if change == first and len(found) < len(PLACES):
+            still = ", ".join(PLACES.keys() - found)
+            raise RuntimeError(f"nothing moved in {still}: give the sample patient another seed")
     return found
 
 

@@ -121,6 +121,12 @@ def template(tmp_path_factory):
     return write_template(tmp_path_factory.mktemp("template") / "test_organ.safetensors")
 
 
+def test_a_template_file_is_looked_for_from_the_study_s_folder(folder, template):
+    assert make_study(folder, "../t/organ.safetensors").template == str(folder / "../t/organ.safetensors")
+    assert make_study(folder, template).template == str(template)
+    assert make_study(folder, "organ").template == "organ"
+
+
 def test_a_case_that_the_template_was_trained_on_is_refused(tmp_path, template):
     write_cases(tmp_path, ("a", "case3"))
     study = make_study(tmp_path, template, truths=["truths/a.nrrd", "truths/case3.nrrd"])

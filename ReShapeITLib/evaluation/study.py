@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
+from ..template_store import SUFFIX
 from ..training.config import override
 from ..training.prepare import case_name
 from ..yaml_file import yaml_mapping
@@ -36,7 +37,7 @@ class Study:
 
     Args:
         organ: name of the organ, as templates are named.
-        template: name or file; the organ's where "".
+        template: name, or file (``*.safetensors``); the organ's where "".
         restoration: file of the restoration network of the method ``reshapeit``; "auto" takes the template's, "none"
             none.
         label: label value of the organ in the truths; 0 takes every voxel that is not zero.
@@ -103,6 +104,8 @@ def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study
     }
     study = override(Study(), values, where)
     study = Study(**{f.name: lists.get(f.name, getattr(study, f.name)) for f in fields(Study)})
+    if study.template.endswith(SUFFIX):
+        study = replace(study, template=str(base / study.template))
     if study.restoration not in ("auto", "none"):
         study = replace(study, restoration=str(base / study.restoration))
     if not study.organ:

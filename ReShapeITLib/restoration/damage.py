@@ -169,7 +169,7 @@ def sparse_slices(sdf, rng):
 
 
 # Shares of organs that are only sparse and only coarse, and otherwise right.
-SPARSE_SHARE, COARSE_SHARE = 0.15, 0.15
+SPARSE_SHARE, COARSE_SHARE = 0.22, 0.13
 # A cut is noticed where the organ ends at the border of the image, or in a plane.
 NOTICED_SHARE = 0.75
 TRUNCATION = 2.0  # as the shares of KINDS

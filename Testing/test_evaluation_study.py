@@ -124,6 +124,7 @@ def template(tmp_path_factory):
 def test_a_template_file_is_looked_for_from_the_study_s_folder(folder, template):
     assert make_study(folder, "../t/organ.safetensors").template == str(folder / "../t/organ.safetensors")
     assert make_study(folder, template).template == str(template)
+    assert make_study(folder, "~/organ.safetensors").template == str(Path.home() / "organ.safetensors")
     assert make_study(folder, "organ").template == "organ"
 
 

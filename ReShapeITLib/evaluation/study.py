@@ -105,7 +105,7 @@ def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study
     study = override(Study(), values, where)
     study = Study(**{f.name: lists.get(f.name, getattr(study, f.name)) for f in fields(Study)})
     if study.template.endswith(SUFFIX):
-        study = replace(study, template=str(base / study.template))
+        study = replace(study, template=str(base / Path(study.template).expanduser()))
     if study.restoration not in ("auto", "none"):
         study = replace(study, restoration=str(base / study.restoration))
     if not study.organ:

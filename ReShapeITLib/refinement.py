@@ -33,7 +33,7 @@ from .progress import Progress
 from .restoration.belief import BeliefOptions
 from .restoration.healing import Healed, believing, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
-from .smoothest_distance import smoothest_distance_grid
+from .smooth_distance import smooth_distance_grid
 from .surface import (
     CleaningReport,
     DistanceGrid,
@@ -138,10 +138,7 @@ class RefinedShape:
         """
         from scipy.spatial import cKDTree
 
-        vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
-        if not len(faces):
-            raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
-        surface = TriangleSurface.from_triangles(vertices, faces).without_specks()
+        surface = self.bare_surface(cell_mm)
         points = surface.vertices_ras
         nearest = cKDTree(self.alignment.points_ras).query(points)[1]
         return surface.with_point_data(
@@ -150,6 +147,13 @@ class RefinedShape:
             field_weight=self.field.weight_at(points).astype(np.float32),
             template_coordinates=self.fitted.template_coordinates(points).astype(np.float32),
         )
+
+    def bare_surface(self, cell_mm: float = 1.5) -> TriangleSurface:
+        """The same surface without point data, and so without the fit that template coordinates ask for."""
+        vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
+        if not len(faces):
+            raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
+        return TriangleSurface.from_triangles(vertices, faces).without_specks()
 
     def mask(self, geometry: ImageGeometry) -> np.ndarray:
         """(K, J, I) bool voxels of any grid whose centres lie inside."""
@@ -196,7 +200,7 @@ def refine(
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
-            (mask, geometry), distance_of = bricks, smoothest_distance_grid
+            (mask, geometry), distance_of = bricks, smooth_distance_grid
             blur_mm = 0.5 * float(geometry.spacing_mm.mean())
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
         near = cleaned
@@ -222,11 +226,6 @@ def refine(
             ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
         )
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
-        if distance_of is smoothest_distance_grid:
-            # Between its centres a coarse mask says nothing: there the network's organ is likelier than the smoothest.
-            distance_of = partial(smoothest_distance_grid, expected=healed.restoration.restored)
-            grid = distance_of(near, geometry)
-            healed = replace(healed, field=replace(healed.field, given=grid))
     if healed is None:
         choose = partial(select_candidates, points, normals, alignment.confidence, grid)
     else:

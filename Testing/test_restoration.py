@@ -245,6 +245,15 @@ def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template)
     assert abs(shape.surface().point_data["signed_change_mm"]).max() < 0.5
 
 
+def test_a_surface_without_point_data_is_the_same_and_needs_no_fit(template):
+    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())
+    shape = refine(*patient(np.random.default_rng(3)), template, REFINE_PRESETS["draft"], restoration=model)
+    bare = shape.bare_surface()
+    assert not shape.fit.is_done
+    np.testing.assert_array_equal(bare.vertices_ras, shape.surface().vertices_ras)
+    assert shape.fit.is_done
+
+
 def test_the_same_network_comes_back_from_a_file(tmp_path):
     network = RestorationNetwork(SMALL).eval()
     with torch.no_grad():

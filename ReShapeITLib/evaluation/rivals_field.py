@@ -48,7 +48,7 @@ def refined(
     shape = refine(mask, geometry, template, options, force=True, restoration=restoration)
     if not keep:
         return fitted_shape(shape.fitted, geometry, options.surface_cell_mm)
-    return shape.mask(geometry), shape.surface(options.surface_cell_mm)
+    return shape.mask(geometry), shape.bare_surface(options.surface_cell_mm)
 
 
 def paper_tim(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from Testing.Evaluation import use_unseen_templates
 from Testing.Evaluation.wrong_organs import DATA, LOBES, unseen_cases
 
 LEAST_SPACING_MM = 1.4
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    use_unseen_templates()
     organ = arguments.organ
     template, network = OrganTemplate.load(find_template(organ)), RestorationModel.load(arguments.network)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import use_unseen_templates
 from .real_predictions import DATA
 
 SHOWN = {"cd": ("CD x 100", 100.0), "hd95_mm": ("HD95 mm", 1.0), "assd_mm": ("ASSD mm", 1.0), "dsc": ("DSC %", 100.0)}
@@ -122,17 +123,20 @@ def report(organ: str, rows: list[dict]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
+    from ReShapeITLib.template_store import find_template
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--organ", choices=("pancreas", "liver"), required=True)
     parser.add_argument("--networks", nargs="*", default=[])
     parser.add_argument("--cases", nargs="*", help="default: the evaluation cases of the split")
     parser.add_argument("--fit-cases", type=int, default=0, help="of how many cases the truth is fitted")
-    parser.add_argument("--template", help="template file; default: the shipped one")
+    parser.add_argument("--template", help="template file; default: the one that has not seen these cases")
     parser.add_argument("--refined", action="store_true", help="measure the refinement, too")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)
     told = parser.parse_args(arguments)
-    shipped = Path(__file__).resolve().parents[2] / "Resources" / "Templates" / f"{told.organ}.safetensors"
+    use_unseen_templates()
+    template = told.template or str(find_template(told.organ))
     cases = told.cases or json.loads((DATA / "splits.json").read_text())[told.organ]["eval_with_predictions"]
     told.output.mkdir(parents=True, exist_ok=True)
     path = told.output / f"rows_{told.organ}.jsonl"
@@ -140,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     done = {(row["case"], row["network"]) for row in rows}
     wanted = [(case, network) for case in cases for network in told.networks]
     wanted += [(case, "") for case in cases[: told.fit_cases]]
-    jobs = [(told.organ, *job, told.template or str(shipped), told.refined) for job in wanted if job not in done]
+    jobs = [(told.organ, *job, template, told.refined) for job in wanted if job not in done]
     with ProcessPoolExecutor(told.workers) as pool, open(path, "a", encoding="utf-8") as file:
         for row in pool.map(run_job, *zip(*jobs, strict=True)) if jobs else ():
             file.write(json.dumps(row) + "\n")

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from Testing.Evaluation import use_unseen_templates
+
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 # name, unit, whether larger is better, factor for print
 METRICS = {
@@ -155,18 +157,19 @@ def summary(rows: list[dict], title: str) -> str:
 
 def main() -> None:
     """Command line."""
+    from ReShapeITLib.template_store import find_template
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--organ", choices=("pancreas", "liver"), required=True)
     parser.add_argument("--networks", nargs="+", required=True)
-    parser.add_argument("--template", help="template file; default: the shipped one")
+    parser.add_argument("--template", help="template file; default: the one that has not seen these cases")
     parser.add_argument("--cases", nargs="*", help="default: the evaluation cases of the split")
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    template = arguments.template or str(
-        Path(__file__).resolve().parents[2] / "Resources" / "Templates" / f"{arguments.organ}.safetensors"
-    )
+    use_unseen_templates()
+    template = arguments.template or str(find_template(arguments.organ))
     split = json.loads((DATA / "splits.json").read_text())[arguments.organ]
     cases = arguments.cases or split["eval_with_predictions"]
     arguments.output.mkdir(parents=True, exist_ok=True)

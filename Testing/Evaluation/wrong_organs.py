@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from Testing.Evaluation import use_unseen_templates
+
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LOBES = {
     "lung_upper_lobe_right": 4, "lung_middle_lobe_right": 5, "lung_lower_lobe_right": 6,
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    use_unseen_templates()
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

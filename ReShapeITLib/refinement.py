@@ -149,7 +149,11 @@ class RefinedShape:
         )
 
     def bare_surface(self, cell_mm: float = 1.5) -> TriangleSurface:
-        """The same surface without point data, and so without the fit that template coordinates ask for."""
+        """The same surface, RAS mm, without point data, and so without the fit that template coordinates ask for.
+
+        Raises:
+            BadInputError: nothing is left of the organ.
+        """
         vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
         if not len(faces):
             raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")

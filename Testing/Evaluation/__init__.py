@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from ReShapeITLib.template_store import FOLDERS_VARIABLE
+
 
 def use_unseen_templates() -> None:
     """From here on, templates found by name are those that have not seen the evaluation cases.
 
     They lie beside this file; an organ that has none there was shipped without having seen them, either.
     """
-    known = os.environ.get("RESHAPEIT_TEMPLATES")
-    os.environ["RESHAPEIT_TEMPLATES"] = os.pathsep.join(filter(None, [str(Path(__file__).parent / "templates"), known]))
+    folders = [str(Path(__file__).parent / "templates"), os.environ.get(FOLDERS_VARIABLE)]
+    os.environ[FOLDERS_VARIABLE] = os.pathsep.join(filter(None, folders))

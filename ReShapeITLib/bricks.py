@@ -13,6 +13,7 @@ from .geometry import ImageGeometry
 
 LEAST_RATIO = 1.6  # fine voxels in a brick, along its longest edge, from which a mask counts as bricky
 _FEWEST_BRICKS = 4  # along an axis; fewer tell nothing
+_ROUND_MM = 0.5
 _MOST_STRAY = 0.02  # share of the changes along an axis that may lie off the brick borders
 
 
@@ -22,25 +23,26 @@ def coarse_behind(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray
     if not found:
         return None
     box, part = found[0], mask[found[0]]
-    grids = [_bricks(part, axis) for axis in range(3)]
-    ratios = np.array([ratio for _, ratio in grids])
+    grids = [_bricks(part, axis, geometry.spacing_mm[2 - axis]) for axis in range(3)]
+    starts, ratios = np.array([grid[0] for grid in grids]), np.array([grid[1] for grid in grids])
     if ratios.max() < LEAST_RATIO:
         return None
-    for axis, (starts, _) in enumerate(grids):
-        part = np.take(part, starts, axis=axis)
-    # A brick's centre lies half its length, less half a fine voxel, behind the centre of its first fine voxel.
-    first = np.array([s.start for s in box]) + 0.5 * (ratios - 1.0)
+    for axis, (start, ratio, count) in enumerate(grids):
+        centres = start + ratio * (np.arange(count) + 0.5)
+        part = np.take(part, np.clip(centres.astype(int), 0, part.shape[axis] - 1), axis=axis)
+    # Voxel i reaches from i - 0.5 to i + 0.5.
+    first = np.array([s.start for s in box]) + starts + 0.5 * ratios - 0.5
     matrix = geometry.ijk_to_ras.copy()
     matrix[:3, 3] = geometry.ijk_to_ras_points(first[None, ::-1])[0]
     matrix[:3, :3] *= ratios[::-1]
     return part, ImageGeometry(matrix, part.shape[::-1])
 
 
-def _bricks(mask: np.ndarray, axis: int) -> tuple[np.ndarray, float]:
-    """One fine index inside each brick along an axis, and the bricks' mean length in fine voxels; 1.0 where the mask
-    has none."""
+def _bricks(mask: np.ndarray, axis: int, spacing_mm: float) -> tuple[float, float, int]:
+    """Where the first brick along an axis starts, in fine voxels from the mask's corner, how long bricks are in fine
+    voxels, and their number; the mask's own voxels where there are none."""
     n = mask.shape[axis]
-    plain = np.arange(n), 1.0
+    plain = 0.0, 1.0, n
     layers = np.moveaxis(mask, axis, 0)
     changes = (layers[1:] != layers[:-1]).sum(axis=(1, 2))
     borders = np.flatnonzero(changes > _MOST_STRAY * changes.max()) + 1
@@ -54,4 +56,30 @@ def _bricks(mask: np.ndarray, axis: int) -> tuple[np.ndarray, float]:
     ratio = n / counts.sum()
     if np.abs(steps - counts * ratio).max() > 1.0 + 0.05 * ratio:
         return plain
-    return np.minimum(((np.arange(int(counts.sum())) + 0.5) * ratio).astype(int), n - 1), ratio
+    return *_even_edges(borders, np.concatenate([[0], np.cumsum(counts)]), spacing_mm), int(counts.sum())
+
+
+def _even_edges(borders: np.ndarray, numbers: np.ndarray, spacing_mm: float) -> tuple[float, float]:
+    """Start and length, in fine voxels, of equal bricks whose edges lie deepest in what the borders allow.
+
+    A fine voxel takes the brick that its centre lies in, so an edge lies within half a voxel of the border seen. Coarse
+    grids mostly have round spacings, so of the lengths that are possible a round one is taken.
+
+    Args:
+        borders: fine voxels before each border.
+        numbers: bricks before each border.
+        spacing_mm: of the fine voxels.
+    """
+    from scipy.optimize import linprog
+
+    # Unknowns: start, length, and the largest distance of an edge from its border, which is to be small.
+    edges, one = np.stack([np.ones(len(numbers)), numbers], axis=1), np.ones((len(numbers), 1))
+    upper, lower = np.hstack([edges, -one]), np.hstack([-edges, -one])
+    bounds = [(None, None), (0.0, None), (0.0, None)]
+    found = linprog([0.0, 0.0, 1.0], np.vstack([upper, lower]), np.concatenate([borders, -borders]), bounds=bounds)
+    start, length = map(float, found.x[:2])
+    round_length = _ROUND_MM * round(length * spacing_mm / _ROUND_MM) / spacing_mm
+    starts = borders - round_length * numbers
+    if np.ptp(starts) <= 1.0:
+        start, length = 0.5 * (starts.min() + starts.max()), round_length
+    return start, length

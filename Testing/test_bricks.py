@@ -39,12 +39,34 @@ def test_the_coarse_mask_and_its_grid_come_back(ratios):
     np.testing.assert_allclose(*centres, atol=1e-6)
 
 
-def test_bricks_of_no_whole_number_of_voxels_are_found():
+@pytest.mark.parametrize(("spacing", "voxel"), [(0.8, 3.0), (0.586, 3.0), (0.91, 6.0), (0.7, 2.5)])
+def test_bricks_of_no_whole_number_of_voxels_are_found_where_they_are(spacing, voxel):
+    geometry = ImageGeometry.from_parts((90, 90, 60), (spacing, spacing, 1.25))
+    mask = ellipsoid((60, 90, 90), (30, 45, 44), (20.3, 33.1, 30.7))
+    found, grid = coarse_behind(coarse_input(mask, geometry, voxel), geometry)
+    np.testing.assert_allclose(grid.spacing_mm, voxel, atol=0.001)
+    # The coarse grid starts at the corner of the mask's, half a fine voxel before its first centre.
+    corner = geometry.ijk_to_ras_points(np.full((1, 3), -0.5))[0]
+    from_corner = np.abs(grid.ijk_to_ras_points(np.zeros((1, 3)))[0] - corner) / voxel - 0.5
+    np.testing.assert_allclose(from_corner, np.round(from_corner), atol=0.1 / voxel)
+    assert found.sum() * grid.voxel_volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.03)
+
+
+def test_slices_of_two_lengths_in_turn_are_one_grid():
+    # Slices of 5 mm on voxels of 3 mm take one or two of them.
+    geometry = ImageGeometry.from_parts((90, 90, 40), (1.0, 1.0, 3.0))
+    mask = ellipsoid((40, 90, 90), (19, 45, 44), (14.3, 33.1, 30.7))
+    _, grid = coarse_behind(coarse_input(mask, geometry, (0.1, 0.1, 5.0)), geometry)
+    assert grid.spacing_mm[2] == pytest.approx(5.0, abs=1e-6)
+    first_slice = (grid.ijk_to_ras_points(np.zeros((1, 3)))[0, 2] + 1.5) / 5.0 - 0.5
+    assert first_slice == pytest.approx(round(first_slice), abs=0.01)
+
+
+def test_bricks_of_no_round_length_are_found_to_a_few_hundredths():
     geometry = ImageGeometry.from_parts((90, 90, 60), (0.8, 0.8, 1.25))
     mask = ellipsoid((60, 90, 90), (30, 45, 44), (20.3, 33.1, 30.7))
-    found, grid = coarse_behind(coarse_input(mask, geometry, 3.0), geometry)
-    np.testing.assert_allclose(grid.spacing_mm, 3.0, atol=0.1)
-    assert found.sum() * grid.voxel_volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.03)
+    _, grid = coarse_behind(coarse_input(mask, geometry, 3.31), geometry)
+    np.testing.assert_allclose(grid.spacing_mm, 3.31, atol=0.03)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0)])

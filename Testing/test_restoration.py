@@ -62,7 +62,7 @@ def test_padding_leaves_the_cells_where_they_were():
 @pytest.mark.parametrize("kind", ["bite", "holes", "erosion"])
 def test_damage_that_takes_away_adds_nothing(kind, rng):
     sdf = ball(9.0)
-    hurt = damage.KINDS[kind][0](sdf, rng)
+    hurt = damage.KINDS[kind](sdf, rng)
     assert not ((hurt < 0) & (sdf >= 0)).any()
     assert (hurt < 0).sum() < (sdf < 0).sum()
 
@@ -88,7 +88,7 @@ def test_beyond_its_own_end_an_organ_has_hardly_a_cell():
 @pytest.mark.parametrize("kind", ["leak", "island", "growth"])
 def test_damage_that_adds_takes_nothing_away(kind, rng):
     sdf = ball(9.0)
-    hurt = damage.KINDS[kind][0](sdf, rng)
+    hurt = damage.KINDS[kind](sdf, rng)
     assert not ((hurt >= 0) & (sdf < 0)).any()
     assert (hurt < 0).sum() > (sdf < 0).sum()
 
@@ -98,6 +98,15 @@ def test_damage_is_never_without_end():
         hurt, known = damage.damaged(ball(9.0), np.random.default_rng(seed))
         assert np.isfinite(hurt).all() and set(np.unique(known)) <= {0.0, 1.0}
         assert (hurt * known < 0).any()
+
+
+def test_only_the_kinds_of_damage_that_are_asked_for_are_done():
+    others = dict.fromkeys(["leak", "island", "holes", "wobble", "erosion", "growth", "truncation"], 0.0)
+    bites = damage.DamageOptions(sparse=0.0, coarse=0.0, kinds_more=0.0, **others)
+    whole = ball(9.0)
+    hurt = [damage.damaged(whole, np.random.default_rng(seed), bites)[0] for seed in range(12)]
+    missing = [((h >= 0) & (whole < 0)).sum() > 0 and not ((h < 0) & (whole >= 0)).any() for h in hurt]
+    assert sum(missing) >= 8  # a fifth is made coarse besides
 
 
 def test_sparse_slices_are_parallel_planes():

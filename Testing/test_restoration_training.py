@@ -125,6 +125,21 @@ def test_a_second_run_starts_from_the_weights_of_the_first_and_new_organs_as_any
         RestorationTrainer(cases, {ORGAN: template}, options, tmp_path / "larger", network_options=larger)
 
 
+def test_where_given_and_true_organ_contradict_mistakes_cost_more():
+    truth = torch.linspace(-3.0, 3.0, 64)[None, None, None]
+    given = truth.clone()
+    given[..., 40:50] -= 2.0
+    here, elsewhere = truth.clone(), truth.clone()
+    here[..., 40:50] -= 0.5
+    elsewhere[..., 15:25] -= 0.5
+
+    def cost(predicted, contradicted):
+        return float(restoration_loss(predicted, truth, given, contradicted)["distance"])
+
+    assert cost(here, 1.0) == pytest.approx(cost(elsewhere, 1.0), rel=1e-5)
+    assert cost(here, 3.0) > 2.0 * cost(elsewhere, 3.0)
+
+
 def test_organs_are_drawn_as_often_as_their_shares_say(cases):
     both = cases + [replace(case, organ="rare") for case in cases]
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ from ..errors import BadInputError
 from ..training.config import override
 from ..yaml_file import yaml_mapping
 from .belief import BeliefOptions
+from .damage import DamageOptions
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class DrawOptions:
             damaged organs miss.
         false_end: share of whole organs of which is said that nothing is known beyond one end.
         bend_cells: standard deviation of a random smooth deformation: more shapes than there are patients.
+        damage: what is done to those that are neither clean nor real.
     """
 
     batch: int = 4
@@ -58,6 +60,7 @@ class DrawOptions:
     shift_cells: float = 1.3
     bend_cells: float = 1.2
     false_end: float = 0.08
+    damage: DamageOptions = field(default_factory=DamageOptions)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class RestorationTraining:
         warmup_steps: of the learning rate.
         any_organ: share of steps in which the organ's own embedding is replaced by that of "any organ".
         start_from: network file of another run with whose weights this one starts; it may know other organs.
+        contradicted: weight in the loss of cells in which the given organ lies more than a cell from the true or the
+            predicted one, beside the others near the surface: there the network decides.
         draw: poses and damage.
         seed: of initialisation and draws.
         workers: processes that make batches.
@@ -83,6 +88,7 @@ class RestorationTraining:
     warmup_steps: int = 200
     any_organ: float = 0.1
     start_from: str = ""
+    contradicted: float = 1.0
     draw: DrawOptions = field(default_factory=DrawOptions)
     seed: int = 0
     workers: int = 1

@@ -6,6 +6,8 @@ keep the distance right near the surface, which is all that the network is shown
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -13,22 +15,47 @@ from scipy.spatial.transform import Rotation
 from ..between_slices import FEWEST_SLICES, distance_between_slices
 
 
-def damaged(sdf: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class DamageOptions:
+    """What is done to an organ.
+
+    Args:
+        sparse, coarse: shares of organs that are only known on a few slices, or only on coarse voxels, and otherwise right.
+        kinds_more: of the others, how many kinds are drawn beside one, on average.
+        bite, leak, island, holes, wobble, erosion, growth, truncation: how often each kind is drawn in relation to the
+            others.
+    """
+
+    sparse: float = 0.22
+    coarse: float = 0.13
+    kinds_more: float = 1.2
+    bite: float = 1.0
+    leak: float = 1.0
+    island: float = 1.0
+    holes: float = 0.5
+    wobble: float = 1.0
+    erosion: float = 0.8
+    growth: float = 0.8
+    truncation: float = 2.0
+
+
+def damaged(
+    sdf: np.ndarray, rng: np.random.Generator, options: DamageOptions = DamageOptions()
+) -> tuple[np.ndarray, np.ndarray]:
     """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known."""
     known = np.ones_like(sdf)
     what = rng.random()
-    if what < SPARSE_SHARE:
+    if what < options.sparse:
         return sparse_slices(sdf, rng)
-    if what < SPARSE_SHARE + COARSE_SHARE:
+    if what < options.sparse + options.coarse:
         return coarse(sdf, rng).astype(np.float32), known
-    names = list(KINDS)
-    share = np.array([KINDS[name][1] for name in names])
+    names = [*KINDS, "truncation"]
+    share = np.array([getattr(options, name) for name in names])
+    drawn = rng.choice(names, size=1 + rng.poisson(options.kinds_more), p=share / share.sum())
     hurt = sdf
-    share = np.append(share, TRUNCATION)
-    drawn = rng.choice([*names, "truncation"], size=1 + rng.poisson(1.2), p=share / share.sum())
     for name in drawn:
         if name != "truncation":
-            hurt = KINDS[name][0](hurt, rng)
+            hurt = KINDS[name](hurt, rng)
     if "truncation" in drawn:
         hurt, known = truncation(hurt, rng)
     if rng.random() < 0.2:
@@ -168,15 +195,10 @@ def sparse_slices(sdf, rng):
     return given.astype(np.float32), known.reshape(sdf.shape).astype(np.float32)
 
 
-# Shares of organs that are only sparse and only coarse, and otherwise right.
-SPARSE_SHARE, COARSE_SHARE = 0.22, 0.13
 # A cut is noticed where the organ ends at the border of the image, or in a plane.
 NOTICED_SHARE = 0.75
-TRUNCATION = 2.0  # as the shares of KINDS
-# What else is done, and how often in relation to the others.
 KINDS = {
-    "bite": (bite, 1.0), "leak": (leak, 1.0), "island": (island, 1.0), "holes": (holes, 0.5),
-    "wobble": (wobble, 1.0), "erosion": (erosion, 0.8), "growth": (growth, 0.8),
+    "bite": bite, "leak": leak, "island": island, "holes": holes, "wobble": wobble, "erosion": erosion, "growth": growth,
 }  # fmt: skip
 
 

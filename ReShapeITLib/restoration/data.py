@@ -78,11 +78,11 @@ def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng)
     if use_real:
         given = moved[1]
         if rng.random() < 0.15:
-            given, known = damaged(given, rng)
+            given, known = damaged(given, rng, options.damage)
     elif rng.random() < options.clean:
         given = truth
     else:
-        given, known = damaged(truth, rng)
+        given, known = damaged(truth, rng, options.damage)
     if known.all() and rng.random() < options.false_end:
         known = unseen_beyond_the_end(given, rng)
     given, known, truth = _as_aligned(given, known, truth, rng)

@@ -21,14 +21,22 @@ from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 LOG_INTERVAL = 20
 
 
-def restoration_loss(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+def restoration_loss(
+    predicted: torch.Tensor, truth: torch.Tensor, given: torch.Tensor | None = None, contradicted: float = 1.0
+) -> dict[str, torch.Tensor]:
     """Terms of the loss on (B, Z, Y, X) distances in cells: distance near the surface, and inside or outside.
 
-    Cells that either side sees within three cells of the surface have ten times the weight of the others.
+    Cells that either side sees within three cells of the surface have ten times the weight of the others, and
+    ``contradicted`` times that where the true or the predicted organ is more than a cell from the ``given`` one.
     """
-    target = truth.clamp(-GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+    limit = GIVEN_LIMIT_CELLS
+    target = truth.clamp(-limit, limit)
     near = (target.abs() < 0.99 * GIVEN_LIMIT_CELLS) | (predicted.detach().abs() < 0.99 * GIVEN_LIMIT_CELLS)
     weight = torch.where(near, 1.0, 0.1)
+    if given is not None:
+        given = given.clamp(-limit, limit)
+        decided = ((target - given).abs() > 1.0) | ((predicted.detach().clamp(-limit, limit) - given).abs() > 1.0)
+        weight = torch.where(decided, contradicted * weight, weight)
     weight = weight / weight.mean()
     distance = (weight * torch.nn.functional.smooth_l1_loss(predicted, target, reduction="none", beta=0.5)).mean()
     inside = torch.sigmoid(-4.0 * target)
@@ -106,14 +114,14 @@ class RestorationTrainer:
         with torch.autocast(self.device, torch.bfloat16, enabled=o.bfloat16):
             rows = torch.full((len(given),), row, device=self.device)
             predicted = self.network(given, known, self.priors[organ].expand_as(given), rows)
-        terms = restoration_loss(predicted.float(), truth)
+        terms = restoration_loss(predicted.float(), truth, given, o.contradicted)
         self.optimiser.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        limit = GIVEN_LIMIT_CELLS
         # What doing nothing would cost, to compare with.
-        terms["input"] = restoration_loss(given.clamp(-limit, limit), truth)["distance"]
+        unchanged = given.clamp(-GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
+        terms["input"] = restoration_loss(unchanged, truth, given, o.contradicted)["distance"]
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _log(self, terms: dict[str, float]) -> None:

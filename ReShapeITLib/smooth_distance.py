@@ -19,7 +19,7 @@ from .surface import DistanceGrid
 
 _STEPS = 2
 _OVER_RELAXATION = 1.6
-_BENDING = 0.003  # weight of the bending energy, for voxels of unit size
+_BENDING = 0.008  # weight of the bending energy, for voxels of unit size
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to

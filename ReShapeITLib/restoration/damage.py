@@ -20,7 +20,7 @@ class DamageOptions:
     """What is done to an organ.
 
     Args:
-        sparse, coarse: shares of organs that are only known on a few slices, or only on coarse voxels, and otherwise right.
+        sparse, coarse: shares of organs that are known on a few slices, or on coarse voxels only, and otherwise right.
         kinds_more: of the others, how many kinds are drawn beside one, on average.
         bite, leak, island, holes, wobble, erosion, growth, truncation: how often each kind is drawn in relation to the
             others.
@@ -198,7 +198,8 @@ def sparse_slices(sdf, rng):
 # A cut is noticed where the organ ends at the border of the image, or in a plane.
 NOTICED_SHARE = 0.75
 KINDS = {
-    "bite": bite, "leak": leak, "island": island, "holes": holes, "wobble": wobble, "erosion": erosion, "growth": growth,
+    "bite": bite, "leak": leak, "island": island, "holes": holes, "wobble": wobble, "erosion": erosion,
+    "growth": growth,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from .surface import DistanceGrid
 _STEPS = 2
 _OVER_RELAXATION = 1.6
 _BENDING = 0.008  # weight of the bending energy, for voxels of unit size
+_BULKY_MM = 6.0  # volume over surface of an organ from which on it has the full weight
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
@@ -59,7 +60,9 @@ def smooth_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     lower, upper = distance - slack, distance + slack
     np.maximum(lower, 0.0, out=lower, where=~mask)
     np.minimum(upper, 0.0, out=upper, where=mask)
-    energy = _BENDING * np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4
+    # Thin, lobed organs have detail of the size of a voxel.
+    bending = _BENDING * min(1.0, _volume_over_surface(mask, spacing) / _BULKY_MM) ** 2
+    energy = bending * np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4
     smooth = (1.0 / (1.0 + energy)).astype(np.float32)
     split, dual = distance, np.zeros_like(distance)
     for _ in range(_STEPS):
@@ -91,6 +94,12 @@ def _distance_to_other_side(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray
     # The voxel's own size keeps distances of single voxels on their side.
     distance = np.maximum(np.sqrt(squared, out=squared) - np.float32(0.5 * min(spacing)), np.float32(1e-3))
     return np.negative(distance, out=distance, where=mask)
+
+
+def _volume_over_surface(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Volume of the voxels over the area of their outer faces, mm."""
+    faces = [np.count_nonzero(np.diff(mask, axis=axis)) / step for axis, step in enumerate(spacing)]
+    return np.count_nonzero(mask) / max(sum(faces), 1.0 / spacing.max())
 
 
 def _laplace_eigenvalues(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:

@@ -301,6 +301,9 @@ def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_tem
     assert find_restoration(sha256) is None
     RestorationModel(replace(INFO, templates={ORGAN: sha256}), network).save(tmp_path / "own.safetensors")
     assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    # A network for this organ alone comes before one for several, whatever their names.
+    RestorationModel(replace(INFO, templates={ORGAN: sha256, "b": "1"}), network).save(tmp_path / "all.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
     assert chosen_restoration("none", sha256) is None
     with pytest.raises(BadInputError, match="was not trained with this template"):
         chosen_restoration(str(tmp_path / "other.safetensors"), sha256)

@@ -140,6 +140,19 @@ def test_where_given_and_true_organ_contradict_mistakes_cost_more():
     assert cost(here, 3.0) > 2.0 * cost(elsewhere, 3.0)
 
 
+def test_what_is_written_keeps_its_share_of_the_start(cases, template, tmp_path):
+    first = RestorationTrainer(cases, {ORGAN: template}, OPTIONS, tmp_path / "first", network_options=SMALL)
+    first.run(Progress("none"))
+    start = tmp_path / "start.safetensors"
+    RestorationModel(RestorationInfo("", "", {}, {}), first.result()).save(start)
+    options = replace(OPTIONS, start_from=str(start), keep_of_start=0.25, seed=5)
+    second = RestorationTrainer(cases, {ORGAN: template}, options, tmp_path / "second", network_options=SMALL)
+    second.run(Progress("none"))
+    begin, end = RestorationModel.load(start).network.mix.weight, second.network.mix.weight
+    assert not torch.equal(begin, end)
+    torch.testing.assert_close(second.result().mix.weight, 0.25 * begin + 0.75 * end)
+
+
 def test_organs_are_drawn_as_often_as_their_shares_say(cases):
     both = cases + [replace(case, organ="rare") for case in cases]
     rng = np.random.default_rng(0)

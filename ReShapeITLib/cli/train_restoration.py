@@ -50,7 +50,7 @@ def run(arguments) -> None:
         raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
     info = RestorationInfo(arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict())
-    RestorationModel(info, trainer.network.eval()).save(target)
+    RestorationModel(info, trainer.result()).save(target)
     arguments.progress.stage("done", 1.0)
     if arguments.progress.mode != "json":
         print(f"wrote {target}")

@@ -21,11 +21,12 @@ def restoration_folders() -> list[Path]:
 
 def find_restoration(shape_sha256: str) -> Path | None:
     """The file of the network that was trained with a template of this shape (``template.read_shape_sha256``; another
-    one has another frame); None: there is none."""
+    one has another frame), of several in a folder the one for the fewest organs; None: there is none."""
     for folder in restoration_folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if shape_sha256 in _templates(path).values():
-                return path
+        organs = {path: _templates(path).values() for path in sorted(folder.glob(f"*{SUFFIX}"))}
+        knowing = [path for path, known in organs.items() if shape_sha256 in known]
+        if knowing:
+            return min(knowing, key=lambda path: len(organs[path]))
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -104,6 +105,17 @@ class RestorationTrainer:
                 )
             told = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
             progress.stage("train", self.step / o.steps, told)
+
+    def result(self) -> RestorationNetwork:
+        """The trained network, with the share of the starting weights that the options keep."""
+        o, network = self.options, copy.deepcopy(self.network).cpu().eval()
+        if o.start_from and o.keep_of_start > 0.0:
+            start = copy.deepcopy(network)
+            _take_over(RestorationModel.load(o.start_from).network, start)
+            with torch.no_grad():
+                for end, begin in zip(network.parameters(), start.parameters(), strict=True):
+                    end.lerp_(begin, o.keep_of_start)
+        return network
 
     def _descend(self, organ: str, given, known, truth) -> dict[str, float]:
         o = self.options

@@ -75,9 +75,9 @@ class RestorationTraining:
         start_from: network file of another run with whose weights this one starts; it may know other organs.
         contradicted: weight in the loss of cells in which the given organ lies more than a cell from the true or the
             predicted one, beside the others near the surface: there the network decides.
-        keep_of_start: share of the starting weights in the network that is written, the rest is of the last step: the mean
-            of a network and of what a short run on other cases made of it is often better than either (Wortsman et al.,
-            Robust fine-tuning of zero-shot models, CVPR 2022).
+        keep_of_start: share of the starting weights in the network that is written, the rest is of the last step: the
+            mean of a network and of what a short run on fewer organs made of it is often better than either (Wortsman
+            et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         draw: poses and damage.
         seed: of initialisation and draws.
         workers: processes that make batches.

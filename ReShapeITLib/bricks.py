@@ -13,7 +13,7 @@ from .geometry import ImageGeometry
 
 LEAST_RATIO = 1.6  # fine voxels in a brick, along its longest edge, from which a mask counts as bricky
 _FEWEST_BRICKS = 4  # along an axis; fewer tell nothing
-_ROUND_MM = 0.5
+_ROUND_MM = 0.5  # the spacings of coarse grids are mostly multiples of it
 _MOST_STRAY = 0.02  # share of the changes along an axis that may lie off the brick borders
 
 

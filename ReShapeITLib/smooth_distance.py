@@ -21,6 +21,7 @@ _STEPS = 2
 _OVER_RELAXATION = 1.6
 _BENDING = 0.008  # weight of the bending energy, for voxels of unit size
 _BULKY_MM, _BULKY_VOXELS = 6.0, 2.0  # volume over surface of an organ, either of which brings the full weight
+_LEAST_SHARE = 0.45  # of that volume over surface; thinner organs still lose their steps
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
@@ -62,7 +63,7 @@ def smooth_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     np.minimum(upper, 0.0, out=upper, where=mask)
     # Thin, lobed organs have detail of the size of a voxel.
     bulky = min(_BULKY_MM, _BULKY_VOXELS * float(spacing.max()))
-    bending = _BENDING * min(1.0, _volume_over_surface(mask, spacing) / bulky) ** 2
+    bending = _BENDING * np.clip(_volume_over_surface(mask, spacing) / bulky, _LEAST_SHARE, 1.0) ** 2
     energy = bending * np.prod(spacing) ** (8 / 3) * _laplace_eigenvalues(mask.shape, spacing) ** 4
     smooth = (1.0 / (1.0 + energy)).astype(np.float32)
     split, dual = distance, np.zeros_like(distance)

@@ -32,7 +32,7 @@ def restoration_loss(
     """
     limit = GIVEN_LIMIT_CELLS
     target = truth.clamp(-limit, limit)
-    near = (target.abs() < 0.99 * GIVEN_LIMIT_CELLS) | (predicted.detach().abs() < 0.99 * GIVEN_LIMIT_CELLS)
+    near = (target.abs() < 0.99 * limit) | (predicted.detach().abs() < 0.99 * limit)
     weight = torch.where(near, 1.0, 0.1)
     if given is not None:
         given = given.clamp(-limit, limit)

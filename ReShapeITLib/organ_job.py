@@ -60,7 +60,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
-    network = chosen_restoration(job.restoration, read_shape_sha256(file))
+    network = chosen_restoration(job.restoration, read_shape_sha256(file), job.sparse)
     restoration = _network(network, restoration_sha256(network)) if network else None
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()

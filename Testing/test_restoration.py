@@ -110,7 +110,7 @@ def test_only_the_kinds_of_damage_that_are_asked_for_are_done():
 
 
 def test_sparse_slices_are_parallel_planes():
-    _, known = damage.sparse_slices(ball(9.0), np.random.default_rng(3))
+    _, known = damage.sparse_slices(ball(9.0), np.random.default_rng(3), 4, 14)
     across = [known.any(axis=tuple(a for a in range(3) if a != axis)).all() for axis in range(3)]
     assert sum(across) == 2  # along one axis there are gaps
     assert 0 < known.mean() < 0.3
@@ -119,7 +119,7 @@ def test_sparse_slices_are_parallel_planes():
 def test_on_its_planes_a_sparse_organ_is_the_organ_and_between_them_near_it():
     whole = ball(11.0)
     for seed in range(5):
-        given, known = damage.sparse_slices(whole, np.random.default_rng(seed))
+        given, known = damage.sparse_slices(whole, np.random.default_rng(seed), 4, 14)
         sure = (known > 0) & (np.abs(whole) > 1.5)
         assert ((given < 0) == (whole < 0))[sure].mean() > 0.97
         assert ((given < 0) & (whole < 0)).sum() > 0.5 * (whole < 0).sum()
@@ -304,6 +304,14 @@ def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_tem
     # A network for this organ alone comes before one for several, whatever their names.
     RestorationModel(replace(INFO, templates={ORGAN: sha256, "b": "1"}), network).save(tmp_path / "all.safetensors")
     assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    # One for few slices alone is asked about such alone.
+    few = replace(INFO, templates={ORGAN: sha256, "b": "1", "c": "2"}, few_slices=True)
+    RestorationModel(few, network).save(tmp_path / "few.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    assert chosen_restoration("auto", sha256, few_slices=True) == tmp_path / "few.safetensors"
+    assert RestorationModel.for_template(tiny_template_file, few_slices=True).info == few
+    (tmp_path / "few.safetensors").unlink()
+    assert find_restoration(sha256, few_slices=True) == tmp_path / "own.safetensors"
     assert chosen_restoration("none", sha256) is None
     with pytest.raises(BadInputError, match="was not trained with this template"):
         chosen_restoration(str(tmp_path / "other.safetensors"), sha256)

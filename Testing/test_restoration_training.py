@@ -13,6 +13,7 @@ from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
+from ReShapeITLib.restoration.damage import DamageOptions
 from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase, draw_batch
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
@@ -48,6 +49,16 @@ def test_a_batch_depends_on_its_step_alone(cases):
     assert (len(begun), len(resumed)) == (5, 2)
     for one, other in zip(begun[3][1:], resumed[0][1:], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_gaps_between_drawn_slices_are_as_wide_as_told_in_mm(cases):
+    def known(gap_mm, cell_mm, seed):
+        draw = DrawOptions(batch=1, least_gap_mm=gap_mm, most_gap_mm=gap_mm, damage=DamageOptions(sparse=1.0))
+        return BatchSource(cases[:1], draw, seed, 0, 1, cells_mm={ORGAN: cell_mm})[0][2]
+
+    torch.testing.assert_close(known(20.0, 5.0, 0), known(10.0, 2.5, 0), rtol=0, atol=0)
+    shares = [[float(known(gap, 5.0, seed).mean()) for seed in range(4)] for gap in (20.0, 40.0)]
+    assert 1.5 < np.mean(shares[0]) / np.mean(shares[1]) < 2.5
 
 
 def test_a_batch_has_the_shape_of_the_grid_and_moves_both_organs_alike(cases, template):
@@ -193,6 +204,9 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
         ("organs: {liver: {cases: [a], colour: red}}", "'colour' is not a setting"),
         ("organs: {liver: {cases: [a]}}\nsteps: many", "'steps' must be a whole number"),
         ("organs: [", "is not valid YAML"),
+        ("organs: {liver: {cases: [a]}}\nkeep_of_start: 0.5", "'keep_of_start' needs 'start_from'"),
+        ("organs: {liver: {cases: [a]}}\nstart_from: x\nkeep_of_start: 1.5", "a share, from 0 to 1, not 1.5"),
+        ("organs: {liver: {cases: [a]}}\ndraw: {least_gap_mm: 20}", "must not be wider than the widest"),
     ],
 )
 def test_a_wrong_configuration_is_told_in_a_sentence(tmp_path, text, sentence):

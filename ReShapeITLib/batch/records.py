@@ -78,7 +78,7 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
     checksums = []
     for name in parse_templates(options.template, options.label or None).values():
         file = find_template(name)
-        network = chosen_restoration(options.restoration, read_shape_sha256(file))
+        network = chosen_restoration(options.restoration, read_shape_sha256(file), options.sparse)
         checksums.append([read_info(file)[2], restoration_sha256(network) if network else ""])
     return checksums
 

@@ -49,7 +49,9 @@ def run(arguments) -> None:
     except CancelledError as error:
         raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
-    info = RestorationInfo(arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict())
+    info = RestorationInfo(
+        arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict(), options.few_slices
+    )
     RestorationModel(info, trainer.result()).save(target)
     arguments.progress.stage("done", 1.0)
     if arguments.progress.mode != "json":

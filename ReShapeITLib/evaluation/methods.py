@@ -203,7 +203,8 @@ def _refinement(setting: Setting, restoration: str = "", keep: bool = True, **op
 
     chosen = changed_options(options)
     template = OrganTemplate.load(setting.template_path)
-    file = chosen_restoration(restoration or setting.restoration, read_shape_sha256(setting.template_path))
+    shape = read_shape_sha256(setting.template_path)
+    file = chosen_restoration(restoration or setting.restoration, shape, chosen.sparse)
     network = RestorationModel.load(file) if file else None
     return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 

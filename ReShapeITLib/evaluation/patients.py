@@ -38,8 +38,8 @@ def training_cases(study: Study) -> dict[str, set[str]]:
     file = find_template(study.template or study.organ)
     shape = read_shape_sha256(file)
     sources = {f"The template {file}": set(read_info(file)[0].cases)}
-    network = chosen_restoration(study.restoration, shape)
-    if network is not None:
+    networks = {chosen_restoration(study.restoration, shape, few_slices) for few_slices in (False, study.few_slices)}
+    for network in networks - {None}:
         told = RestorationModel.load(network).info
         organs = [organ for organ, template in told.templates.items() if template == shape]
         sources[f"The restoration network {network}"] = {case for organ in organs for case in told.cases[organ]}

@@ -73,8 +73,10 @@ def _settings(study: Study) -> dict:
     keys = ("organ", "label", "label_modulo", "preset", "nsd_tolerance_mm", "seed")
     settings = {key: getattr(study, key) for key in keys}
     settings |= {"template": read_info(file)[2], "training": [path.name for path in study.training]}
-    network = chosen_restoration(study.restoration, read_shape_sha256(file))
-    settings["restoration"] = restoration_sha256(network) if network else ""
+    for few_slices in sorted({False, study.few_slices}):
+        network = chosen_restoration(study.restoration, read_shape_sha256(file), few_slices)
+        key = "restoration of few slices" if few_slices else "restoration"
+        settings[key] = restoration_sha256(network) if network else ""
     # Names of more predictions only add inputs.
     families = {f.name: {k: v for k, v in asdict(f).items() if k != "names"} for f in study.families}
     settings |= {f"family {name}": told for name, told in families.items()}

@@ -73,6 +73,11 @@ class Study:
         """Truth file of each case."""
         return {case_name(path): path for path in self.truths}
 
+    @property
+    def few_slices(self) -> bool:
+        """True where a method refines what is known on a few slices only, for which there may be another network."""
+        return any(entry.options.get("sparse", False) for entry in self.methods)
+
     def patient(self, case: str) -> str:
         """The patient of a case: cases of one patient are resampled together."""
         return self.same_patient.get(case, case)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -21,6 +22,7 @@ class DamageOptions:
 
     Args:
         sparse, coarse: shares of organs that are known on a few slices, or on coarse voxels only, and otherwise right.
+        least_gap_cells, most_gap_cells: way from one of the few slices to the next.
         kinds_more: of the others, how many kinds are drawn beside one, on average.
         bite, leak, island, holes, wobble, erosion, growth, truncation: how often each kind is drawn in relation to the
             others.
@@ -28,6 +30,8 @@ class DamageOptions:
 
     sparse: float = 0.22
     coarse: float = 0.13
+    least_gap_cells: int = 4
+    most_gap_cells: int = 14
     kinds_more: float = 1.2
     bite: float = 1.0
     leak: float = 1.0
@@ -46,7 +50,7 @@ def damaged(
     known = np.ones_like(sdf)
     what = rng.random()
     if what < options.sparse:
-        return sparse_slices(sdf, rng)
+        return sparse_slices(sdf, rng, options.least_gap_cells, options.most_gap_cells)
     if what < options.sparse + options.coarse:
         return coarse(sdf, rng).astype(np.float32), known
     names = [*KINDS, "truncation"]
@@ -168,8 +172,8 @@ def coarse(sdf, rng):
     return np.where(np.abs(rough) < 0.499 * voxel.max(), rough, np.sign(rough) * np.maximum(np.abs(sdf), np.abs(rough)))
 
 
-def sparse_slices(sdf, rng):
-    """Known on parallel planes only, 4 to 14 cells apart and mostly across the body; returns the distance interpolated
+def sparse_slices(sdf, rng, least_gap_cells: int, most_gap_cells: int):
+    """Known on parallel planes only, so many cells apart and mostly across the body; returns the distance interpolated
     between them (see ``between_slices``) and the cells that lie on a plane."""
     axis = 0 if rng.random() < 0.7 else rng.integers(3)
     turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, 8.0, 3))).as_matrix()
@@ -179,18 +183,21 @@ def sparse_slices(sdf, rng):
     reach = np.abs(basis) @ np.array(sdf.shape) / 2
     size = 2 * np.ceil(reach / steps).astype(int) + 1
     centre = (np.array(sdf.shape) - 1) / 2
-    local = np.indices(size).reshape(3, -1) - (size[:, None] - 1) / 2
-    inside = ndimage.map_coordinates(sdf, basis.T @ (local * steps[:, None]) + centre[:, None], order=1, mode="nearest")
-    inside = inside.reshape(size) < 0
-    gap = rng.integers(4, 15)
+    gap = rng.integers(least_gap_cells, most_gap_cells + 1)
     planes = np.arange(rng.integers(gap), size[0], gap)
-    planes = planes[inside[planes].any(axis=(1, 2))]
+    local = np.stack(np.meshgrid(planes, *map(np.arange, size[1:]), indexing="ij")).reshape(3, -1)
+    local = (local - (size[:, None] - 1) / 2) * steps[:, None]
+    drawn = _sampled(sdf, basis.T @ local + centre[:, None]).reshape(len(planes), *size[1:]) < 0
+    used = drawn.any(axis=(1, 2))
+    planes, drawn = planes[used], drawn[used]
     if len(planes) < FEWEST_SLICES:
         return sdf, np.ones_like(sdf)
+    inside = np.zeros(size, dtype=bool)
+    inside[planes] = drawn
     distance = distance_between_slices(inside, 0, planes, steps)
     cells = np.indices(sdf.shape).reshape(3, -1) - centre[:, None]
     places = (basis @ cells) / steps[:, None] + (size[:, None] - 1) / 2
-    given = ndimage.map_coordinates(distance, places, order=1, mode="nearest").reshape(sdf.shape)
+    given = _sampled(distance, places).reshape(sdf.shape)
     known = np.abs(places[0][:, None] - planes).min(axis=1) <= 0.5
     return given.astype(np.float32), known.reshape(sdf.shape).astype(np.float32)
 
@@ -201,6 +208,17 @@ KINDS = {
     "bite": bite, "leak": leak, "island": island, "holes": holes, "wobble": wobble, "erosion": erosion,
     "growth": growth,
 }  # fmt: skip
+
+
+def _sampled(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N,) trilinear values of a float32 [z, y, x] array at (3, N) indices; outside, those of its border."""
+    size = np.array(values.shape)[:, None]
+    grid = torch.from_numpy(((2.0 * places / (size - 1) - 1.0)[::-1].T).astype(np.float32))  # wants x, y, z
+    volume = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
+    sampled = torch.nn.functional.grid_sample(
+        volume, grid[None, None, None], align_corners=True, padding_mode="border"
+    )
+    return sampled.numpy().ravel()
 
 
 def _noise(shape, sigma: float, rng) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from .config import DrawOptions
-from .damage import damaged, unseen_beyond_the_end
+from .damage import DamageOptions, damaged, unseen_beyond_the_end
 
 PADDING_CELLS = 6
 STORED_LIMIT_CELLS = 12.0
@@ -36,29 +36,39 @@ class BatchSource(torch.utils.data.Dataset):
 
     def __init__(
         self, cases: list[RestorationCase], options: DrawOptions, seed: int, first_step: int, steps: int,
-        shares: dict[str, float] | None = None,
+        shares: dict[str, float] | None = None, cells_mm: dict[str, float] | None = None,
     ):  # fmt: skip
         self.by_organ: dict[str, list[RestorationCase]] = {}
         for case in cases:
             self.by_organ.setdefault(case.organ, []).append(case)
         self.options, self.seed, self.first_step, self.steps = options, seed, first_step, steps
-        self.shares = shares or {}
+        self.shares, self.cells_mm = shares or {}, cells_mm or {}
 
     def __len__(self) -> int:
         return self.steps - self.first_step
 
     def __getitem__(self, index: int):
         rng = np.random.default_rng([self.seed, self.first_step + index])
-        return draw_batch(self.by_organ, self.options, rng, self.shares)
+        return draw_batch(self.by_organ, self.options, rng, self.shares, self.cells_mm)
 
 
 def draw_batch(
     by_organ: dict[str, list[RestorationCase]], options: DrawOptions, rng: np.random.Generator,
-    shares: dict[str, float] | None = None,
+    shares: dict[str, float] | None = None, cells_mm: dict[str, float] | None = None,
 ):  # fmt: skip
-    """One organ's name and (B, Z, Y, X) float32 tensors given, known and truth."""
+    """One organ's name and (B, Z, Y, X) float32 tensors given, known and truth.
+
+    Args:
+        by_organ: cases of each organ.
+        options: how they are varied.
+        rng: decides.
+        shares: how often each organ is drawn in relation to the others; 1 where it is not told.
+        cells_mm: edge of a cell in each organ's common size; needed where the options tell gaps in mm.
+    """
     share = np.array([(shares or {}).get(organ, 1.0) for organ in by_organ])
     organ = str(rng.choice(list(by_organ), p=share / share.sum()))
+    if options.most_gap_mm:
+        options = replace(options, damage=_with_gaps(options, (cells_mm or {})[organ]))
     drawn = []
     for _ in range(options.batch):
         cases = by_organ[organ]
@@ -67,6 +77,12 @@ def draw_batch(
         pool = real if use_real else [c for c in cases if c.given is None]
         drawn.append(_draw_case(pool[rng.integers(len(pool))], use_real, options, rng))
     return organ, *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
+
+
+def _with_gaps(options: DrawOptions, cell_mm: float) -> DamageOptions:
+    """The damage with gaps between slices as told in mm, in whole cells."""
+    least, most = (max(2, round(gap / cell_mm)) for gap in (options.least_gap_mm, options.most_gap_mm))
+    return replace(options.damage, least_gap_cells=least, most_gap_cells=max(least, most))
 
 
 def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng):

@@ -36,6 +36,7 @@ class RestorationInfo:
         belief: for some organs, how sure the network must be to be believed (fields of ``BeliefOptions``), where that
             was measured on patients that training has not seen.
         training: settings and command of the training run.
+        few_slices: it was trained with organs that are known on a few slices only, and is asked about such alone.
     """
 
     licence: str
@@ -44,6 +45,7 @@ class RestorationInfo:
     templates: dict[str, str]
     belief: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict = field(default_factory=dict)
+    few_slices: bool = False
 
     @property
     def non_commercial(self) -> bool:
@@ -88,9 +90,9 @@ class RestorationModel:
         return cls(info, network.requires_grad_(False).eval())
 
     @classmethod
-    def for_template(cls, template_file: str | Path) -> RestorationModel | None:
-        """The model that was trained with a template; None where there is none."""
-        file = find_restoration(read_shape_sha256(template_file))
+    def for_template(cls, template_file: str | Path, few_slices: bool = False) -> RestorationModel | None:
+        """The model that was trained with a template, see ``find_restoration``; None where there is none."""
+        file = find_restoration(read_shape_sha256(template_file), few_slices)
         return cls.load(file) if file else None
 
     def to(self, device: str | torch.device) -> RestorationModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import BadInputError
 
@@ -19,19 +20,29 @@ def restoration_folders() -> list[Path]:
     return [*named, package / "restoration_data", package.parent / "Resources" / "Restoration"]
 
 
-def find_restoration(shape_sha256: str) -> Path | None:
-    """The file of the network that was trained with a template of this shape (``template.read_shape_sha256``; another
-    one has another frame), of several in a folder the one for the fewest organs; None: there is none."""
+def find_restoration(shape_sha256: str, few_slices: bool = False) -> Path | None:
+    """The file of the network that was trained with a template of this shape; None: there is none.
+
+    Args:
+        shape_sha256: of the template (``template.read_shape_sha256``; another one has another frame).
+        few_slices: for an organ that is known on a few slices: a network for these alone comes first, which is never
+            taken otherwise. Of several in a folder it is the one for the fewest organs.
+    """
     for folder in restoration_folders():
-        organs = {path: _templates(path).values() for path in sorted(folder.glob(f"*{SUFFIX}"))}
-        knowing = [path for path, known in organs.items() if shape_sha256 in known]
+        told = {path: _told(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
+        knowing = [
+            path for path, network in told.items()
+            if shape_sha256 in network.templates.values() and (few_slices or not network.few_slices)
+        ]  # fmt: skip
         if knowing:
-            return min(knowing, key=lambda path: len(organs[path]))
+            return min(knowing, key=lambda path: (not told[path].few_slices, len(told[path].templates)))
     return None
 
 
-def chosen_restoration(choice: str, shape_sha256: str) -> Path | None:
+def chosen_restoration(choice: str, shape_sha256: str, few_slices: bool = False) -> Path | None:
     """The file that ``choice`` means: "auto" the one that belongs to the template, "none" none, else a path.
+
+    ``few_slices`` is as in :func:`find_restoration`.
 
     Raises:
         BadInputError: there is no such file, or it was not trained with this template.
@@ -39,11 +50,11 @@ def chosen_restoration(choice: str, shape_sha256: str) -> Path | None:
     if choice == "none":
         return None
     if choice == "auto":
-        return find_restoration(shape_sha256)
+        return find_restoration(shape_sha256, few_slices)
     path = Path(choice).expanduser()
     if not path.is_file():
         raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
-    if shape_sha256 not in _templates(path).values():
+    if shape_sha256 not in _told(path).templates.values():
         raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
     return path
 
@@ -53,12 +64,18 @@ def restoration_sha256(path: Path) -> str:
     return _metadata(path).get("sha256", "")
 
 
-def _templates(path: Path) -> dict[str, str]:
-    """SHA-256 of the template's shape of each organ that a network knows; empty for a file of another kind."""
+class _Told(NamedTuple):
+    templates: dict[str, str]  # SHA-256 of the template's shape of each organ that the network knows
+    few_slices: bool = False
+
+
+def _told(path: Path) -> _Told:
+    """What a file tells about its use; no templates for a file of another kind."""
     try:
-        return dict(json.loads(_metadata(path)["restoration"])["templates"])
-    except (KeyError, ValueError, TypeError):
-        return {}
+        header = json.loads(_metadata(path)["restoration"])
+        return _Told(dict(header["templates"]), bool(header.get("few_slices", False)))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return _Told({})
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..template import OrganTemplate
 from ..training.checkpoint import load_checkpoint, save_checkpoint
 from .config import RestorationTraining
 from .data import BatchSource, RestorationCase
-from .grid import CanonicalGrid, template_cells
+from .grid import CELL_UNIT, CanonicalGrid, template_cells
 from .model import RestorationModel
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 
@@ -73,6 +73,7 @@ class RestorationTrainer:
             organ: torch.tensor(template_cells(template, CanonicalGrid.around(template.points_unit))).to(device)
             for organ, template in templates.items()
         }
+        self.cells_mm = {o: CELL_UNIT * float(np.mean(template.info.scales_mm)) for o, template in templates.items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.learning_rate, weight_decay=1e-2)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.step = 0
@@ -87,7 +88,7 @@ class RestorationTrainer:
     def run(self, progress: Progress) -> None:
         """Train to the last step; a checkpoint is left every ``checkpoint_interval`` steps and at the end."""
         o = self.options
-        source = BatchSource(self.cases, o.draw, o.seed, self.step, o.steps, self.shares)
+        source = BatchSource(self.cases, o.draw, o.seed, self.step, o.steps, self.shares, self.cells_mm)
         batches = torch.utils.data.DataLoader(source, batch_size=None, num_workers=o.workers)
         sums: dict[str, float] = {}
         for organ, given, known, truth in batches:

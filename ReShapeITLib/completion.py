@@ -26,7 +26,7 @@ _MOST_POINTS = 4000
 _USUAL_Z = 2.0
 _SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
 # Chosen on nine organs of three kinds, 20, 30 and 40 mm apart (docs/RESULTS.md, "Few slices").
-_ERROR_PER_GAP = 1.0 / 12.0
+ERROR_PER_GAP = 1.0 / 12.0
 
 
 def in_shape_space(options: FitOptions) -> FitOptions:
@@ -88,7 +88,7 @@ def share_of_shapes(misfit_mm: float, gap_mm: float) -> float:
         misfit_mm: mean distance of what was seen to the fitted shapes.
         gap_mm: way from slice to slice, or extent of a doubted part.
     """
-    other_mm = _ERROR_PER_GAP * gap_mm
+    other_mm = ERROR_PER_GAP * gap_mm
     return other_mm**2 / (other_mm**2 + misfit_mm**2)
 
 

@@ -25,8 +25,10 @@ _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
 _USUAL_Z = 2.0
 _SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
-# Chosen on nine organs of three kinds, 20, 30 and 40 mm apart (docs/RESULTS.md, "Few slices").
+# Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
+# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (docs/RESULTS.md, few slices).
 ERROR_PER_GAP = 1.0 / 12.0
+NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 
 
 def in_shape_space(options: FitOptions) -> FitOptions:
@@ -69,7 +71,7 @@ def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, heal
         shapes = [healed.restoration.limited(shape) for shape in shapes]
     mean = _mean([(1.0 / len(shapes), shape) for shape in shapes])
     misfit_mm = float(np.abs(mean(contour_points(drawn))).mean())
-    share = share_of_shapes(misfit_mm, drawn.gap_mm)
+    share = share_of_shapes(misfit_mm, drawn.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
     other = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
     return _mean([(share, mean), (1.0 - share, other)])
 
@@ -78,7 +80,7 @@ def _mean(weighted: Sequence[tuple[float, SignedDistance]]) -> SignedDistance:
     return lambda points_ras: sum(weight * sdf_mm(points_ras) for weight, sdf_mm in weighted)
 
 
-def share_of_shapes(misfit_mm: float, gap_mm: float) -> float:
+def share_of_shapes(misfit_mm: float, gap_mm: float, error_per_gap: float = ERROR_PER_GAP) -> float:
     """Weight (0 to 1) of the fitted shapes beside what is known without them.
 
     As for two measurements of one thing by their variances: the error of the shapes is about by how much they miss what
@@ -87,8 +89,9 @@ def share_of_shapes(misfit_mm: float, gap_mm: float) -> float:
     Args:
         misfit_mm: mean distance of what was seen to the fitted shapes.
         gap_mm: way from slice to slice, or extent of a doubted part.
+        error_per_gap: error of the others as a share of that.
     """
-    other_mm = ERROR_PER_GAP * gap_mm
+    other_mm = error_per_gap * gap_mm
     return other_mm**2 / (other_mm**2 + misfit_mm**2)
 
 

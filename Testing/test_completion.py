@@ -12,8 +12,10 @@ from scipy.spatial.transform import Rotation
 from ReShapeITLib.between_slices import DrawnSlices
 from ReShapeITLib.blending import BlendedField
 from ReShapeITLib.completion import (
+    NETWORK_ERROR_PER_GAP,
     contour_points,
     in_shape_space,
+    likeliest_between,
     likeliest_in_doubt,
     share_of_shapes,
     trusting_contours,
@@ -167,6 +169,22 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
     share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
     np.testing.assert_allclose(likeliest(at), -1.5 * (1.0 - share), atol=0.05)
     assert (share > 0.99) == (misfit_mm == 0.0)
+
+
+@pytest.mark.parametrize("with_network", [False, True])
+def test_between_slices_shapes_count_less_beside_a_network_than_beside_the_interpolation(drawn, with_network):
+    healed = half_doubted_ball() if with_network else None
+    beside = healed.restoration.restored.at_ras if healed else drawn.distance.at_ras
+
+    def shape(points_ras):  # a millimetre outside of what stands beside it, and within a cell of the network's answer
+        return beside(points_ras) - 1.0
+
+    misfit_mm = np.abs(shape(contour_points(drawn))).mean()
+    share = share_of_shapes(misfit_mm, 20.0, *([NETWORK_ERROR_PER_GAP] if with_network else []))
+    assert share_of_shapes(misfit_mm, 20.0, NETWORK_ERROR_PER_GAP) < share_of_shapes(misfit_mm, 20.0)
+    at = np.array([[0.0, 0.0, -10.0], [5.0, 8.0, 10.0]])
+    likeliest = likeliest_between([shape, shape], drawn, healed)
+    np.testing.assert_allclose(beside(at) - likeliest(at), share, atol=1e-5)
 
 
 @pytest.mark.parametrize("trust", [0.0, 1.0])

@@ -4,8 +4,8 @@
 
 Needs the development data beside the repository (``../shared/data``). Every organ (those held out where there are some,
 else those of the evaluation) is drawn on slices so far apart and completed once with each network. Printed is, for each
-part alone and for means of both with other constants in the place of ``completion.ERROR_PER_GAP``, how far the surface
-lies off on average, by wrong volume over the truth's surface, in mm; all of them pass through the drawn contours.
+part alone and for means of both with other constants in the place of ``completion.NETWORK_ERROR_PER_GAP``, how far the
+surface lies off on average, by wrong volume over the truth's surface, in mm; all of them pass through the contours.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ def parts(given: np.ndarray, geometry, template, network) -> dict:
     misfit_mm = float(np.abs(shapes(completion.contour_points(drawn))).mean())
     fields = {"network": answer, "shapes": shapes}
     for per_gap in PER_GAP:
-        with patch.object(completion, "ERROR_PER_GAP", per_gap):
-            share = completion.share_of_shapes(misfit_mm, drawn.gap_mm)
+        share = completion.share_of_shapes(misfit_mm, drawn.gap_mm, per_gap)
         fields[f"gap / {1 / per_gap:.0f}"] = lambda p, s=share: s * shapes(p) + (1.0 - s) * answer(p)
     through = {name: drawn.through_contours(field) for name, field in fields.items()}
     through = {"interpolation": drawn.distance.at_ras, "as it is": shape.sdf_mm, **through}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .device import Device, free_cached_memory, is_out_of_memory
-from .errors import ImplausibleError
+from .errors import BadInputError, ImplausibleError
 from .labels import LabelVolume
 from .organs import ORGANS
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
@@ -62,6 +62,10 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     part = volume.around(label)
     network = chosen_restoration(job.restoration, read_shape_sha256(file), job.sparse)
     restoration = _network(network, restoration_sha256(network)) if network else None
+    if restoration and restoration.info.few_slices and not job.sparse:
+        raise BadInputError(
+            f"{network} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
+        )
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()
     others = known_templates()

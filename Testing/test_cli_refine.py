@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from ReShapeITLib.cli.main import main
 from ReShapeITLib.damage import bite
 from ReShapeITLib.device import Device, is_out_of_memory
 from ReShapeITLib.distance import MeshDistance
-from ReShapeITLib.errors import CancelledError
+from ReShapeITLib.errors import BadInputError, CancelledError
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
+from ReShapeITLib.restoration.model import RestorationModel
 from ReShapeITLib.surface_io import read_surface
 from ReShapeITLib.volume_io import read_labels, write_labels
 from Testing.tiny_template import ORGAN, patient, with_licence
@@ -225,6 +227,16 @@ def test_with_a_restoration_network_a_full_gpu_first_tries_smaller_parts(
     notices, result = refined_on_a_full_gpu(job, times, monkeypatch)
     assert len(notices) == times and last in notices[-1]
     assert reason in result.report.organs[0].device_reason
+
+
+def test_a_network_for_few_slices_alone_is_not_asked_about_a_whole_organ(
+    case_file, tiny_template_file, restoration_file, tmp_path
+):
+    model = RestorationModel.load(restoration_file)
+    few = tmp_path / "few.safetensors"
+    replace(model, info=replace(model.info, few_slices=True)).save(few)
+    with pytest.raises(BadInputError, match="for organs drawn on a few slices only"):
+        run_refine_job(job_for(case_file, tiny_template_file, restoration=str(few)))
 
 
 @pytest.mark.parametrize("text", ["MPS backend out of memory (9 GiB allocated)", "CUBLAS_STATUS_ALLOC_FAILED"])

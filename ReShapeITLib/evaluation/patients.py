@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..errors import BadInputError
 from ..restoration.model import RestorationModel
-from ..restoration.store import chosen_restoration
 from ..template import read_info, read_shape_sha256
 from ..template_store import find_template
 from ..training.prepare import case_name
@@ -38,8 +37,7 @@ def training_cases(study: Study) -> dict[str, set[str]]:
     file = find_template(study.template or study.organ)
     shape = read_shape_sha256(file)
     sources = {f"The template {file}": set(read_info(file)[0].cases)}
-    networks = {chosen_restoration(study.restoration, shape, few_slices) for few_slices in (False, study.few_slices)}
-    for network in networks - {None}:
+    for network in set(study.restorations(shape).values()) - {None}:
         told = RestorationModel.load(network).info
         organs = [organ for organ, template in told.templates.items() if template == shape]
         sources[f"The restoration network {network}"] = {case for organ in organs for case in told.cases[organ]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..atomic import atomic_path
 from ..errors import BadInputError
-from ..restoration.store import chosen_restoration, restoration_sha256
+from ..restoration.store import restoration_sha256
 from ..template import read_info, read_shape_sha256
 from ..template_store import find_template
 from .study import Study
@@ -73,10 +73,8 @@ def _settings(study: Study) -> dict:
     keys = ("organ", "label", "label_modulo", "preset", "nsd_tolerance_mm", "seed")
     settings = {key: getattr(study, key) for key in keys}
     settings |= {"template": read_info(file)[2], "training": [path.name for path in study.training]}
-    for few_slices in sorted({False, study.few_slices}):
-        network = chosen_restoration(study.restoration, read_shape_sha256(file), few_slices)
-        key = "restoration of few slices" if few_slices else "restoration"
-        settings[key] = restoration_sha256(network) if network else ""
+    for use, network in study.restorations(read_shape_sha256(file)).items():
+        settings[use] = restoration_sha256(network) if network else ""
     # Names of more predictions only add inputs.
     families = {f.name: {k: v for k, v in asdict(f).items() if k != "names"} for f in study.families}
     settings |= {f"family {name}": told for name, told in families.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
+from ..restoration.store import chosen_restoration
 from ..template_store import SUFFIX
 from ..training.config import override
 from ..training.prepare import case_name
@@ -73,10 +74,14 @@ class Study:
         """Truth file of each case."""
         return {case_name(path): path for path in self.truths}
 
-    @property
-    def few_slices(self) -> bool:
-        """True where a method refines what is known on a few slices only, for which there may be another network."""
-        return any(entry.options.get("sparse", False) for entry in self.methods)
+    def restorations(self, shape_sha256: str) -> dict[str, Path | None]:
+        """File of the restoration network by its use, which is named as settings name it; None: there is none.
+
+        A method that refines what is known on a few slices only may have another one.
+        """
+        few_slices = any(entry.options.get("sparse", False) for entry in self.methods)
+        uses = {"restoration": False} | ({"restoration of few slices": True} if few_slices else {})
+        return {name: chosen_restoration(self.restoration, shape_sha256, few) for name, few in uses.items()}
 
     def patient(self, case: str) -> str:
         """The patient of a case: cases of one patient are resampled together."""

@@ -199,7 +199,7 @@ def sparse_slices(sdf, rng, least_gap_cells: int, most_gap_cells: int):
     places = (basis @ cells) / steps[:, None] + (size[:, None] - 1) / 2
     given = _sampled(distance, places).reshape(sdf.shape)
     known = np.abs(places[0][:, None] - planes).min(axis=1) <= 0.5
-    return given.astype(np.float32), known.reshape(sdf.shape).astype(np.float32)
+    return given, known.reshape(sdf.shape).astype(np.float32)
 
 
 # A cut is noticed where the organ ends at the border of the image, or in a plane.

@@ -31,6 +31,8 @@ class RefinedOrgan:
     sha256: str
     restoration: Path | None
     restoration_licence: str | None
+    detail: Path | None
+    detail_licence: str | None
     device: Device
     seconds: dict[str, float]
     surface_cell_mm: float
@@ -50,7 +52,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
     """
     from .refinement import REFINE_PRESETS, refine
-    from .restoration.store import chosen_restoration, restoration_sha256
+    from .restoration.store import chosen_detail, chosen_restoration, restoration_sha256
     from .template import read_info, read_shape_sha256
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
@@ -60,12 +62,15 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
-    network = chosen_restoration(job.restoration, read_shape_sha256(file), job.sparse)
-    restoration = _network(network, restoration_sha256(network)) if network else None
+    choice = job.restoration, read_shape_sha256(file), job.sparse
+    network, detail = chosen_restoration(*choice), chosen_detail(*choice)
+    restoration = _network(network, detail, *map(restoration_sha256, (network, detail))) if network else None
     if restoration and restoration.info.few_slices and not job.sparse:
         raise BadInputError(
             f"{network} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
         )
+    if restoration and restoration.info.detail:
+        raise BadInputError(f"{network} only adds what coarse voxels hide to what another one says; give 'auto'.")
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()
     others = known_templates()
@@ -86,7 +91,11 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
     seconds = clock.seconds()
     licence = restoration and restoration.info.licence
-    return RefinedOrgan(shape, template, file, sha256, network, licence, device, seconds, options.surface_cell_mm)
+    if shape.detailed and restoration.detail.info.non_commercial:
+        notice(f"the network {detail.name} is for non-commercial use only ({restoration.detail.info.licence}).")
+    told = (detail, restoration.detail.info.licence) if shape.detailed else (None, None)
+    cell_mm = options.surface_cell_mm
+    return RefinedOrgan(shape, template, file, sha256, network, licence, *told, device, seconds, cell_mm)
 
 
 def whole_of(organ: RefinedOrgan) -> str:
@@ -126,11 +135,11 @@ def _template(file: Path, sha256: str) -> OrganTemplate:
 
 
 @lru_cache(maxsize=2)
-def _network(file: Path, sha256: str) -> RestorationModel:
-    """Likewise a restoration network."""
+def _network(file: Path, detail: Path | None, sha256: str, detail_sha256: str) -> RestorationModel:
+    """Likewise a restoration network, with the one for detail."""
     from .restoration.model import RestorationModel
 
-    return RestorationModel.load(file)
+    return RestorationModel.load(file, detail)
 
 
 def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
@@ -146,6 +155,8 @@ def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVo
         non_commercial=info.non_commercial,
         restoration=organ.restoration and organ.restoration.name,
         restoration_licence=organ.restoration_licence,
+        detail=organ.detail and organ.detail.name,
+        detail_licence=organ.detail_licence,
         device=organ.device.name,
         device_reason=organ.device.reason,
         signed_change_mm=change,

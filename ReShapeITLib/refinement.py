@@ -31,6 +31,7 @@ from .open_ends import find_open_ends
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
 from .restoration.belief import BeliefOptions
+from .restoration.detail import Detail, expected_detail
 from .restoration.healing import Healed, believing, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
 from .smooth_distance import smooth_distance_grid
@@ -109,6 +110,7 @@ class RefinedShape:
         given_surface: the given organ's surface.
         cleaning: what was dropped or filled before anything else.
         plausibility: whether the given organ looks like the template's organ.
+        detailed: a network was asked what the given organ's coarse voxels hide.
     """
 
     field: BlendedField
@@ -118,6 +120,7 @@ class RefinedShape:
     given_surface: TriangleSurface
     cleaning: CleaningReport
     plausibility: Plausibility
+    detailed: bool = False
 
     @property
     def fitted(self) -> FittedField:
@@ -200,7 +203,7 @@ def refine(
     geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
     distance_of = partial(signed_distance_grid, options=options.surface)
-    image_mask, image, blur_mm = mask, geometry, 0.0
+    image_mask, image, blur_mm, detail = mask, geometry, 0.0, None
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
@@ -220,6 +223,13 @@ def refine(
     healed = None
     if restoration is not None:
         progress.stage("restore", 0.2)
+        if blur_mm and restoration.detail is not None:
+            poses, edges_mm = options.restoration_poses, geometry.spacing_mm
+            detail = expected_detail(restoration.detail, template, grid, alignment.ras_to_unit, edges_mm, poses)
+        if detail is not None:
+            distance_of = partial(_detailed, detail)
+            grid = detail.added_to(grid)
+            given = surface_from_grid(grid)
         if drawn is None:
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
@@ -259,7 +269,11 @@ def refine(
         field_ = replace(healed.field, fitted_sdf_mm=likeliest)
         bounds = _box_around(given, healed.surface)
     field_ = without_crumbs(near, geometry, field_, distance_of)
-    return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility)
+    return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility, detail is not None)
+
+
+def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
+    return detail.added_to(smooth_distance_grid(mask, geometry))
 
 
 def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignment_options, options, rng):

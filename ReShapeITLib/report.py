@@ -34,6 +34,8 @@ class OrganReport:
         non_commercial: the licence forbids commercial use.
         restoration: file name of the restoration network; None where none was used. restoration_licence: of its
             weights.
+        detail: file name of the network that told what coarse voxels hide; None where none was asked.
+            detail_licence: of its weights.
         device: that computed; device_reason: why it was chosen.
         volume_before_ml, volume_after_ml, added_ml, removed_ml: of the voxels.
         dsc_to_input: Dice of output and input voxels, 0 to 1.
@@ -54,6 +56,8 @@ class OrganReport:
     non_commercial: bool
     restoration: str | None
     restoration_licence: str | None
+    detail: str | None
+    detail_licence: str | None
     device: str
     device_reason: str
     volume_before_ml: float

@@ -229,14 +229,18 @@ def test_with_a_restoration_network_a_full_gpu_first_tries_smaller_parts(
     assert reason in result.report.organs[0].device_reason
 
 
-def test_a_network_for_few_slices_alone_is_not_asked_about_a_whole_organ(
-    case_file, tiny_template_file, restoration_file, tmp_path
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [("few_slices", "for organs drawn on a few slices only"), ("detail", "only adds what coarse voxels hide")],
+)
+def test_a_network_for_something_else_is_not_asked_about_a_whole_organ(
+    case_file, tiny_template_file, restoration_file, tmp_path, use, said
 ):
     model = RestorationModel.load(restoration_file)
-    few = tmp_path / "few.safetensors"
-    replace(model, info=replace(model.info, few_slices=True)).save(few)
-    with pytest.raises(BadInputError, match="for organs drawn on a few slices only"):
-        run_refine_job(job_for(case_file, tiny_template_file, restoration=str(few)))
+    other = tmp_path / "other.safetensors"
+    replace(model, info=replace(model.info, **{use: True})).save(other)
+    with pytest.raises(BadInputError, match=said):
+        run_refine_job(job_for(case_file, tiny_template_file, restoration=str(other)))
 
 
 @pytest.mark.parametrize("text", ["MPS backend out of memory (9 GiB allocated)", "CUBLAS_STATUS_ALLOC_FAILED"])

@@ -50,7 +50,8 @@ def run(arguments) -> None:
         raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
     info = RestorationInfo(
-        arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict(), options.few_slices
+        arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict(), options.few_slices,
+        options.detail,
     )
     RestorationModel(info, trainer.result()).save(target)
     arguments.progress.stage("done", 1.0)

@@ -198,14 +198,15 @@ def _refinement(setting: Setting, restoration: str = "", keep: bool = True, **op
     """``restoration`` is as in :class:`Setting`, which gives it where it is ""; ``keep`` is an ablation of
     ``refined``; the rest are fields of RefineOptions."""
     from ..restoration.model import RestorationModel
-    from ..restoration.store import chosen_restoration
+    from ..restoration.store import chosen_detail, chosen_restoration
     from .rivals_field import changed_options, refined
 
     chosen = changed_options(options)
     template = OrganTemplate.load(setting.template_path)
     shape = read_shape_sha256(setting.template_path)
-    file = chosen_restoration(restoration or setting.restoration, shape, chosen.sparse)
-    network = RestorationModel.load(file) if file else None
+    choice = restoration or setting.restoration
+    file = chosen_restoration(choice, shape, chosen.sparse)
+    network = RestorationModel.load(file, chosen_detail(choice, shape, chosen.sparse)) if file else None
     return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 
 

@@ -74,7 +74,7 @@ def _settings(study: Study) -> dict:
     settings = {key: getattr(study, key) for key in keys}
     settings |= {"template": read_info(file)[2], "training": [path.name for path in study.training]}
     for use, network in study.restorations(read_shape_sha256(file)).items():
-        settings[use] = restoration_sha256(network) if network else ""
+        settings[use] = restoration_sha256(network)
     # Names of more predictions only add inputs.
     families = {f.name: {k: v for k, v in asdict(f).items() if k != "names"} for f in study.families}
     settings |= {f"family {name}": told for name, told in families.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..restoration.store import chosen_restoration
+from ..restoration.store import chosen_detail, chosen_restoration
 from ..template_store import SUFFIX
 from ..training.config import override
 from ..training.prepare import case_name
@@ -77,11 +77,13 @@ class Study:
     def restorations(self, shape_sha256: str) -> dict[str, Path | None]:
         """File of the restoration network by its use, which is named as settings name it; None: there is none.
 
-        A method that refines what is known on a few slices only may have another one.
+        A method that refines what is known on a few slices only may have another one, and what coarse voxels hide is
+        asked of a third.
         """
         few_slices = any(entry.options.get("sparse", False) for entry in self.methods)
         uses = {"restoration": False} | ({"restoration of few slices": True} if few_slices else {})
-        return {name: chosen_restoration(self.restoration, shape_sha256, few) for name, few in uses.items()}
+        files = {name: chosen_restoration(self.restoration, shape_sha256, few) for name, few in uses.items()}
+        return files | {"detail of coarse voxels": chosen_detail(self.restoration, shape_sha256)}
 
     def patient(self, case: str) -> str:
         """The patient of a case: cases of one patient are resampled together."""

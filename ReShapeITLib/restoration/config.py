@@ -88,6 +88,7 @@ class RestorationTraining:
         bfloat16: multiply in bfloat16, twice as fast where the processor has it.
         checkpoint_interval: steps between checkpoints.
         few_slices: the network is for organs that are known on a few slices alone, see ``RestorationInfo.few_slices``.
+        detail: the network is for what coarse voxels hide alone, see ``RestorationInfo.detail``.
         belief: goes into the file as it is, see ``RestorationInfo.belief``.
     """
 
@@ -104,6 +105,7 @@ class RestorationTraining:
     bfloat16: bool = True
     checkpoint_interval: int = 250
     few_slices: bool = False
+    detail: bool = False
     belief: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
@@ -139,6 +141,8 @@ def _check_together(options: RestorationTraining, where: str) -> None:
     """Settings that are right alone and wrong together."""
     if options.keep_of_start and not options.start_from:
         raise BadInputError(f"{where}: 'keep_of_start' needs 'start_from', the network whose weights are kept in part.")
+    if options.few_slices and options.detail:
+        raise BadInputError(f"{where}: a network is for 'few_slices' or for 'detail', not for both.")
     if options.keep_of_start > 1.0:
         raise BadInputError(f"{where}: 'keep_of_start' is a share, from 0 to 1, not {options.keep_of_start}.")
     draw, damage = options.draw, options.draw.damage

@@ -14,6 +14,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..between_slices import FEWEST_SLICES, distance_between_slices
+from ..geometry import ImageGeometry
+from ..smooth_distance import smooth_distance_grid
+from .grid import told_by_voxels
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class DamageOptions:
 
     Args:
         sparse, coarse: shares of organs that are known on a few slices, or on coarse voxels only, and otherwise right.
+        smoothed: share of organs that are known on coarse voxels whose steps a refinement has smoothed already.
         least_gap_cells, most_gap_cells: way from one of the few slices to the next.
         kinds_more: of the others, how many kinds are drawn beside one, on average.
         bite, leak, island, holes, wobble, erosion, growth, truncation: how often each kind is drawn in relation to the
@@ -30,6 +34,7 @@ class DamageOptions:
 
     sparse: float = 0.22
     coarse: float = 0.13
+    smoothed: float = 0.0
     least_gap_cells: int = 4
     most_gap_cells: int = 14
     kinds_more: float = 1.2
@@ -44,15 +49,24 @@ class DamageOptions:
 
 
 def damaged(
-    sdf: np.ndarray, rng: np.random.Generator, options: DamageOptions = DamageOptions()
+    sdf: np.ndarray, rng: np.random.Generator, options: DamageOptions = DamageOptions(), cell_mm: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known."""
+    """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known.
+
+    Args:
+        sdf: [z, y, x] distance in cells.
+        rng: decides.
+        options: what is done.
+        cell_mm: edge of a cell; voxels of ``smoothed`` ones have sizes in mm.
+    """
     known = np.ones_like(sdf)
     what = rng.random()
     if what < options.sparse:
         return sparse_slices(sdf, rng, options.least_gap_cells, options.most_gap_cells)
     if what < options.sparse + options.coarse:
         return coarse(sdf, rng).astype(np.float32), known
+    if what < options.sparse + options.coarse + options.smoothed:
+        return smoothed_voxels(sdf, rng, cell_mm)
     names = [*KINDS, "truncation"]
     share = np.array([getattr(options, name) for name in names])
     drawn = rng.choice(names, size=1 + rng.poisson(options.kinds_more), p=share / share.sum())
@@ -170,6 +184,32 @@ def coarse(sdf, rng):
     rough = ndimage.map_coordinates(values, np.array(cells), order=1, mode="nearest")
     # Beyond the voxels at the surface the distance goes on.
     return np.where(np.abs(rough) < 0.499 * voxel.max(), rough, np.sign(rough) * np.maximum(np.abs(sdf), np.abs(rough)))
+
+
+def smoothed_voxels(sdf, rng, cell_mm: float):
+    """Nearly cubic voxels of 2.5 to 8 mm, at least half of each in the organ, smoothed as a refinement does
+    (``smooth_distance``); returns that and cells that tell how large the voxels are (``grid.told_by_voxels``)."""
+    voxel_mm = np.exp(rng.uniform(np.log(2.5), np.log(8.0)) + rng.normal(0.0, 0.1, 3))
+    turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, 8.0, 3))).as_matrix()
+    size_mm = cell_mm * np.array(sdf.shape[::-1])
+    counts = np.ceil(np.abs(turn).T @ size_mm / voxel_mm).astype(int) + 1
+    # The voxels' grid lies around the middle, anyhow.
+    first_mm = 0.5 * size_mm - turn @ (voxel_mm * (0.5 * (counts - 1) + rng.uniform(-0.5, 0.5, 3)))
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turn * voxel_mm, first_mm
+    geometry = ImageGeometry(matrix, tuple(map(int, counts)))
+    parts = np.maximum(1, np.round(voxel_mm / (0.7 * cell_mm))).astype(int)  # samples of a voxel along each axis
+    within = [(np.arange(n * part) + 0.5) / part - 0.5 for n, part in zip(counts, parts, strict=True)]
+    k, j, i = np.meshgrid(*within[::-1], indexing="ij")
+    samples_mm = geometry.ijk_to_ras_points(np.stack([i.ravel(), j.ravel(), k.ravel()], axis=1))
+    sample_cells = (voxel_mm / parts).mean() / cell_mm
+    filled = np.clip(0.5 - _sampled(sdf, samples_mm.T[::-1] / cell_mm) / sample_cells, 0.0, 1.0)
+    inside = filled.reshape(np.stack([counts, parts], axis=1)[::-1].ravel()).mean(axis=(1, 3, 5)) >= 0.5
+    if not inside.any():
+        return sdf, np.ones_like(sdf)
+    centres_mm = cell_mm * np.indices(sdf.shape).reshape(3, -1)[::-1].T
+    given = (smooth_distance_grid(inside, geometry).at_ras(centres_mm) / cell_mm).reshape(sdf.shape)
+    return given.astype(np.float32), np.full_like(sdf, told_by_voxels(voxel_mm, cell_mm))
 
 
 def sparse_slices(sdf, rng, least_gap_cells: int, most_gap_cells: int):

@@ -67,15 +67,16 @@ def draw_batch(
     """
     share = np.array([(shares or {}).get(organ, 1.0) for organ in by_organ])
     organ = str(rng.choice(list(by_organ), p=share / share.sum()))
+    cell_mm = (cells_mm or {}).get(organ, 3.0)
     if options.most_gap_mm:
-        options = replace(options, damage=_with_gaps(options, (cells_mm or {})[organ]))
+        options = replace(options, damage=_with_gaps(options, cell_mm))
     drawn = []
     for _ in range(options.batch):
         cases = by_organ[organ]
         real = [c for c in cases if c.given is not None]
         use_real = bool(real) and rng.random() < options.real
         pool = real if use_real else [c for c in cases if c.given is None]
-        drawn.append(_draw_case(pool[rng.integers(len(pool))], use_real, options, rng))
+        drawn.append(_draw_case(pool[rng.integers(len(pool))], use_real, options, rng, cell_mm))
     return organ, *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*drawn, strict=True))
 
 
@@ -85,7 +86,7 @@ def _with_gaps(options: DrawOptions, cell_mm: float) -> DamageOptions:
     return replace(options.damage, least_gap_cells=least, most_gap_cells=max(least, most))
 
 
-def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng):
+def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng, cell_mm: float):
     arrays = [case.truth] if case.given is None else [case.truth, case.given]
     stack = torch.from_numpy(np.stack(arrays)).float()[None]
     moved = _moved(stack, options, rng)[0].numpy()
@@ -94,12 +95,12 @@ def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng)
     if use_real:
         given = moved[1]
         if rng.random() < 0.15:
-            given, known = damaged(given, rng, options.damage)
+            given, known = damaged(given, rng, options.damage, cell_mm)
     elif rng.random() < options.clean:
         given = truth
     else:
-        given, known = damaged(truth, rng, options.damage)
-    if known.all() and rng.random() < options.false_end:
+        given, known = damaged(truth, rng, options.damage, cell_mm)
+    if (known == 1.0).all() and rng.random() < options.false_end:
         known = unseen_beyond_the_end(given, rng)
     given, known, truth = _as_aligned(given, known, truth, rng)
     return given.astype(np.float32), known.astype(np.float32), truth

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..between_slices import DrawnSlices
 from ..geometry import Similarity
-from ..open_ends import OpenEnds
 from ..parallel import together
 from ..surface import DistanceGrid
 from ..template import OrganTemplate, is_non_commercial, read_shape_sha256
 from ..weights_file import WeightsKind
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
-from .store import find_restoration
+from .store import chosen_detail, chosen_restoration
 
 _KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or 'none'", "reshapeit-restoration-1")
+
+
+class Seen(Protocol):
+    """What is known of a given organ: ``DrawnSlices``, ``OpenEnds`` or ``CoarseVoxels``."""
+
+    def known_at(self, points_ras: np.ndarray, half_cell_mm: float) -> np.ndarray:
+        """(N,) bool or 0 to 1: how much is known of (N, 3) RAS points, middles of cells."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class RestorationInfo:
             was measured on patients that training has not seen.
         training: settings and command of the training run.
         few_slices: it was trained with organs that are known on a few slices only, and is asked about such alone.
+        detail: it was trained with undamaged organs on coarse voxels, and is asked about what these hide alone.
     """
 
     licence: str
@@ -46,6 +53,7 @@ class RestorationInfo:
     belief: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     few_slices: bool = False
+    detail: bool = False
 
     @property
     def non_commercial(self) -> bool:
@@ -61,11 +69,13 @@ class RestorationModel:
         info: origin and licence.
         network: with frozen weights.
         poses_at_once: how many poses it is asked about together; one takes the least memory.
+        detail: the network that knows what coarse voxels hide of the same organs; None: there is none.
     """
 
     info: RestorationInfo
     network: RestorationNetwork
     poses_at_once: int = 2
+    detail: RestorationModel | None = None
 
     def save(self, path: str | Path) -> str:
         """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
@@ -73,8 +83,8 @@ class RestorationModel:
         return _KIND.write(path, tensors, {"network": self.network.options.as_dict(), **asdict(self.info)})
 
     @classmethod
-    def load(cls, path: str | Path) -> RestorationModel:
-        """Read and verify a file.
+    def load(cls, path: str | Path, detail: str | Path | None = None) -> RestorationModel:
+        """Read and verify a file, and that of the network for ``detail`` where there is one.
 
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
@@ -87,21 +97,22 @@ class RestorationModel:
             info = RestorationInfo(**header)
         except (KeyError, TypeError, RuntimeError) as error:
             raise _KIND.lacks_parts(path, error) from error
-        return cls(info, network.requires_grad_(False).eval())
+        return cls(info, network.requires_grad_(False).eval(), detail=cls.load(detail) if detail else None)
 
     @classmethod
     def for_template(cls, template_file: str | Path, few_slices: bool = False) -> RestorationModel | None:
         """The model that was trained with a template, see ``find_restoration``; None where there is none."""
-        file = find_restoration(read_shape_sha256(template_file), few_slices)
-        return cls.load(file) if file else None
+        shape = read_shape_sha256(template_file)
+        file = chosen_restoration("auto", shape, few_slices)
+        return cls.load(file, chosen_detail("auto", shape, few_slices)) if file else None
 
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""
-        return replace(self, network=self.network.to(device))
+        return replace(self, network=self.network.to(device), detail=self.detail and self.detail.to(device))
 
     def in_smaller_parts(self) -> RestorationModel:
         """The same model, which is slower and needs the least memory."""
-        return replace(self, poses_at_once=1)
+        return replace(self, poses_at_once=1, detail=self.detail and self.detail.in_smaller_parts())
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +144,7 @@ class Restoration:
 
 def restore(
     model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,
-    seen: DrawnSlices | OpenEnds | None = None,
+    seen: Seen | None = None,
 ) -> Restoration:  # fmt: skip
     """The clean organ that the network expects behind a given one, averaged over slightly different poses.
 
@@ -145,8 +156,8 @@ def restore(
         distance: signed distance of the given organ, mm.
         ras_to_unit: its alignment.
         poses: how many; the first is the alignment itself.
-        seen: the slices that the organ was drawn on, where ``distance`` was interpolated between them, or the ends
-            where it was cut off.
+        seen: the slices that the organ was drawn on, where ``distance`` was interpolated between them, the ends
+            where it was cut off, or the coarse voxels that it was given on.
     """
     grid = CanonicalGrid.around(template.points_unit)
     frames = [ras_to_unit, *(jitter.after(ras_to_unit) for jitter in _jitters(poses - 1, grid.cell_unit))]
@@ -168,8 +179,8 @@ def restore(
     return Restoration(restored, given_mm, cell_mm, known[0] == 0.0)
 
 
-def _known(seen: DrawnSlices | OpenEnds | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
-    """[z, y, x] 1.0 in the cells of which the given organ says something: all, unless something is ``seen`` only."""
+def _known(seen: Seen | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
+    """[z, y, x] how much the given organ says about each cell: 1 everywhere, unless ``seen`` tells otherwise."""
     if seen is None:
         return np.ones(grid.shape_zyx, dtype=np.float32)
     centres_ras = ras_to_unit.inverse().apply(grid.points_unit())

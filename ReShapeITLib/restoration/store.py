@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +29,19 @@ def find_restoration(shape_sha256: str, few_slices: bool = False) -> Path | None
         few_slices: for an organ that is known on a few slices: a network for these alone comes first, which is never
             taken otherwise. Of several in a folder it is the one for the fewest organs.
     """
+    return _first(shape_sha256, lambda network: not network.detail and (few_slices or not network.few_slices))
+
+
+def find_detail(shape_sha256: str) -> Path | None:
+    """The file of the network that knows what coarse voxels hide of organs of a template's kind, see ``detail``."""
+    return _first(shape_sha256, lambda network: network.detail)
+
+
+def _first(shape_sha256: str, fitting: Callable[[_Told], bool]) -> Path | None:
+    """Of the first folder that has any network of that template which is fitting, the most special one."""
     for folder in restoration_folders():
         told = {path: _told(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
-        knowing = [
-            path for path, network in told.items()
-            if shape_sha256 in network.templates.values() and (few_slices or not network.few_slices)
-        ]  # fmt: skip
+        knowing = [p for p, network in told.items() if shape_sha256 in network.templates.values() and fitting(network)]
         if knowing:
             return min(knowing, key=lambda path: (not told[path].few_slices, len(told[path].templates)))
     return None
@@ -59,21 +67,31 @@ def chosen_restoration(choice: str, shape_sha256: str, few_slices: bool = False)
     return path
 
 
-def restoration_sha256(path: Path) -> str:
-    """The checksum that a restoration file carries; "" for a file of another kind."""
-    return _metadata(path).get("sha256", "")
+def chosen_detail(choice: str, shape_sha256: str, few_slices: bool = False) -> Path | None:
+    """The file of the network that goes with the chosen one and knows what coarse voxels hide; None: there is none.
+
+    It goes with "auto" alone: who names a file wants that network and nothing else.
+    """
+    return find_detail(shape_sha256) if choice == "auto" and not few_slices else None
+
+
+def restoration_sha256(path: Path | None) -> str:
+    """The checksum that a restoration file carries; "" for none, or a file of another kind."""
+    return _metadata(path).get("sha256", "") if path else ""
 
 
 class _Told(NamedTuple):
     templates: dict[str, str]  # SHA-256 of the template's shape of each organ that the network knows
     few_slices: bool = False
+    detail: bool = False
 
 
 def _told(path: Path) -> _Told:
     """What a file tells about its use; no templates for a file of another kind."""
     try:
         header = json.loads(_metadata(path)["restoration"])
-        return _Told(dict(header["templates"]), bool(header.get("few_slices", False)))
+        uses = (bool(header.get(use, False)) for use in ("few_slices", "detail"))
+        return _Told(dict(header["templates"]), *uses)
     except (KeyError, ValueError, TypeError, AttributeError):
         return _Told({})
 

@@ -76,6 +76,8 @@ def _facts(one: Reviewed) -> dict[str, str]:
         "licence of the template": _licence(organ, "licence"),
         "restoration network": _text(organ.get("restoration")),
         "licence of the network": _licence(organ, "restoration_licence"),
+        "network for coarse voxels": _text(organ.get("detail")),
+        "licence of that network": _licence(organ, "detail_licence"),
         "preset, seed": ", ".join(text for text in (_text(run.get("preset")), _text(run.get("seed"))) if text),
         "device": _text(organ.get("device")),
         "time": _figure(number(run, "seconds"), 1, " s"),
@@ -90,7 +92,8 @@ def _facts(one: Reviewed) -> dict[str, str]:
 
 def _licences(reviewed: list[Reviewed]) -> list[str]:
     """The licences of all templates and networks used, each once."""
-    entries = [_licence(one.case.organ, key) for one in reviewed for key in ("licence", "restoration_licence")]
+    keys = ("licence", "restoration_licence", "detail_licence")
+    entries = [_licence(one.case.organ, key) for one in reviewed for key in keys]
     return sorted({entry for entry in entries if entry})
 
 

@@ -20,8 +20,8 @@ from .model import RestorationModel, restore
 from .network import GIVEN_LIMIT_CELLS
 
 _MOST_OBLONG = 1.8  # longest edge of a voxel in shortest ones; between thick slices smoothing alone is as good
-_LEAST_CELLS = 1.2  # mean edge of a voxel in cells of the network, which tells nothing about finer ones
-_FULL_CELLS = 1.6
+# Mean edge of a voxel in cells of the network: it tells nothing about fine voxels, and all about those beyond a cell.
+_LEAST_CELLS, _FULL_CELLS = 0.4, 1.2
 
 
 @dataclass(frozen=True, eq=False)

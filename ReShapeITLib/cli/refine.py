@@ -34,7 +34,8 @@ def add_parser(commands) -> None:
     parser.add_argument("--force", action="store_true", help="refine although the input does not look like the organ")
     parser.add_argument(
         "--restoration", default="auto", metavar="auto|none|FILE",
-        help="network that says what of the input to believe (default: the one that belongs to the template)",
+        help="network that says what of the input to believe (default: the one that belongs to the template, with the "
+        "one that adds what coarse voxels hide; a FILE is asked alone)",
     )  # fmt: skip
     parser.add_argument(
         "--sparse", action="store_true",

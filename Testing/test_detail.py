@@ -71,10 +71,11 @@ def test_larger_voxels_hide_more():
 
 
 def test_all_counts_for_coarse_voxels_and_nothing_for_fine_or_oblong_ones():
-    assert share_of_detail(np.full(3, 9.0), 3.0) == 1.0
-    assert 0.0 < share_of_detail(np.full(3, 4.2), 3.0) < 1.0
-    assert share_of_detail(np.full(3, 3.0), 3.0) == 0.0
-    assert share_of_detail(np.array([3.0, 3.0, 9.0]), 3.0) == 0.0
+    assert share_of_detail(np.full(3, 4.0), 3.0) == 1.0
+    # Half way from 0.4 to 1.2 cells.
+    assert share_of_detail(np.full(3, 2.4), 3.0) == pytest.approx(0.5)
+    assert share_of_detail(np.full(3, 1.0), 3.0) == 0.0
+    assert share_of_detail(np.array([6.0, 6.0, 9.5]), 3.0) == 0.0
 
 
 def test_the_network_is_told_how_large_the_voxels_are():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .refine_job import RefineJob
     from .refinement import RefinedShape
     from .restoration.model import RestorationModel
+    from .restoration.store import ChosenNetworks
     from .template import OrganTemplate
 
 
@@ -52,7 +53,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
     """
     from .refinement import REFINE_PRESETS, refine
-    from .restoration.store import chosen_detail, chosen_restoration, restoration_sha256
+    from .restoration.store import chosen_networks, restoration_sha256
     from .template import read_info, read_shape_sha256
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
@@ -62,9 +63,9 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
-    choice = job.restoration, read_shape_sha256(file), job.sparse
-    network, detail = chosen_restoration(*choice), chosen_detail(*choice)
-    restoration = _network(network, detail, *map(restoration_sha256, (network, detail))) if network else None
+    networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
+    network, detail = networks
+    restoration = _restoration(networks, *map(restoration_sha256, networks))
     if restoration and restoration.info.few_slices and not job.sparse:
         raise BadInputError(
             f"{network} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
@@ -135,11 +136,11 @@ def _template(file: Path, sha256: str) -> OrganTemplate:
 
 
 @lru_cache(maxsize=2)
-def _network(file: Path, detail: Path | None, sha256: str, detail_sha256: str) -> RestorationModel:
+def _restoration(networks: ChosenNetworks, sha256: str, detail_sha256: str) -> RestorationModel | None:
     """Likewise a restoration network, with the one for detail."""
     from .restoration.model import RestorationModel
 
-    return RestorationModel.load(file, detail)
+    return RestorationModel.load_chosen(networks)
 
 
 def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:

@@ -18,7 +18,7 @@ from ReShapeITLib.restoration.detail import CoarseVoxels, expected_detail, share
 from ReShapeITLib.restoration.grid import CELL_UNIT, told_by_voxels
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-from ReShapeITLib.restoration.store import chosen_detail, find_detail, find_restoration
+from ReShapeITLib.restoration.store import chosen_networks, find_detail, find_restoration
 from ReShapeITLib.smooth_distance import smooth_distance_grid
 from ReShapeITLib.template import OrganTemplate, read_shape_sha256
 from ReShapeITLib.volume_io import write_labels
@@ -128,12 +128,13 @@ def test_the_network_for_detail_goes_with_the_one_that_is_found_and_is_never_tak
     assert find_restoration(sha256) is None and RestorationModel.for_template(tiny_template_file) is None
     model_that_adds(0.0, sha256).save(tmp_path / "b.safetensors")
     assert find_restoration(sha256) == tmp_path / "b.safetensors"
-    assert find_detail(sha256) == chosen_detail("auto", sha256) == tmp_path / "a_detail.safetensors"
+    assert find_detail(sha256) == chosen_networks("auto", sha256).detail == tmp_path / "a_detail.safetensors"
     assert RestorationModel.for_template(tiny_template_file).detail.info.detail
     assert RestorationModel.for_template(tiny_template_file).in_smaller_parts().detail.poses_at_once == 1
     # Who names a file wants that one alone; drawn slices are no coarse voxels.
-    assert chosen_detail(str(tmp_path / "b.safetensors"), sha256) is None
-    assert chosen_detail("none", sha256) is None and chosen_detail("auto", sha256, few_slices=True) is None
+    assert chosen_networks(str(tmp_path / "b.safetensors"), sha256) == (tmp_path / "b.safetensors", None)
+    assert chosen_networks("none", sha256) == (None, None)
+    assert chosen_networks("auto", sha256, few_slices=True).detail is None
 
 
 def test_report_and_notice_name_the_network_that_told_what_coarse_voxels_hide(

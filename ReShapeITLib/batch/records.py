@@ -17,7 +17,7 @@ from .. import __version__
 from ..atomic import atomic_path, require_file
 from ..cli.refine import parse_templates
 from ..errors import BadInputError
-from ..restoration.store import chosen_detail, chosen_restoration, restoration_sha256
+from ..restoration.store import chosen_networks, restoration_sha256
 from ..template import read_info, read_shape_sha256
 from ..template_store import find_template
 from .cases import BatchCase, BatchOptions
@@ -78,8 +78,7 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
     checksums = []
     for name in parse_templates(options.template, options.label or None).values():
         file = find_template(name)
-        choice = options.restoration, read_shape_sha256(file), options.sparse
-        networks = chosen_restoration(*choice), chosen_detail(*choice)
+        networks = chosen_networks(options.restoration, read_shape_sha256(file), options.sparse)
         checksums.append([read_info(file)[2], *map(restoration_sha256, networks)])
     return checksums
 

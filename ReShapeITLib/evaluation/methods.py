@@ -198,15 +198,14 @@ def _refinement(setting: Setting, restoration: str = "", keep: bool = True, **op
     """``restoration`` is as in :class:`Setting`, which gives it where it is ""; ``keep`` is an ablation of
     ``refined``; the rest are fields of RefineOptions."""
     from ..restoration.model import RestorationModel
-    from ..restoration.store import chosen_detail, chosen_restoration
+    from ..restoration.store import chosen_networks
     from .rivals_field import changed_options, refined
 
     chosen = changed_options(options)
     template = OrganTemplate.load(setting.template_path)
     shape = read_shape_sha256(setting.template_path)
-    choice = restoration or setting.restoration
-    file = chosen_restoration(choice, shape, chosen.sparse)
-    network = RestorationModel.load(file, chosen_detail(choice, shape, chosen.sparse)) if file else None
+    files = chosen_networks(restoration or setting.restoration, shape, chosen.sparse)
+    network = RestorationModel.load_chosen(files)
     return partial(_run_with_surface, function=refined, arguments=(template, chosen, network, keep))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..restoration.store import chosen_detail, chosen_restoration
+from ..restoration.store import chosen_networks
 from ..template_store import SUFFIX
 from ..training.config import override
 from ..training.prepare import case_name
@@ -80,10 +80,12 @@ class Study:
         A method that refines what is known on a few slices only may have another one, and what coarse voxels hide is
         asked of a third.
         """
-        few_slices = any(entry.options.get("sparse", False) for entry in self.methods)
-        uses = {"restoration": False} | ({"restoration of few slices": True} if few_slices else {})
-        files = {name: chosen_restoration(self.restoration, shape_sha256, few) for name, few in uses.items()}
-        return files | {"detail of coarse voxels": chosen_detail(self.restoration, shape_sha256)}
+        whole = chosen_networks(self.restoration, shape_sha256)
+        files = {"restoration": whole.restoration, "detail of coarse voxels": whole.detail}
+        if any(entry.options.get("sparse", False) for entry in self.methods):
+            few_slices = chosen_networks(self.restoration, shape_sha256, few_slices=True)
+            files["restoration of few slices"] = few_slices.restoration
+        return files
 
     def patient(self, case: str) -> str:
         """The patient of a case: cases of one patient are resampled together."""

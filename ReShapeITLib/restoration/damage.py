@@ -49,7 +49,7 @@ class DamageOptions:
 
 
 def damaged(
-    sdf: np.ndarray, rng: np.random.Generator, options: DamageOptions = DamageOptions(), cell_mm: float = 3.0
+    sdf: np.ndarray, rng: np.random.Generator, options: DamageOptions = DamageOptions(), cell_mm: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A damaged copy of an organ's distance, and the cells (float32, 0 or 1) in which it is known.
 
@@ -57,7 +57,7 @@ def damaged(
         sdf: [z, y, x] distance in cells.
         rng: decides.
         options: what is done.
-        cell_mm: edge of a cell; voxels of ``smoothed`` ones have sizes in mm.
+        cell_mm: edge of a cell; needed for ``smoothed`` ones, whose voxels have sizes in mm.
     """
     known = np.ones_like(sdf)
     what = rng.random()

@@ -63,11 +63,12 @@ def draw_batch(
         options: how they are varied.
         rng: decides.
         shares: how often each organ is drawn in relation to the others; 1 where it is not told.
-        cells_mm: edge of a cell in each organ's common size; needed where the options tell gaps in mm.
+        cells_mm: edge of a cell in each organ's common size; needed where the options tell gaps or voxels in mm.
     """
     share = np.array([(shares or {}).get(organ, 1.0) for organ in by_organ])
     organ = str(rng.choice(list(by_organ), p=share / share.sum()))
-    cell_mm = (cells_mm or {}).get(organ, 3.0)
+    in_mm = options.most_gap_mm > 0.0 or options.damage.smoothed > 0.0
+    cell_mm = (cells_mm or {})[organ] if in_mm else None
     if options.most_gap_mm:
         options = replace(options, damage=_with_gaps(options, cell_mm))
     drawn = []
@@ -86,7 +87,7 @@ def _with_gaps(options: DrawOptions, cell_mm: float) -> DamageOptions:
     return replace(options.damage, least_gap_cells=least, most_gap_cells=max(least, most))
 
 
-def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng, cell_mm: float):
+def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng, cell_mm: float | None):
     arrays = [case.truth] if case.given is None else [case.truth, case.given]
     stack = torch.from_numpy(np.stack(arrays)).float()[None]
     moved = _moved(stack, options, rng)[0].numpy()

@@ -2,7 +2,7 @@
 
 Smoothing a coarse mask loses what is thinner than its voxels, wherever it lies; a network that has seen organs of that
 kind on such voxels knows where that is. It is shown the smoothed organ as the restoration network is shown a given one,
-and answers with an offset of its distance, of less than half a voxel.
+and answers with an offset of its distance, of which half a voxel counts at most.
 """
 
 from __future__ import annotations

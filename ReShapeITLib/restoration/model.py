@@ -17,7 +17,7 @@ from ..template import OrganTemplate, is_non_commercial, read_shape_sha256
 from ..weights_file import WeightsKind
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
-from .store import chosen_detail, chosen_restoration
+from .store import ChosenNetworks, chosen_networks
 
 _KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or 'none'", "reshapeit-restoration-1")
 
@@ -83,8 +83,8 @@ class RestorationModel:
         return _KIND.write(path, tensors, {"network": self.network.options.as_dict(), **asdict(self.info)})
 
     @classmethod
-    def load(cls, path: str | Path, detail: str | Path | None = None) -> RestorationModel:
-        """Read and verify a file, and that of the network for ``detail`` where there is one.
+    def load(cls, path: str | Path) -> RestorationModel:
+        """Read and verify a file.
 
         Raises:
             BadInputError: the file is absent, damaged, altered or of another format.
@@ -97,14 +97,19 @@ class RestorationModel:
             info = RestorationInfo(**header)
         except (KeyError, TypeError, RuntimeError) as error:
             raise _KIND.lacks_parts(path, error) from error
-        return cls(info, network.requires_grad_(False).eval(), detail=cls.load(detail) if detail else None)
+        return cls(info, network.requires_grad_(False).eval())
+
+    @classmethod
+    def load_chosen(cls, files: ChosenNetworks) -> RestorationModel | None:
+        """The same with the network for detail that goes with it; None where none was chosen."""
+        if files.restoration is None:
+            return None
+        return replace(cls.load(files.restoration), detail=cls.load(files.detail) if files.detail else None)
 
     @classmethod
     def for_template(cls, template_file: str | Path, few_slices: bool = False) -> RestorationModel | None:
         """The model that was trained with a template, see ``find_restoration``; None where there is none."""
-        shape = read_shape_sha256(template_file)
-        file = chosen_restoration("auto", shape, few_slices)
-        return cls.load(file, chosen_detail("auto", shape, few_slices)) if file else None
+        return cls.load_chosen(chosen_networks("auto", read_shape_sha256(template_file), few_slices))
 
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""

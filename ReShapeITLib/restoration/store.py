@@ -67,17 +67,25 @@ def chosen_restoration(choice: str, shape_sha256: str, few_slices: bool = False)
     return path
 
 
-def chosen_detail(choice: str, shape_sha256: str, few_slices: bool = False) -> Path | None:
-    """The file of the network that goes with the chosen one and knows what coarse voxels hide; None: there is none.
+def chosen_networks(choice: str, shape_sha256: str, few_slices: bool = False) -> ChosenNetworks:
+    """The files of the network that :func:`chosen_restoration` gives and of the one that goes with it.
 
-    It goes with "auto" alone: who names a file wants that network and nothing else.
+    A network for detail goes with "auto" alone: who names a file wants that network and nothing else.
     """
-    return find_detail(shape_sha256) if choice == "auto" and not few_slices else None
+    detail = find_detail(shape_sha256) if choice == "auto" and not few_slices else None
+    return ChosenNetworks(chosen_restoration(choice, shape_sha256, few_slices), detail)
 
 
 def restoration_sha256(path: Path | None) -> str:
     """The checksum that a restoration file carries; "" for none, or a file of another kind."""
     return _metadata(path).get("sha256", "") if path else ""
+
+
+class ChosenNetworks(NamedTuple):
+    """Files; None where there is no such network."""
+
+    restoration: Path | None
+    detail: Path | None  # of the network that knows what coarse voxels hide
 
 
 class _Told(NamedTuple):

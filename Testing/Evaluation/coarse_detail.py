@@ -11,6 +11,7 @@ offset, and with the share that ``detail.share_of_detail`` takes. The restoratio
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -29,6 +30,7 @@ def results(given: np.ndarray, geometry, template, network) -> dict:
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.refinement import RefineOptions, alignment_with_scale_prior
     from ReShapeITLib.restoration import detail
+    from ReShapeITLib.restoration.grid import CELL_UNIT
     from ReShapeITLib.smooth_distance import smooth_distance_grid
     from ReShapeITLib.surface import surface_from_grid
 
@@ -38,15 +40,13 @@ def results(given: np.ndarray, geometry, template, network) -> dict:
     points = surface.sample_points(2000, np.random.default_rng(0))[0]
     options = alignment_with_scale_prior(RefineOptions().alignment, template)
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
-    edges_mm = grid.spacing_mm
-    fields = {"smoothed": smooth, "as it is": smooth}
-    found = detail.expected_detail(network, template, smooth, frame, edges_mm)
-    if found is not None:
-        fields["as it is"] = found.added_to(smooth)
-    for share in SHARES:
-        with patch.object(detail, "share_of_detail", lambda spacing_mm, cell_mm, share=share: share):
-            found = detail.expected_detail(network, template, smooth, frame, edges_mm)
-        fields[f"{share:g}"] = found.added_to(smooth)
+    taken = detail.share_of_detail(grid.spacing_mm, CELL_UNIT / frame.scale)
+    with patch.object(detail, "share_of_detail", lambda spacing_mm, cell_mm: 1.0):
+        whole = detail.expected_detail(network, template, smooth, frame, grid.spacing_mm)
+    fields = {"smoothed": smooth}
+    for name, share in {"as it is": taken, **{f"{share:g}": share for share in SHARES}}.items():
+        offset = replace(whole.offset, values_mm=np.float32(share) * whole.offset.values_mm)
+        fields[name] = replace(whole, offset=offset).added_to(smooth)
     box = surface.vertices_ras.min(0) - 6.0, surface.vertices_ras.max(0) + 6.0
     return {"input": given} | {name: label_mask(field.at_ras, geometry, box) for name, field in fields.items()}
 

@@ -132,7 +132,7 @@ def distance_between_slices(mask: np.ndarray, axis: int, slices: np.ndarray, spa
     """
     layers = np.moveaxis(mask, axis, 0)
     within = np.delete(np.asarray(spacing_kji, dtype=float), axis)
-    drawn = np.stack([_distance_within(layers[index], within) for index in slices])
+    drawn = np.stack([distance_within_slice(layers[index], within) for index in slices])
     return np.ascontiguousarray(np.moveaxis(spread_from_slices(drawn, slices, len(layers), spacing_kji[axis]), 0, axis))
 
 
@@ -148,8 +148,9 @@ def spread_from_slices(drawn: np.ndarray, slices: np.ndarray, n_layers: int, ris
     return ((1 - share) * drawn[after - 1] + share * drawn[after] + beyond).astype(np.float32)
 
 
-def _distance_within(layer: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Distance to the contour of a 2D mask, half a pixel before the centres of the other side."""
+def distance_within_slice(layer: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """2D float32 distance, negative inside, to the contour of a 2D mask, half a pixel before the centres of the other
+    side; in the unit of ``spacing`` (2,), the pixels' edges."""
     half = 0.5 * float(np.mean(spacing))
     # A wall of background: an organ that fills the slice has a contour, too.
     layer = np.pad(layer, 1)

@@ -6,6 +6,11 @@ mask allows, by two steps of the alternating direction method of multipliers: th
 transform, the bounds are a clip (Boyd et al., Foundations and Trends in Machine Learning 2011). Carried on until it
 settles it would be the smoothest surface that keeps every centre on its side, which touches the centres and so cuts off
 what is convex.
+
+Between thick slices of fine pixels that takes steps where a contour moves far from one slice to the next, as it does
+wherever the surface lies flat. There the distances to the contours within the slices, blended from slice to slice
+(:mod:`between_slices`), have no steps; they know nothing of what lies beyond the outermost slices, nor of parts that
+leave each other between two. The errors of both differ, so both are averaged, but for contours that move very far.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, ndimage
 
+from .between_slices import distance_within_slice
 from .geometry import ImageGeometry
 from .parallel import threads, together
 from .surface import DistanceGrid
@@ -23,6 +29,11 @@ _BENDING = 0.008  # weight of the bending energy, for voxels of unit size
 _BULKY_MM, _BULKY_VOXELS = 6.0, 2.0  # volume over surface of an organ, either of which brings the full weight
 _LEAST_SHARE = 0.45  # of that volume over surface; thinner organs still lose their steps
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
+_THICK = 1.5  # a slice's thickness in edges of its pixels, from which it counts as thick
+# Chosen on livers and middle lobes with slices of 3, 5 and 8 mm (docs/RESULTS.md, coarse voxels and thick slices).
+_SHARE_OF_SLICES = 0.5
+_FAR = 6.0  # way of a contour from one slice to the next, in thicknesses, from which on they count less
+_BLUR_PIXELS = 0.5  # of distances within slices, whose contours follow the pixels
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
@@ -36,8 +47,19 @@ def smooth_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> DistanceG
     factors = np.maximum(1, np.round(around.spacing_mm / _TARGET_MM).astype(int))
     matrix = around.ijk_to_ras.copy()
     matrix[:3, :3] /= factors
-    fine = _refined(smooth_distance_mm(part, around.spacing_mm[::-1]), factors[::-1])
+    fine = _refined_distance(part, around.spacing_mm[::-1], factors[::-1])
     return DistanceGrid(fine, ImageGeometry(matrix, fine.shape[::-1]))
+
+
+def _refined_distance(mask: np.ndarray, spacing: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The distance with ``factors`` steps from one voxel to the next."""
+    values = smooth_distance_mm(mask, spacing)
+    if not is_thick(spacing):
+        return _refined(values, factors, _spline)
+    axis = int(np.argmax(spacing))
+    layers = (np.moveaxis(array, axis, 0) for array in (values, mask))
+    longer = np.moveaxis(_blend_with_slices(*layers, spacing[axis], np.delete(spacing, axis)), 0, axis)
+    return _refined(values, factors, _spline) / _refined(longer, factors, _polygon)
 
 
 def _padded_to_quick_lengths(part: np.ndarray) -> np.ndarray:
@@ -80,6 +102,43 @@ def smooth_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     return np.clip(bent, lower, upper, out=bent)
 
 
+def is_thick(spacing_mm: np.ndarray) -> bool:
+    """True for voxels of such edges (3,) that are slices: one edge is much longer than both others."""
+    *_, longer, longest = sorted(spacing_mm)
+    return longest >= _THICK * longer
+
+
+def _blend_with_slices(smooth: np.ndarray, mask: np.ndarray, thickness: float, within: np.ndarray) -> np.ndarray:
+    """Average a smooth distance, in place, with distances to the contours within slices.
+
+    Args:
+        smooth, mask: (slices, ...).
+        thickness: of a slice, mm.
+        within: (2,) edges of a pixel, mm.
+
+    Returns:
+        (slices, ...) float32, how much longer the result is than the way to the surface: 1 or more.
+    """
+
+    def to_contour(number):
+        distance = ndimage.gaussian_filter(distance_within_slice(mask[number], within), _BLUR_PIXELS)
+        # What is a pixel thin would otherwise be blurred away.
+        return np.where(mask[number], np.minimum(distance, 0.0), np.maximum(distance, 0.0))
+
+    used = [int(number) for number in np.flatnonzero(mask.any(axis=(1, 2)))]
+    distances = dict(zip(used, together(to_contour, used), strict=True))
+    longer = np.ones(mask.shape, dtype=np.float32)
+    for number in used:
+        if number - 1 in distances and number + 1 in distances:
+            own = distances[number]
+            steps = [np.abs(own - distances[other]) / thickness for other in (number - 1, number + 1)]
+            share = _SHARE_OF_SLICES / (1.0 + np.square(np.maximum(*steps) / _FAR))
+            smooth[number] += (share * (own - smooth[number])).astype(np.float32)
+            within_slice = np.sqrt(1.0 + np.square(0.5 * (steps[0] + steps[1])))
+            longer[number] += (share * (within_slice - 1.0)).astype(np.float32)
+    return longer
+
+
 def _distance_to_other_side(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """(K, J, I) float32 signed distance in mm to the nearest voxel centre of the other side, less half a voxel."""
 
@@ -110,14 +169,24 @@ def _laplace_eigenvalues(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndar
     return along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
 
 
-def _refined(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Float32 cubic spline through the values with ``factors`` steps from one to the next along each axis."""
-    from scipy.interpolate import CubicSpline
-
+def _refined(values: np.ndarray, factors: np.ndarray, curve) -> np.ndarray:
+    """Float32 curve (``_spline`` or ``_polygon``) through the values with ``factors`` steps from one to the next along
+    each axis."""
     for axis, factor in enumerate(factors):
         if factor > 1:
-            n = values.shape[axis]
-            # The spline is linear in its values, so one matrix, that of the unit vectors' splines, makes it for all.
-            matrix = CubicSpline(np.arange(n), np.eye(n))(np.arange((n - 1) * factor + 1) / factor)
-            values = np.moveaxis(np.tensordot(matrix.astype(np.float32), values, axes=(1, axis)), 0, axis)
+            # The curve is linear in its values, so one matrix, that of the unit vectors' curves, makes it for all.
+            matrix = curve(values.shape[axis], int(factor)).astype(np.float32)
+            values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _spline(n: int, factor: int) -> np.ndarray:
+    """((n - 1) * factor + 1, n) values of the cubic splines through the unit vectors."""
+    from scipy.interpolate import CubicSpline
+
+    return CubicSpline(np.arange(n), np.eye(n))(np.arange((n - 1) * factor + 1) / factor)
+
+
+def _polygon(n: int, factor: int) -> np.ndarray:
+    """The same of straight lines from value to value."""
+    return np.stack([np.interp(np.arange((n - 1) * factor + 1) / factor, np.arange(n), unit) for unit in np.eye(n)], 1)

@@ -34,7 +34,7 @@ from .restoration.belief import BeliefOptions
 from .restoration.detail import Detail, expected_detail
 from .restoration.healing import Healed, believing, heal, healed_candidates, without_far_pieces
 from .restoration.model import RestorationModel
-from .smooth_distance import smooth_distance_grid
+from .smooth_distance import is_coarse, smooth_distance_grid
 from .surface import (
     CleaningReport,
     DistanceGrid,
@@ -207,8 +207,10 @@ def refine(
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
-            (mask, geometry), distance_of = bricks, smooth_distance_grid
+            mask, geometry = bricks
             blur_mm = 0.5 * float(geometry.spacing_mm.mean())
+        if bricks is not None or is_coarse(geometry.spacing_mm):
+            distance_of = smooth_distance_grid
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
         near = cleaned
         grid = distance_of(cleaned, geometry)

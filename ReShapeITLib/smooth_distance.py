@@ -28,12 +28,14 @@ _OVER_RELAXATION = 1.6
 _BENDING = 0.008  # weight of the bending energy, for voxels of unit size
 _BULKY_MM, _BULKY_VOXELS = 6.0, 2.0  # volume over surface of an organ, either of which brings the full weight
 _LEAST_SHARE = 0.45  # of that volume over surface; thinner organs still lose their steps
+_LEAST = 0.05  # way of voxel centres to the surface, at least, in shortest edges
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _THICK = 1.5  # a slice's thickness in edges of its pixels, from which it counts as thick
 # Chosen on livers and middle lobes with slices of 3, 5 and 8 mm (docs/RESULTS.md, coarse voxels and thick slices).
 _SHARE_OF_SLICES = 0.5
 _FAR = 6.0  # way of a contour from one slice to the next, in thicknesses, from which on they count less
 _BLUR_PIXELS = 0.5  # of distances within slices, whose contours follow the pixels
+_COARSE_MM = 2.0
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
@@ -81,8 +83,9 @@ def smooth_distance_mm(mask: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     distance = _distance_to_other_side(mask, spacing)
     slack = np.float32(_SLACK * np.linalg.norm(spacing))
     lower, upper = distance - slack, distance + slack
-    np.maximum(lower, 0.0, out=lower, where=~mask)
-    np.minimum(upper, 0.0, out=upper, where=mask)
+    least = np.float32(_LEAST * min(spacing))
+    np.maximum(lower, least, out=lower, where=~mask)
+    np.minimum(upper, -least, out=upper, where=mask)
     # Thin, lobed organs have detail of the size of a voxel.
     bulky = min(_BULKY_MM, _BULKY_VOXELS * float(spacing.max()))
     bending = _BENDING * np.clip(_volume_over_surface(mask, spacing) / bulky, _LEAST_SHARE, 1.0) ** 2
@@ -106,6 +109,12 @@ def is_thick(spacing_mm: np.ndarray) -> bool:
     """True for voxels of such edges (3,) that are slices: one edge is much longer than both others."""
     *_, longer, longest = sorted(spacing_mm)
     return longest >= _THICK * longer
+
+
+def is_coarse(spacing_mm: np.ndarray) -> bool:
+    """True for voxels of such edges (3,) whose surface is nearer to the organ's from here than from
+    ``surface.signed_distance_grid``, which smooths as for fine ones."""
+    return is_thick(spacing_mm) or min(spacing_mm) >= _COARSE_MM
 
 
 def _blend_with_slices(smooth: np.ndarray, mask: np.ndarray, thickness: float, within: np.ndarray) -> np.ndarray:

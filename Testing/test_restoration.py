@@ -246,8 +246,9 @@ def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template)
     np.testing.assert_array_equal(without_far_pieces(mask, geometry, template, frame), near)
 
 
-def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template):
-    mask, geometry = patient(np.random.default_rng(3))
+@pytest.mark.parametrize("spacing_mm", [(1.5, 1.5, 1.5), (3.0, 3.0, 3.0), (1.0, 1.0, 5.0)])
+def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template, spacing_mm):
+    mask, geometry = patient(np.random.default_rng(3), spacing_mm=spacing_mm)
     model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())
     shape = refine(mask, geometry, template, REFINE_PRESETS["draft"], restoration=model)
     np.testing.assert_array_equal(shape.mask(geometry), mask)

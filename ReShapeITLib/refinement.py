@@ -236,9 +236,13 @@ def refine(
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
+        asked = grid
+        if drawn is None and bricks is None and distance_of is smooth_distance_grid:
+            # Organs in training were smoothed as fine ones are; how sure the network is depends on that.
+            asked = signed_distance_grid(near, geometry, options.surface)
         ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
         ask = partial(
-            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
+            heal, restoration, template, asked, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
             ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
         )
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
@@ -268,7 +272,7 @@ def refine(
         tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
         field_, bounds = blend(grid, given, fitted, tolerances)
     else:
-        field_ = replace(healed.field, fitted_sdf_mm=likeliest)
+        field_ = replace(healed.field, given=grid, fitted_sdf_mm=likeliest)
         bounds = _box_around(given, healed.surface)
     field_ = without_crumbs(near, geometry, field_, distance_of)
     return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility, detail is not None)

@@ -142,6 +142,8 @@ def _blend_with_slices(smooth: np.ndarray, mask: np.ndarray, thickness: float, w
             own = distances[number]
             steps = [np.abs(own - distances[other]) / thickness for other in (number - 1, number + 1)]
             share = _SHARE_OF_SLICES / (1.0 + np.square(np.maximum(*steps) / _FAR))
+            # Deep inside, the way within the slice says nothing of the surface above and below.
+            share *= np.clip(2.0 - np.abs(smooth[number]) / thickness, 0.0, 1.0)
             smooth[number] += (share * (own - smooth[number])).astype(np.float32)
             within_slice = np.sqrt(1.0 + np.square(0.5 * (steps[0] + steps[1])))
             longer[number] += (share * (within_slice - 1.0)).astype(np.float32)

@@ -202,15 +202,14 @@ def refine(
     start_ijk, mask = bounding_crop(mask, geometry, room=1)
     geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
-    distance_of = partial(signed_distance_grid, options=options.surface)
     image_mask, image, blur_mm, detail = mask, geometry, 0.0, None
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
             mask, geometry = bricks
             blur_mm = 0.5 * float(geometry.spacing_mm.mean())
-        if bricks is not None or is_coarse(geometry.spacing_mm):
-            distance_of = smooth_distance_grid
+        as_fine = partial(signed_distance_grid, options=options.surface)
+        distance_of = smooth_distance_grid if bricks is not None or is_coarse(geometry.spacing_mm) else as_fine
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
         near = cleaned
         grid = distance_of(cleaned, geometry)
@@ -232,15 +231,14 @@ def refine(
             distance_of = partial(_detailed, detail)
             grid = detail.added_to(grid)
             given = surface_from_grid(grid)
+        asked, ends = grid, None
         if drawn is None:
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
-        asked = grid
-        if drawn is None and bricks is None and distance_of is smooth_distance_grid:
-            # Organs in training were smoothed as fine ones are; how sure the network is depends on that.
-            asked = signed_distance_grid(near, geometry, options.surface)
-        ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
+            # The organs of training were smoothed as fine ones are, and how sure the network is depends on that.
+            asked = as_fine(near, geometry) if distance_of is smooth_distance_grid and bricks is None else grid
+            ends = find_open_ends(image_mask, image, given, options.belief.flat_share)
         ask = partial(
             heal, restoration, template, asked, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
             ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,

@@ -35,7 +35,7 @@ _THICK = 1.5  # a slice's thickness in edges of its pixels, from which it counts
 _SHARE_OF_SLICES = 0.5
 _FAR = 6.0  # way of a contour from one slice to the next, in thicknesses, from which on they count less
 _BLUR_PIXELS = 0.5  # of distances within slices, whose contours follow the pixels
-_COARSE_MM = 2.0
+_COARSE_MM = 2.0  # edge from which voxels, or thickness from which slices are coarse
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
@@ -114,7 +114,7 @@ def is_thick(spacing_mm: np.ndarray) -> bool:
 def is_coarse(spacing_mm: np.ndarray) -> bool:
     """True for voxels of such edges (3,) whose surface is nearer to the organ's from here than from
     ``surface.signed_distance_grid``, which smooths as for fine ones."""
-    return is_thick(spacing_mm) or min(spacing_mm) >= _COARSE_MM
+    return min(spacing_mm) >= _COARSE_MM or (max(spacing_mm) >= _COARSE_MM and is_thick(spacing_mm))
 
 
 def _blend_with_slices(smooth: np.ndarray, mask: np.ndarray, thickness: float, within: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.bricks import coarse_behind
 from ReShapeITLib.evaluation.damage_levels import coarse_input
+from ReShapeITLib.extraction import label_mask
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.refinement import REFINE_PRESETS, refine
 from ReShapeITLib.smooth_distance import smooth_distance_grid, smooth_distance_mm
-from ReShapeITLib.surface import surface_from_grid
+from ReShapeITLib.surface import signed_distance_grid, surface_from_grid
 from ReShapeITLib.template import OrganTemplate
 from Testing.tiny_template import patient
 
@@ -136,3 +137,12 @@ def test_refinement_of_a_bricky_organ_comes_much_nearer_to_it(tiny_template_file
     bricky = coarse_input(mask, geometry, 6.0)
     refined = refine(bricky, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"]).mask(geometry)
     assert (refined ^ mask).sum() < 0.7 * (bricky ^ mask).sum()
+
+
+def test_an_organ_on_thick_slices_keeps_its_voxels_and_gets_the_surface_of_what_is_behind_them(tiny_template_file):
+    fine_mask, fine = patient(np.random.default_rng(8), spacing_mm=(1.0, 1.0, 1.0))
+    mask, geometry = patient(np.random.default_rng(8), spacing_mm=(1.0, 1.0, 5.0))  # the same organ
+    shape = refine(mask, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"])
+    np.testing.assert_array_equal(shape.mask(geometry), mask)
+    as_fine = label_mask(signed_distance_grid(mask, geometry).at_ras, fine, shape.bounds_ras)
+    assert (shape.mask(fine) ^ fine_mask).sum() < 0.7 * (as_fine ^ fine_mask).sum()

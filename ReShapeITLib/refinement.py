@@ -202,14 +202,13 @@ def refine(
     start_ijk, mask = bounding_crop(mask, geometry, room=1)
     geometry = geometry.cropped(start_ijk, mask.shape[::-1])
     drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
+    distance_of = partial(signed_distance_grid, options=options.surface)
     image_mask, image, blur_mm, detail = mask, geometry, 0.0, None
     if drawn is None:
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
-            mask, geometry = bricks
+            (mask, geometry), distance_of = bricks, smooth_distance_grid
             blur_mm = 0.5 * float(geometry.spacing_mm.mean())
-        as_fine = partial(signed_distance_grid, options=options.surface)
-        distance_of = smooth_distance_grid if bricks is not None or is_coarse(geometry.spacing_mm) else as_fine
         cleaned, cleaning = clean_mask(mask, geometry, options.surface)
         near = cleaned
         grid = distance_of(cleaned, geometry)
@@ -231,16 +230,13 @@ def refine(
             distance_of = partial(_detailed, detail)
             grid = detail.added_to(grid)
             given = surface_from_grid(grid)
-        asked, ends = grid, None
         if drawn is None:
             near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
             if near.sum() < cleaned.sum():
                 grid = distance_of(near, geometry)
-            # The organs of training were smoothed as fine ones are, and how sure the network is depends on that.
-            asked = as_fine(near, geometry) if distance_of is smooth_distance_grid and bricks is None else grid
-            ends = find_open_ends(image_mask, image, given, options.belief.flat_share)
+        ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
         ask = partial(
-            heal, restoration, template, asked, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
+            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
             ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
         )
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
@@ -264,6 +260,11 @@ def refine(
             size_z, trust = plausibility.volume_z, options.belief.shapes
             likeliest = likeliest_in_doubt(shape.sdf_mm, likeliest, points, healed, size_z, trust)
     progress.stage("blend", 0.8)
+    if bricks is None and is_coarse(geometry.spacing_mm):
+        # Only now: organs of training were smoothed as fine ones are, and what the network decides depends on that.
+        distance_of = smooth_distance_grid
+        grid = distance_of(near, geometry)
+        given = surface_from_grid(grid if near is cleaned else distance_of(cleaned, geometry))
     if healed is None:
         fitted = fit.field
         residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit

@@ -19,7 +19,7 @@ from .grid import CELL_UNIT, told_by_voxels
 from .model import RestorationModel, restore
 from .network import GIVEN_LIMIT_CELLS
 
-_MOST_OBLONG = 1.5  # longest edge of a voxel in shortest ones; between thick slices smoothing alone is as good
+_MOST_OBLONG = 1.5  # longest edge of a voxel in shortest ones; thick slices are none of its training
 # Mean edge of a voxel in cells of the network: it tells nothing about fine voxels, and all about those beyond a cell.
 _LEAST_CELLS, _FULL_CELLS = 0.4, 1.2
 

@@ -30,12 +30,12 @@ _BULKY_MM, _BULKY_VOXELS = 6.0, 2.0  # volume over surface of an organ, either o
 _LEAST_SHARE = 0.45  # of that volume over surface; thinner organs still lose their steps
 _LEAST = 0.05  # way of voxel centres to the surface, at least, in shortest edges
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
-_THICK = 1.5  # a slice's thickness in edges of its pixels, from which it counts as thick
+_THICK = 2.0  # a slice's thickness in edges of its pixels, from which their contours tell more than the slices
 # Chosen on livers and middle lobes with slices of 3, 5 and 8 mm (docs/RESULTS.md, coarse voxels and thick slices).
 _SHARE_OF_SLICES = 0.5
 _FAR = 6.0  # way of a contour from one slice to the next, in thicknesses, from which on they count less
 _BLUR_PIXELS = 0.5  # of distances within slices, whose contours follow the pixels
-_COARSE_MM = 2.0  # edge from which voxels, or thickness from which slices are coarse
+_COARSE_MM = 2.0  # longest edge
 _MARGIN_VOXELS = 4
 _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
@@ -114,7 +114,7 @@ def is_thick(spacing_mm: np.ndarray) -> bool:
 def is_coarse(spacing_mm: np.ndarray) -> bool:
     """True for voxels of such edges (3,) whose surface is nearer to the organ's from here than from
     ``surface.signed_distance_grid``, which smooths as for fine ones."""
-    return min(spacing_mm) >= _COARSE_MM or (max(spacing_mm) >= _COARSE_MM and is_thick(spacing_mm))
+    return max(spacing_mm) >= _COARSE_MM
 
 
 def _blend_with_slices(smooth: np.ndarray, mask: np.ndarray, thickness: float, within: np.ndarray) -> np.ndarray:

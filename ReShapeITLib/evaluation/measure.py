@@ -12,13 +12,15 @@ import numpy as np
 
 from ..errors import ReShapeITError
 from ..metrics import compare_surfaces, evaluate
-from ..surface import SurfaceOptions, surface_from_mask
+from ..smooth_distance import is_coarse, smooth_distance_grid
+from ..surface import DistanceGrid, SurfaceOptions, signed_distance_grid, surface_from_grid
 from .families import Family
 from .inputs import CaseInput, make_input
 from .methods import Method
 from .study import INPUT, Study
 
 if TYPE_CHECKING:
+    from ..geometry import ImageGeometry
     from ..mesh import TriangleSurface
 
 METRIC_NAMES = ("cd", "emd", "dsc", "nsd", "hd95_mm", "assd_mm")
@@ -46,7 +48,7 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
     A method that fails, or leaves nothing, gets a row with ``error`` in place of the metrics.
     """
     given = make_input(study, job.case, job.family, job.variant)
-    reference = surface_from_mask(given.truth, given.geometry, AS_IT_IS)
+    reference = surface_from_grid(distance_as_it_is(given.truth, given.geometry))
     about = {"patient": study.patient(job.case), "case": job.case, "family": job.family.name, "variant": job.variant}
     for name in job.methods:
         row = {**about, "method": name}
@@ -66,6 +68,14 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
             yield row | {"error": f"{type(error).__name__}: {error}"}
 
 
+def distance_as_it_is(mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
+    """Signed distance (mm, RAS) of a (K, J, I) bool mask, nothing cleaned away, made as a refinement makes that of its
+    voxels: the surfaces of two equal masks are the same."""
+    if is_coarse(geometry.spacing_mm):
+        return smooth_distance_grid(mask, geometry)
+    return signed_distance_grid(mask, geometry, AS_IT_IS)
+
+
 def metrics(
     study: Study, given: CaseInput, reference: TriangleSurface, mask: np.ndarray, surface: TriangleSurface | None = None
 ) -> dict[str, float | None]:
@@ -79,7 +89,7 @@ def metrics(
         surface: of the mask, RAS mm; made of it where None.
     """
     if surface is None and mask.any():
-        surface = surface_from_mask(mask, given.geometry, AS_IT_IS)
+        surface = surface_from_grid(distance_as_it_is(mask, given.geometry))
     values = evaluate(given.truth, mask, given.geometry, reference, surface, study.nsd_tolerance_mm)
     emd = [values.emd]
     if math.isfinite(values.emd):

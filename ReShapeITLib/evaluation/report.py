@@ -15,7 +15,7 @@ from ..template import read_info
 from ..template_store import find_template
 from .families import file_word
 from .inputs import make_input
-from .measure import AS_IT_IS, MethodMaker
+from .measure import MethodMaker, distance_as_it_is
 from .methods import Method
 from .plots import write_plots
 from .run import study_methods
@@ -99,16 +99,16 @@ def _draw(study: Study, row: dict, family, method: Method, files: list[Path]) ->
     """Truth, input and result as surfaces, coloured by how far they lie outside the truth, and as outlines."""
     from ..rendering import render_panels
     from ..slices import slice_contours
-    from ..surface import signed_distance_grid, surface_from_grid, surface_from_mask
+    from ..surface import surface_from_grid
 
     given = make_input(study, row["case"], family, row["variant"])
     try:
         result = method(given.given.copy(), given.geometry)
-        before = surface_from_mask(given.given, given.geometry, AS_IT_IS)
-        after = result.surface or surface_from_mask(result.mask, given.geometry, AS_IT_IS)
+        before = surface_from_grid(distance_as_it_is(given.given, given.geometry))
+        after = result.surface or surface_from_grid(distance_as_it_is(result.mask, given.geometry))
     except ReShapeITError:  # there is nothing to draw
         return False
-    distance = signed_distance_grid(given.truth, given.geometry, AS_IT_IS)
+    distance = distance_as_it_is(given.truth, given.geometry)
     name = f"{row['case']} {row['variant'] or family.name}, ASSD {row['assd_mm']:.2f} mm"
     panels = [(surface_from_grid(distance), name, None)]
     for title, surface in (("input", before), (row["method"], after)):

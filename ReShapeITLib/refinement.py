@@ -264,7 +264,7 @@ def refine(
         # Only now: organs of training were smoothed as fine ones are, and what the network decides depends on that.
         distance_of = smooth_distance_grid
         grid = distance_of(near, geometry)
-        given = surface_from_grid(grid if near is cleaned else distance_of(cleaned, geometry))
+        given = surface_from_grid(grid if near.sum() == cleaned.sum() else distance_of(cleaned, geometry))
     if healed is None:
         fitted = fit.field
         residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit

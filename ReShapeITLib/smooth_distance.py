@@ -21,7 +21,7 @@ from scipy import fft, ndimage
 from .between_slices import distance_within_slice
 from .geometry import ImageGeometry
 from .parallel import threads, together
-from .surface import DistanceGrid
+from .surface import DistanceGrid, bounding_crop
 
 _STEPS = 2
 _OVER_RELAXATION = 1.6
@@ -41,11 +41,14 @@ _TARGET_MM = 1.5  # spacing that coarse axes are refined to
 
 
 def smooth_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
-    """Smooth signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    start = np.array([s.start for s in box]) - _MARGIN_VOXELS
-    part = _padded_to_quick_lengths(mask[box])
-    around = geometry.cropped(start[::-1], part.shape[::-1])
+    """Smooth signed distance around a (K, J, I) bool mask, RAS mm, on a grid refined to about 1.5 mm.
+
+    Raises:
+        BadInputError: the mask is empty or does not have the shape of the geometry.
+    """
+    start_ijk, cropped = bounding_crop(mask, geometry)
+    part = _padded_to_quick_lengths(cropped)
+    around = geometry.cropped(start_ijk - _MARGIN_VOXELS, part.shape[::-1])
     factors = np.maximum(1, np.round(around.spacing_mm / _TARGET_MM).astype(int))
     matrix = around.ijk_to_ras.copy()
     matrix[:3, :3] /= factors

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.bricks import coarse_behind
+from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.evaluation.damage_levels import coarse_input
 from ReShapeITLib.extraction import label_mask
 from ReShapeITLib.geometry import ImageGeometry
@@ -94,6 +95,11 @@ def test_the_smooth_distance_keeps_every_voxel_centre_on_its_side():
     rough[7, 28:33, 20:24] = False
     distance = smooth_distance_mm(rough, spacing)
     assert (distance[rough] < 0).all() and (distance[~rough] > 0).all()
+
+
+def test_an_empty_coarse_mask_is_refused_in_a_sentence():
+    with pytest.raises(BadInputError, match="empty"):
+        smooth_distance_grid(np.zeros((4, 4, 4), dtype=bool), ImageGeometry.from_parts((4, 4, 4), (1.0, 1.0, 5.0)))
 
 
 def test_the_surface_lies_midway_between_the_voxels_that_it_parts():

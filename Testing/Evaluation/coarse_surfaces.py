@@ -73,11 +73,11 @@ def main() -> None:
         for length in lengths:
             rows = []
             for truth, geometry in organs:
-                edges_mm = np.maximum(length, geometry.spacing_mm)
-                if kind == "slices":
-                    edges_mm = np.where(np.arange(3) == head_feet_axis(geometry), edges_mm, geometry.spacing_mm)
-                if (2.0 * geometry.spacing_mm).max() > length:
+                if 2.0 * geometry.spacing_mm.max() > length:
                     continue
+                edges_mm = np.full(3, length)
+                if kind == "slices":
+                    edges_mm = np.where(np.arange(3) == head_feet_axis(geometry), length, geometry.spacing_mm)
                 given = coarse_input(truth, geometry, edges_mm)
                 fields = fields_of(*coarse_behind(given, geometry))
                 wrong = wrong_volumes(truth, geometry, given, fields)

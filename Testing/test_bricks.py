@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.bricks import coarse_behind
+from ReShapeITLib.damage_levels import coarse_input
 from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.evaluation.damage_levels import coarse_input
 from ReShapeITLib.extraction import label_mask
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.refinement import REFINE_PRESETS, refine

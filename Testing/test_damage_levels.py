@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ReShapeITLib.damage_levels import KINDS, LEVELS, coarse_input, damage_input
 from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.evaluation.damage_levels import KINDS, LEVELS, coarse_input, damage_input
 from ReShapeITLib.geometry import ImageGeometry
 
 # Oblique, left-handed, thick slices.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ReShapeITLib.bricks import coarse_behind
-from ReShapeITLib.evaluation.damage_levels import coarse_input
+from ReShapeITLib.damage_levels import coarse_input
 from ReShapeITLib.labels import LabelVolume
 from ReShapeITLib.refine_job import RefineJob, run_refine_job
 from ReShapeITLib.refinement import refine

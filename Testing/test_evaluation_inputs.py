@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ReShapeITLib.damage_levels import with_room
 from ReShapeITLib.errors import BadInputError
-from ReShapeITLib.evaluation.inputs import check_inputs, make_input, training_organs, variants, with_room
+from ReShapeITLib.evaluation.inputs import check_inputs, make_input, training_organs, variants
 from ReShapeITLib.geometry import ImageGeometry
 from ReShapeITLib.labels import LabelVolume
 from ReShapeITLib.volume_io import write_labels

@@ -12,6 +12,7 @@ import torch
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.progress import Progress
+from ReShapeITLib.restoration.cases import training_cases
 from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
 from ReShapeITLib.restoration.damage import DamageOptions
 from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase, draw_batch
@@ -68,6 +69,21 @@ def test_a_batch_has_the_shape_of_the_grid_and_moves_both_organs_alike(cases, te
     near = (truth.abs() < 2) & (known > 0)
     # Two cells too small before the scale of the pose.
     assert 1.5 < float((given - truth)[near].median()) < 2.6
+
+
+def test_what_lies_beyond_a_cut_stays_unknown_in_every_pose(cases):
+    """The organ is given up to a plane and known up to it; the plane moves with the organ."""
+    truth = cases[0].truth
+    middle = truth.shape[0] // 2
+    height = np.arange(truth.shape[0], dtype=np.float16)[:, None, None] - middle
+    known = np.broadcast_to(height <= 0, truth.shape).astype(np.float16)
+    cut = RestorationCase(ORGAN, truth, np.maximum(truth, height), known)
+    _, given, known, truth = draw_batch({ORGAN: [cut]}, DrawOptions(batch=4, real=1.0), np.random.default_rng(0))
+    assert set(known.unique().tolist()) == {0.0, 1.0}
+    inside = truth < -1.0
+    # A wrong or missing turn would mix the two sides.
+    assert float((given[inside & (known == 0)] > -1.0).float().mean()) > 0.97
+    assert float((given[inside & (known == 1)] < 1.0).float().mean()) > 0.97
 
 
 def test_the_loss_is_least_at_the_truth():
@@ -196,6 +212,29 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
     assert info.templates == {ORGAN: read_shape_sha256(tiny_template_file)}
 
 
+def test_damaged_copies_are_aligned_by_what_is_left_and_are_the_same_when_they_are_made_again(
+    tiny_run, tiny_template_file, tmp_path
+):
+    config = tiny_run / "restoration_damaged.yaml"
+    text = CONFIG.replace("TEMPLATE", str(tiny_template_file)) + "    damaged: 3\n"
+    config.write_text(text, encoding="utf-8")
+    organs, _ = read_restoration_config(config)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    made, _, _ = training_cases(organs, tmp_path / "one", Progress("none"))
+    kept, _, _ = training_cases(organs, tmp_path / "one", Progress("none"))
+    again, _, _ = training_cases(organs, tmp_path / "two", Progress("none"))
+    assert [case.given is None for case in made] == 2 * [True] + 6 * [False]
+    for one, same, other in zip(made, kept, again, strict=True):
+        for name in ("truth", "given", "known"):
+            arrays = [getattr(case, name) for case in (one, same, other)]
+            assert all(array is None for array in arrays) or all((array == arrays[0]).all() for array in arrays)
+    for case in made[2:]:
+        given, truth = case.given < 0, case.truth < 0
+        assert (given != truth).any()
+        assert 2 * (given & truth).sum() > 0.7 * (given.sum() + truth.sum())
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -207,6 +246,8 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
         ("organs: {liver: {cases: [a]}}\nkeep_of_start: 0.5", "'keep_of_start' needs 'start_from'"),
         ("organs: {liver: {cases: [a]}}\nstart_from: x\nkeep_of_start: 1.5", "a share, from 0 to 1, not 1.5"),
         ("organs: {liver: {cases: [a]}}\ndraw: {least_gap_mm: 20}", "must not be wider than the widest"),
+        ("organs: {liver: {cases: [a], damaged: -1}}", "'damaged' must be at least 0, not -1"),
+        ("organs: {liver: {cases: [a], damaged: 1}}\nfew_slices: true", "knows no damage; leave 'damaged' away"),
     ],
 )
 def test_a_wrong_configuration_is_told_in_a_sentence(tmp_path, text, sentence):

@@ -40,7 +40,7 @@ def run(arguments) -> None:
     check_writable(target)
     organs, options = read_restoration_config(arguments.config)
     options = replace(options, steps=arguments.steps or options.steps)
-    cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2))
+    cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2), options.belief)
     device = choose_device(arguments.device).name
     shares = {organ: told.share for organ, told in organs.items()}
     trainer = RestorationTrainer(cases, templates, options, folder, device, shares=shares)

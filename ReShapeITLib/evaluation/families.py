@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..damage_levels import KINDS, LEVELS
 from ..errors import BadInputError
 from ..training.config import override
 from ..training.prepare import case_name
-from .damage_levels import KINDS, LEVELS
 
 
 @dataclass(frozen=True)

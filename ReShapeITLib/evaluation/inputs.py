@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
+from ..damage_levels import coarse_input, damage_input, sparse_input, with_room
 from ..errors import BadInputError
 from ..geometry import ImageGeometry
 from ..volume_io import read_labels
-from .damage_levels import coarse_input, damage_input, sparse_input
 from .families import Clean, Coarse, Damage, Family, Predictions, Sparse, label_file
 from .study import Study
 
@@ -80,20 +79,6 @@ def training_organs(study: Study) -> Iterator[tuple[np.ndarray, ImageGeometry]]:
     for path in study.training:
         labels, geometry = _labels(path, study.label_modulo)
         yield (labels == study.label if study.label else labels != 0), geometry
-
-
-def with_room(
-    array: np.ndarray, mask: np.ndarray, geometry: ImageGeometry, room_mm: float
-) -> tuple[np.ndarray, ImageGeometry]:
-    """A (K, J, I) array and its geometry cropped, or padded with zeros, to ``room_mm`` around a (K, J, I) mask."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    margins = np.ceil(room_mm / geometry.spacing_mm[::-1]).astype(int)
-    starts = [s.start - m for s, m in zip(box, margins, strict=True)]
-    stops = [s.stop + m for s, m in zip(box, margins, strict=True)]
-    inner = tuple(slice(max(0, a), min(n, b)) for a, b, n in zip(starts, stops, array.shape, strict=True))
-    padding = [(max(0, -a), max(0, b - n)) for a, b, n in zip(starts, stops, array.shape, strict=True)]
-    sizes = [b - a for a, b in zip(starts, stops, strict=True)]
-    return np.pad(array[inner], padding), geometry.cropped(starts[::-1], sizes[::-1])
 
 
 def _labels(path: Path, modulo: int) -> tuple[np.ndarray, ImageGeometry]:

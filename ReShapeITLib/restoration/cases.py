@@ -8,25 +8,39 @@ from pathlib import Path
 import numpy as np
 
 from ..atomic import atomic_path
+from ..damage_levels import LEVELS, damage_input, with_room
 from ..errors import BadInputError
-from ..geometry import ImageGeometry
+from ..geometry import ImageGeometry, Similarity
 from ..interaction.alignment import AlignmentOptions, align_to_template
+from ..open_ends import find_open_ends
 from ..progress import Progress
 from ..refinement import RefineOptions, alignment_with_scale_prior
-from ..surface import signed_distance_grid, surface_from_grid
+from ..smooth_distance import is_coarse, smooth_distance_grid
+from ..surface import DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
 from ..template import OrganTemplate, read_shape_sha256
 from ..template_store import find_template
 from ..training.prepare import case_name, thinned
 from ..volume_io import read_labels
+from .belief import BeliefOptions
 from .config import OrganCases
 from .data import PADDING_CELLS, STORED_LIMIT_CELLS, RestorationCase
 from .grid import CanonicalGrid
 
+_DAMAGED_ROOM_MM = 40.0  # around an organ, for what damage adds
 
-def training_cases(organs: dict[str, OrganCases], folder: Path, progress: Progress):
+
+def training_cases(
+    organs: dict[str, OrganCases], folder: Path, progress: Progress, belief: dict[str, dict[str, float]] | None = None
+):
     """Cases of all organs, their templates and the SHA-256 of the templates' shapes.
 
     Cases once made are kept in ``folder``.
+
+    Args:
+        organs: where the cases of each are.
+        folder: to keep them in.
+        progress: told the case; its cancel check ends the work.
+        belief: see ``RestorationInfo.belief``; how flat an end must be to count as cut off.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -35,11 +49,17 @@ def training_cases(organs: dict[str, OrganCases], folder: Path, progress: Progre
     for index, (organ, told) in enumerate(organs.items()):
         file = find_template(told.template)
         templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
+        part = progress.part(index / len(organs), (index + 1) / len(organs))
         kept = folder / f"cases_{organ}.safetensors"
         if not kept.is_file():
-            part = progress.part(index / len(organs), (index + 1) / len(organs))
             _keep(kept, read_cases(organ, told, templates[organ], part))
         cases += _kept(kept, organ)
+        if told.damaged:
+            kept = folder / f"damaged_{organ}.safetensors"
+            if not kept.is_file():
+                options = replace(BeliefOptions(), **(belief or {}).get(organ, {}))
+                _keep(kept, damaged_cases(organ, told, templates[organ], options, part))
+            cases += _kept(kept, organ)
     return cases, templates, hashes
 
 
@@ -48,6 +68,7 @@ def _keep(path: Path, cases: list[RestorationCase]) -> None:
 
     tensors = {f"{i}.truth": case.truth for i, case in enumerate(cases)}
     tensors |= {f"{i}.given": case.given for i, case in enumerate(cases) if case.given is not None}
+    tensors |= {f"{i}.known": case.known for i, case in enumerate(cases) if case.known is not None}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors))
 
@@ -61,7 +82,8 @@ def _kept(path: Path, organ: str) -> list[RestorationCase]:
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"The cases in {path} are damaged; delete the file, it is made again.") from error
     count = sum(name.endswith(".truth") for name in tensors)
-    return [RestorationCase(organ, tensors[f"{i}.truth"], tensors.get(f"{i}.given")) for i in range(count)]
+    parts = ("truth", "given", "known")
+    return [RestorationCase(organ, *(tensors.get(f"{i}.{part}") for part in parts)) for i in range(count)]
 
 
 def read_cases(
@@ -88,6 +110,51 @@ def read_cases(
     return cases
 
 
+def damaged_cases(
+    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress
+) -> list[RestorationCase]:
+    """Damaged copies of each case, as a refinement would see them: cleaned, aligned by what is left, and with the ends
+    that look cut off. Always the same ones.
+
+    Raises:
+        BadInputError: a file is missing or cannot be read, or a mask is empty.
+    """
+    cases = []
+    for index, name in enumerate(told.cases):
+        progress.stage("damage", index / len(told.cases), f"{organ} {name}")
+        labels, geometry = _labels(_only_file(Path(told.labels), name), told)
+        truth = _is_organ(labels, told)
+        labels, geometry = with_room(labels, truth, geometry, _DAMAGED_ROOM_MM)
+        truth = _is_organ(labels, told)
+        beside = (labels != 0) & ~truth
+        for number in range(told.damaged):
+            rng = np.random.default_rng([number, *name.encode()])
+            level = str(rng.choice(list(LEVELS)))
+            given = damage_input(truth, geometry, "combined", level, rng, [beside], organ)
+            if given.any():
+                # Masks of coarse voxels are smoothed in two ways, see ``refinement``; the network is to know both.
+                smooth = is_coarse(geometry.spacing_mm) and rng.random() < 0.5
+                cases.append(_damaged_case(truth, given, geometry, template, belief, smooth))
+    return cases
+
+
+def _damaged_case(
+    truth: np.ndarray, given: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, belief: BeliefOptions,
+    smooth: bool,
+) -> RestorationCase:  # fmt: skip
+    cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
+    distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
+    frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
+    ends = find_open_ends(given, geometry, surface_from_grid(distance), belief.flat_share)
+    grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
+    known = None
+    if ends is not None:
+        centres_ras = frame.inverse().apply(grid.points_unit())
+        known = ends.known_at(centres_ras, 0.0).reshape(grid.shape_zyx).astype(np.float16)
+    distances = (signed_distance_grid(truth, geometry), distance)
+    return RestorationCase(template.info.organ, *(_cells(grid, d, frame) for d in distances), known)
+
+
 def _only_file(folder: Path, case: str) -> Path:
     found = [path for path in sorted(folder.glob(f"{case}.*")) if case_name(path) == case]
     if len(found) != 1:
@@ -95,11 +162,19 @@ def _only_file(folder: Path, case: str) -> Path:
     return found[0]
 
 
-def _mask(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
+def _labels(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
     volume = read_labels(path)
     values = volume.layers[0] % told.label_modulo if told.label_modulo else volume.layers[0]
-    mask = values == told.label if told.label else values != 0
-    return thinned(mask, volume.geometry, told.least_spacing_mm)
+    return thinned(values, volume.geometry, told.least_spacing_mm)
+
+
+def _is_organ(labels: np.ndarray, told: OrganCases) -> np.ndarray:
+    return labels == told.label if told.label else labels != 0
+
+
+def _mask(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
+    labels, geometry = _labels(path, told)
+    return _is_organ(labels, told), geometry
 
 
 def restoration_case(
@@ -118,11 +193,14 @@ def restoration_case(
     distances = {"truth": signed_distance_grid(truth, geometry)}
     if given is not None:
         distances["given"] = signed_distance_grid(given, geometry)
-    shown = surface_from_grid(distances["truth" if given is None else "given"])
-    points = shown.sample_points(2000, np.random.default_rng(0))[0]
-    frame = align_to_template(points, template.points_unit, alignment_options).ras_to_unit
-    arrays = {
-        name: grid.sample_cells(distance, frame, STORED_LIMIT_CELLS).astype(np.float16)
-        for name, distance in distances.items()
-    }
-    return RestorationCase(template.info.organ, **arrays)
+    frame = _frame(distances["truth" if given is None else "given"], template, alignment_options)
+    return RestorationCase(template.info.organ, **{name: _cells(grid, d, frame) for name, d in distances.items()})
+
+
+def _frame(distance: DistanceGrid, template: OrganTemplate, options: AlignmentOptions) -> Similarity:
+    points = surface_from_grid(distance).sample_points(2000, np.random.default_rng(0))[0]
+    return align_to_template(points, template.points_unit, options).ras_to_unit
+
+
+def _cells(grid: CanonicalGrid, distance: DistanceGrid, frame: Similarity) -> np.ndarray:
+    return grid.sample_cells(distance, frame, STORED_LIMIT_CELLS).astype(np.float16)

@@ -25,6 +25,8 @@ class OrganCases:
         label_modulo: label values are taken modulo this first; 0 leaves them.
         least_spacing_mm: finer label grids are thinned to about this spacing.
         share: how often this organ is drawn in relation to the others.
+        damaged: damaged copies of each case that are made beforehand, on its own voxels, as evaluations make them
+            (``damage_levels``), and aligned as a refinement aligns them.
     """
 
     template: str = ""
@@ -35,6 +37,7 @@ class OrganCases:
     label_modulo: int = 0
     least_spacing_mm: float = 0.0
     share: float = 1.0
+    damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class DrawOptions:
     Args:
         batch: cases in a step, all of one organ.
         clean: share of cases that stay undamaged, so that the network learns to leave a good organ alone.
-        real: share of real errors where a case has them.
+        real: share of organs that were given before, where a case has such: real segmentations, and copies that were
+            damaged on their voxels (``OrganCases.damaged``).
         rotation_degrees, scale, shift_cells: standard deviations of the random pose, about as far as alignments of
             damaged organs miss.
         false_end: share of whole organs of which is said that nothing is known beyond one end.
@@ -133,12 +137,16 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
         organs[organ] = OrganCases(**{**asdict(told), **folders, "cases": cases})
     belief = _checked_belief(values.pop("belief", {}), where)
     options = replace(override(RestorationTraining(), values, where), belief=belief)
-    _check_together(options, where)
+    _check_together(organs, options, where)
     return organs, options
 
 
-def _check_together(options: RestorationTraining, where: str) -> None:
+def _check_together(organs: dict[str, OrganCases], options: RestorationTraining, where: str) -> None:
     """Settings that are right alone and wrong together."""
+    for organ, told in organs.items():
+        if told.damaged and (options.few_slices or options.detail):
+            what = "'few_slices'" if options.few_slices else "'detail'"
+            raise BadInputError(f"{where}, {organ}: a network for {what} knows no damage; leave 'damaged' away.")
     if options.keep_of_start and not options.start_from:
         raise BadInputError(f"{where}: 'keep_of_start' needs 'start_from', the network whose weights are kept in part.")
     if options.few_slices and options.detail:

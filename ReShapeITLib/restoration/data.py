@@ -23,12 +23,14 @@ class RestorationCase:
     Args:
         organ: name of the template it was aligned with.
         truth: the clean organ.
-        given: a real segmentation of it with its real errors; None where damage is to be made.
+        given: a segmentation of it with its errors; None where damage is to be made.
+        known: 0 beyond the ends where the given one looks cut off, 1 elsewhere; None where it is known everywhere.
     """
 
     organ: str
     truth: np.ndarray
     given: np.ndarray | None = None
+    known: np.ndarray | None = None
 
 
 class BatchSource(torch.utils.data.Dataset):
@@ -89,13 +91,17 @@ def _with_gaps(options: DrawOptions, cell_mm: float) -> DamageOptions:
 
 def _draw_case(case: RestorationCase, use_real: bool, options: DrawOptions, rng, cell_mm: float | None):
     arrays = [case.truth] if case.given is None else [case.truth, case.given]
+    if case.known is not None:
+        arrays.append(case.known - 0.5)  # so that its sign says it, whatever the scale
     stack = torch.from_numpy(np.stack(arrays)).float()[None]
     moved = _moved(stack, options, rng)[0].numpy()
     truth = moved[0]
     known = np.ones_like(truth)
     if use_real:
         given = moved[1]
-        if rng.random() < 0.15:
+        if case.known is not None:
+            known = (moved[2] > 0.0).astype(np.float32)
+        elif rng.random() < 0.15:
             given, known = damaged(given, rng, options.damage, cell_mm)
     elif rng.random() < options.clean:
         given = truth

@@ -32,7 +32,7 @@ _FAR_CELLS = 12.0
 
 def inputs_of(organ: str, case: str, truth: np.ndarray, geometry, draws: int):
     """Given organs of a case: name, (K, J, I) bool mask on the grid of the truth."""
-    from ReShapeITLib.evaluation.damage_levels import damage_input
+    from ReShapeITLib.damage_levels import damage_input
     from ReShapeITLib.volume_io import read_labels
 
     for draw in range(draws):
@@ -102,8 +102,8 @@ def main() -> None:
     """Command line."""
     import torch
 
+    from ReShapeITLib.damage_levels import with_room
     from ReShapeITLib.evaluation.families import label_file
-    from ReShapeITLib.evaluation.inputs import with_room
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.template import OrganTemplate
     from ReShapeITLib.template_store import find_template

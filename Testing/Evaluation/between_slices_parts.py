@@ -53,7 +53,7 @@ def main() -> None:
     """Command line."""
     import torch
 
-    from ReShapeITLib.evaluation.damage_levels import sparse_input
+    from ReShapeITLib.damage_levels import sparse_input
     from ReShapeITLib.evaluation.inputs import head_feet_axis
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.surface import surface_from_mask

@@ -55,7 +55,7 @@ def main() -> None:
     """Command line."""
     import torch
 
-    from ReShapeITLib.evaluation.damage_levels import coarse_input
+    from ReShapeITLib.damage_levels import coarse_input
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.template import OrganTemplate
     from ReShapeITLib.template_store import find_template

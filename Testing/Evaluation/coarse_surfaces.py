@@ -57,7 +57,7 @@ def draw(truth: np.ndarray, geometry, fields: dict, path: str) -> None:
 def main() -> None:
     """Command line."""
     from ReShapeITLib.bricks import coarse_behind
-    from ReShapeITLib.evaluation.damage_levels import coarse_input
+    from ReShapeITLib.damage_levels import coarse_input
     from ReShapeITLib.evaluation.inputs import head_feet_axis
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ReShapeITLib.evaluation import damage_levels
-from ReShapeITLib.evaluation.inputs import with_room
+from ReShapeITLib import damage_levels
 from ReShapeITLib.evaluation.measure import AS_IT_IS
 from ReShapeITLib.evaluation.study import read_study
 from ReShapeITLib.metrics import evaluate
@@ -59,7 +58,7 @@ def _organs(study, most: int, spacing_mm: float):
         volume = read_labels(path)
         labels = volume.flattened() % study.label_modulo if study.label_modulo else volume.flattened()
         truth = labels == study.label if study.label else labels != 0
-        labels, geometry = with_room(labels, truth, volume.geometry, 40.0)
+        labels, geometry = damage_levels.with_room(labels, truth, volume.geometry, 40.0)
         truth = labels == study.label if study.label else labels != 0
         beside, _ = thinned((labels != 0) & ~truth, geometry, spacing_mm)
         truth, geometry = thinned(truth, geometry, spacing_mm)

@@ -31,8 +31,8 @@ def main() -> None:
     """Command line."""
     import torch
 
+    from ReShapeITLib.damage_levels import damage_input
     from ReShapeITLib.demo import draw_patient
-    from ReShapeITLib.evaluation.damage_levels import damage_input
     from ReShapeITLib.refinement import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.template import OrganTemplate

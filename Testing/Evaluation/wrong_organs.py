@@ -35,8 +35,8 @@ def unseen_cases(organ: str) -> list[str]:
 
 def organ_mask(organ: str, case: str):
     """(K, J, I) bool mask of a case's organ, cropped, and its geometry."""
+    from ReShapeITLib.damage_levels import with_room
     from ReShapeITLib.evaluation.families import label_file
-    from ReShapeITLib.evaluation.inputs import with_room
     from ReShapeITLib.volume_io import read_labels
 
     volume = read_labels(label_file(DATA / ("lung_lobes" if organ in LOBES else organ), case))
@@ -51,7 +51,7 @@ def right_inputs(organ: str, case: str, mask: np.ndarray, geometry):
     Yields:
         name, (K, J, I) bool mask and geometry.
     """
-    from ReShapeITLib.evaluation.damage_levels import damage_input
+    from ReShapeITLib.damage_levels import damage_input
     from ReShapeITLib.volume_io import read_labels
 
     for draw in (1, 2):

@@ -94,7 +94,7 @@ class Watch(threading.Thread):
 
 def damaged_lobes(case: str):
     """Truth and damaged (K, J, I) uint8 labels of a case, 4 to 8 as in the data set, and their geometry."""
-    from ReShapeITLib.evaluation.damage_levels import damage_input
+    from ReShapeITLib.damage_levels import damage_input
     from ReShapeITLib.evaluation.families import label_file
     from ReShapeITLib.volume_io import read_labels
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .. import damage
-from ..errors import BadInputError
-from ..geometry import ImageGeometry
+from . import damage
+from .errors import BadInputError
+from .geometry import ImageGeometry
 
 # Factor on all sizes of the middle level.
 LEVELS = {"mild": 0.6, "middle": 1.0, "severe": 1.5}
@@ -158,6 +158,20 @@ def sparse_input(mask: np.ndarray, axis_ijk: int, gaps_voxels: np.ndarray) -> np
     sparse = np.zeros_like(layers)
     sparse[known] = layers[known]
     return np.ascontiguousarray(np.moveaxis(sparse, 0, 2 - axis_ijk))
+
+
+def with_room(
+    array: np.ndarray, mask: np.ndarray, geometry: ImageGeometry, room_mm: float
+) -> tuple[np.ndarray, ImageGeometry]:
+    """A (K, J, I) array and its geometry cropped, or padded with zeros, to ``room_mm`` around a (K, J, I) mask."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    margins = np.ceil(room_mm / geometry.spacing_mm[::-1]).astype(int)
+    starts = [s.start - m for s, m in zip(box, margins, strict=True)]
+    stops = [s.stop + m for s, m in zip(box, margins, strict=True)]
+    inner = tuple(slice(max(0, a), min(n, b)) for a, b, n in zip(starts, stops, array.shape, strict=True))
+    padding = [(max(0, -a), max(0, b - n)) for a, b, n in zip(starts, stops, array.shape, strict=True)]
+    sizes = [b - a for a, b in zip(starts, stops, strict=True)]
+    return np.pad(array[inner], padding), geometry.cropped(starts[::-1], sizes[::-1])
 
 
 def _overlaps(n: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:

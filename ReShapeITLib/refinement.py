@@ -27,7 +27,7 @@ from .interaction.alignment import Alignment, AlignmentOptions, align_to_templat
 from .interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
 from .interaction.fitting import FitOptions, FittedField, PendingFit, fit_field
 from .mesh import TriangleSurface
-from .open_ends import find_open_ends
+from .open_ends import OpenEnds, find_open_ends
 from .plausibility import Plausibility, check_plausibility
 from .progress import Progress
 from .restoration.belief import BeliefOptions
@@ -198,83 +198,144 @@ def refine(
         options = replace(options, belief=belief, surface=cavities)
     rng = np.random.default_rng(options.seed)
     progress.stage("surface", 0.0)
-    # A layer of background tells an organ that ends from one that the border of the image cuts.
-    start_ijk, mask = bounding_crop(mask, geometry, room=1)
-    geometry = geometry.cropped(start_ijk, mask.shape[::-1])
-    drawn = DrawnSlices.of(mask, geometry) if options.sparse else None
-    distance_of = partial(signed_distance_grid, options=options.surface)
-    image_mask, image, blur_mm, detail = mask, geometry, 0.0, None
-    if drawn is None:
+    given = _Given.of(mask, geometry, options)
+    progress.stage("align", 0.1)
+    points, normals = draw_surface_points(given.surface, options.candidates.n_surface, rng)
+    alignment_options = alignment_with_scale_prior(options.alignment, template)
+    alignment = align_to_template(points, template.points_unit, alignment_options)
+    plausibility = check_plausibility(template.info, given.surface, alignment, force, others)
+    if restoration is None:
+        choose = partial(select_candidates, points, normals, alignment.confidence, given.grid)
+        healed = None
+    else:
+        progress.stage("restore", 0.2)
+        given = given.detailed(restoration.detail, template, alignment.ras_to_unit, options.restoration_poses)
+        given = given.near(template, alignment.ras_to_unit)
+        ask = partial(
+            heal, restoration, template, given.grid, options=options.belief, drawn=given.drawn,
+            volume_z=plausibility.volume_z, ends=given.open_ends(options.belief.flat_share),
+            poses=options.restoration_poses, blur_mm=given.blur_mm,
+        )  # fmt: skip
+        healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
+        choose = partial(healed_candidates, healed)
+    fit = partial(_fit, template, choose=choose, options=options, rng=rng, progress=progress)
+    if given.drawn is not None:
+        field_, fitted = _completed(given.drawn, fit, choose, alignment, healed, options)
+        bounds = _box_around(given.surface, given.surface if healed is None else healed.surface)
+        return RefinedShape(field_, fitted, alignment, bounds, given.surface, given.cleaning, plausibility)
+    if healed is None:
+        fitted = PendingFit(partial(fit, alignment))
+        fitted.finish()
+        progress.stage("blend", 0.8)
+        given = given.as_shown()
+        field_, bounds = _agreed(given, fitted.field, points, plausibility, options)
+    else:
+        shape = PendingFit(partial(fit, alignment, options=replace(options, fit=in_shape_space(options.fit))))
+        # The patient's own weights, from there on.
+        fitted = PendingFit(lambda: fit(shape.field))
+        likeliest = _likeliest(healed, shape, fitted, plausibility.volume_z, options, rng)
+        progress.stage("blend", 0.8)
+        given = given.as_shown()
+        field_ = replace(healed.field, given=given.grid, fitted_sdf_mm=likeliest)
+        bounds = _box_around(given.surface, healed.surface)
+    field_ = without_crumbs(given.kept, given.geometry, field_, given.distance_of)
+    return RefinedShape(
+        field_, fitted, alignment, bounds, given.surface, given.cleaning, plausibility, given.detail is not None
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What is known of the given organ; each stage knows more.
+
+    Args:
+        image_mask, image: (K, J, I) bool and geometry as given, cropped; where the organ ends at a border, the image
+            does.
+        mask, geometry: cleaned; on the coarse voxels behind steps where there are such.
+        kept: the mask without the pieces that no organ reaches.
+        distance_of: makes the signed distance of a mask and its geometry.
+        grid: of what is kept.
+        surface: of the whole mask.
+        cleaning: what was dropped or filled.
+        drawn: the slices that the organ was drawn on, between which ``grid`` is interpolated.
+        blur_mm: half a voxel where there are steps.
+        detail: what coarse voxels hide.
+    """
+
+    image_mask: np.ndarray
+    image: ImageGeometry
+    mask: np.ndarray
+    geometry: ImageGeometry
+    kept: np.ndarray
+    distance_of: Callable[..., DistanceGrid]
+    grid: DistanceGrid
+    surface: TriangleSurface
+    cleaning: CleaningReport
+    drawn: DrawnSlices | None = None
+    blur_mm: float = 0.0
+    detail: Detail | None = None
+
+    @classmethod
+    def of(cls, mask: np.ndarray, geometry: ImageGeometry, options: RefineOptions) -> _Given:
+        """A (K, J, I) bool mask, cleaned unless it was drawn on a few slices."""
+        # A layer of background tells an organ that ends from one that the border of the image cuts.
+        start_ijk, image_mask = bounding_crop(mask, geometry, room=1)
+        image = geometry.cropped(start_ijk, image_mask.shape[::-1])
+        distance_of = partial(signed_distance_grid, options=options.surface)
+        if options.sparse:
+            drawn = DrawnSlices.of(image_mask, image)
+            surface, plain = surface_from_grid(drawn.distance), (image_mask, image)
+            return cls(*plain, *plain, image_mask, distance_of, drawn.distance, surface, CleaningReport(), drawn)
+        mask, geometry, blur_mm = image_mask, image, 0.0
         bricks = coarse_behind(mask, geometry)
         if bricks is not None:
             (mask, geometry), distance_of = bricks, smooth_distance_grid
             blur_mm = 0.5 * float(geometry.spacing_mm.mean())
-        cleaned, cleaning = clean_mask(mask, geometry, options.surface)
-        near = cleaned
-        grid = distance_of(cleaned, geometry)
-    else:
-        cleaning, grid = CleaningReport(), drawn.distance
-    given = surface_from_grid(grid)
-    progress.stage("align", 0.1)
-    points, normals = draw_surface_points(given, options.candidates.n_surface, rng)
-    alignment_options = alignment_with_scale_prior(options.alignment, template)
-    alignment = align_to_template(points, template.points_unit, alignment_options)
-    plausibility = check_plausibility(template.info, given, alignment, force, others)
-    healed = None
-    if restoration is not None:
-        progress.stage("restore", 0.2)
-        if blur_mm and restoration.detail is not None:
-            poses, edges_mm = options.restoration_poses, geometry.spacing_mm
-            detail = expected_detail(restoration.detail, template, grid, alignment.ras_to_unit, edges_mm, poses)
-        if detail is not None:
-            distance_of = partial(_detailed, detail)
-            grid = detail.added_to(grid)
-            given = surface_from_grid(grid)
-        if drawn is None:
-            near = without_far_pieces(cleaned, geometry, template, alignment.ras_to_unit)
-            if near.sum() < cleaned.sum():
-                grid = distance_of(near, geometry)
-        ends = find_open_ends(image_mask, image, given, options.belief.flat_share) if drawn is None else None
-        ask = partial(
-            heal, restoration, template, grid, options=options.belief, drawn=drawn, volume_z=plausibility.volume_z,
-            ends=ends, poses=options.restoration_poses, blur_mm=blur_mm,
-        )
-        healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
-    if healed is None:
-        choose = partial(select_candidates, points, normals, alignment.confidence, grid)
-    else:
-        choose = partial(healed_candidates, healed)
-    if drawn is not None:
-        return _completed(template, drawn, given, choose, alignment, options, rng, progress, healed, plausibility)
-    if healed is None:
-        fit = PendingFit(partial(_fit, template, choose, alignment, options, rng, progress))
-        fit.finish()
-    else:
-        within = replace(options, fit=in_shape_space(options.fit))
-        shape = PendingFit(partial(_fit, template, choose, alignment, within, rng, progress))
-        fit = PendingFit(partial(_fit_closely, shape, template, choose, options, rng, progress))
-        answer = healed.restoration
-        likeliest = answer.limited(fit.sdf_mm) if options.belief.closely else answer.restored.at_ras
-        if healed.field.weight.values_mm.any():
-            points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
-            size_z, trust = plausibility.volume_z, options.belief.shapes
-            likeliest = likeliest_in_doubt(shape.sdf_mm, likeliest, points, healed, size_z, trust)
-    progress.stage("blend", 0.8)
-    if bricks is None and is_coarse(geometry.spacing_mm):
-        # Only now: organs of training were smoothed as fine ones are, and what the network decides depends on that.
-        distance_of = smooth_distance_grid
-        grid = distance_of(near, geometry)
-        given = surface_from_grid(grid if near.sum() == cleaned.sum() else distance_of(cleaned, geometry))
-    if healed is None:
-        fitted = fit.field
-        residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
-        tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
-        field_, bounds = blend(grid, given, fitted, tolerances)
-    else:
-        field_ = replace(healed.field, given=grid, fitted_sdf_mm=likeliest)
-        bounds = _box_around(given, healed.surface)
-    field_ = without_crumbs(near, geometry, field_, distance_of)
-    return RefinedShape(field_, fit, alignment, bounds, given, cleaning, plausibility, detail is not None)
+        mask, cleaning = clean_mask(mask, geometry, options.surface)
+        grid = distance_of(mask, geometry)
+        surface = surface_from_grid(grid)
+        return cls(image_mask, image, mask, geometry, mask, distance_of, grid, surface, cleaning, None, blur_mm)
+
+    def detailed(
+        self, model: RestorationModel | None, template: OrganTemplate, ras_to_unit: Similarity, poses: int
+    ) -> _Given:  # fmt: skip
+        """With what coarse voxels hide, where there are such and a network that knows."""
+        if model is None or not self.blur_mm:
+            return self
+        detail = expected_detail(model, template, self.grid, ras_to_unit, self.geometry.spacing_mm, poses)
+        if detail is None:
+            return self
+        grid = detail.added_to(self.grid)
+        distance_of = partial(_detailed, detail)
+        return replace(self, distance_of=distance_of, grid=grid, surface=surface_from_grid(grid), detail=detail)
+
+    def near(self, template: OrganTemplate, ras_to_unit: Similarity) -> _Given:
+        """Without the pieces of the mask that no organ reaches."""
+        if self.drawn is not None:
+            return self
+        kept = without_far_pieces(self.mask, self.geometry, template, ras_to_unit)
+        if kept.sum() == self.mask.sum():
+            return self
+        return replace(self, kept=kept, grid=self.distance_of(kept, self.geometry))
+
+    def open_ends(self, least_flat_share: float) -> OpenEnds | None:
+        """Where the organ was cut off; nowhere where it was drawn on slices."""
+        if self.drawn is not None:
+            return None
+        return find_open_ends(self.image_mask, self.image, self.surface, least_flat_share)
+
+    def as_shown(self) -> _Given:
+        """With the surface that is shown of coarse voxels.
+
+        Only once all is decided: organs of training were smoothed as fine ones are, and what the network decides
+        depends on that.
+        """
+        if self.blur_mm or not is_coarse(self.geometry.spacing_mm):
+            return self
+        grid = smooth_distance_grid(self.kept, self.geometry)
+        all_kept = self.kept.sum() == self.mask.sum()
+        surface = surface_from_grid(grid if all_kept else smooth_distance_grid(self.mask, self.geometry))
+        return replace(self, distance_of=smooth_distance_grid, grid=grid, surface=surface)
 
 
 def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
@@ -291,50 +352,57 @@ def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignmen
 
 
 def _fit(
-    template, choose: Callable[..., Candidates], alignment: Alignment, options, rng, progress, span=(0.3, 0.5)
-) -> FittedField:
-    """The field of one patient; ``choose`` gives the candidates from an alignment, options and a generator.
+    template, start: Alignment | FittedField, choose: Callable[..., Candidates], options, rng, progress,
+    span=(0.3, 0.5),
+) -> FittedField:  # fmt: skip
+    """The field of one patient, from an alignment or from another field on; ``choose`` gives the candidates from an
+    alignment, options and a generator.
 
     ``span`` is the begin and the length of the stage for the progress.
     """
     progress.stage("fit", span[0])
-    candidates = choose(alignment.ras_to_unit, options.candidates, rng)
-    return fit_field(
-        template, candidates, alignment.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", span[0] + span[1] * done),
-    )  # fmt: skip
-
-
-def _fit_closely(shape: PendingFit, template, choose: Callable[..., Candidates], options, rng, progress) -> FittedField:
-    """The patient's own weights, from a fit within the shape space on."""
-    start = shape.field
     candidates = choose(start.ras_to_unit, options.candidates, rng)
     return fit_field(
         template, candidates, start.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", 0.3 + 0.5 * done), start,
+        lambda done: progress.stage("fit", span[0] + span[1] * done), start if isinstance(start, FittedField) else None,
     )  # fmt: skip
 
 
+def _likeliest(healed: Healed, shape: PendingFit, fitted: PendingFit, volume_z: float, options: RefineOptions, rng):
+    """What the given organ's doubted parts are like, callable from (N, 3) RAS points to (N,) mm."""
+    answer, belief = healed.restoration, options.belief
+    likeliest = answer.limited(fitted.sdf_mm) if belief.closely else answer.restored.at_ras
+    if not healed.field.weight.values_mm.any():
+        return likeliest
+    points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
+    return likeliest_in_doubt(shape.sdf_mm, likeliest, points, healed, volume_z, belief.shapes)
+
+
+def _agreed(given: _Given, fitted: FittedField, points: np.ndarray, plausibility: Plausibility, options: RefineOptions):
+    """The blended field, and the box around it, by the agreement of given organ and fitted field alone."""
+    residual_unit = float(np.median(np.abs(fitted.sdf_mm(points)))) / fitted.mm_per_unit
+    tolerances = options.blend.scaled(fitted.mm_per_unit, plausibility.alignment_z, residual_unit)
+    return blend(given.grid, given.surface, fitted, tolerances)
+
+
 def _completed(
-    template, drawn: DrawnSlices, given: TriangleSurface, choose: Callable[..., Candidates], alignment: Alignment,
-    options: RefineOptions, rng, progress, healed: Healed | None, plausibility: Plausibility,
-) -> RefinedShape:  # fmt: skip
+    drawn: DrawnSlices, fit: Callable[..., FittedField], choose: Callable[..., Candidates], alignment: Alignment,
+    healed: Healed | None, options: RefineOptions,
+) -> tuple[BlendedField, PendingFit]:  # fmt: skip
     """The organ that was drawn on a few slices: two fits within the shape space, see :mod:`completion`."""
-    options = replace(options, fit=in_shape_space(options.fit))
+    within = replace(options, fit=in_shape_space(options.fit))
 
     def trusting(ras_to_unit: Similarity, candidate_options, rng) -> Candidates:
         return trusting_contours(choose(ras_to_unit, candidate_options, rng), drawn, ras_to_unit, rng)
 
     fits = []
     for chosen, done in ((choose, 0.3), (trusting, 0.55)):
-        fits.append(PendingFit(partial(_fit, template, chosen, alignment, options, rng, progress, (done, 0.25))))
+        fits.append(PendingFit(partial(fit, alignment, choose=chosen, options=within, span=(done, 0.25))))
         fits[-1].finish()
     expected = likeliest_between([fit.sdf_mm for fit in fits], drawn, healed)
     everywhere = ImageGeometry.from_parts((1, 1, 1), (1.0, 1.0, 1.0))
     weight = DistanceGrid(np.ones((1, 1, 1), dtype=np.float32), everywhere)
-    field_ = BlendedField(drawn.distance, drawn.through_contours(expected), weight)
-    bounds = _box_around(given, given if healed is None else healed.surface)
-    return RefinedShape(field_, fits[1], alignment, bounds, given, CleaningReport(), plausibility)
+    return BlendedField(drawn.distance, drawn.through_contours(expected), weight), fits[1]
 
 
 def _box_around(*surfaces: TriangleSurface, margin_mm: float = 4.0) -> tuple[np.ndarray, np.ndarray]:

@@ -209,7 +209,7 @@ def refine(
         healed = None
     else:
         progress.stage("restore", 0.2)
-        given = given.detailed(restoration.detail, template, alignment.ras_to_unit, options.restoration_poses)
+        given = given.detailed(restoration, template, alignment.ras_to_unit, options.restoration_poses)
         given = given.near(template, alignment.ras_to_unit)
         ask = partial(
             heal, restoration, template, given.grid, options=options.belief, drawn=given.drawn,
@@ -297,12 +297,13 @@ class _Given:
         return cls(image_mask, image, mask, geometry, mask, distance_of, grid, surface, cleaning, None, blur_mm)
 
     def detailed(
-        self, model: RestorationModel | None, template: OrganTemplate, ras_to_unit: Similarity, poses: int
+        self, restoration: RestorationModel, template: OrganTemplate, ras_to_unit: Similarity, poses: int
     ) -> _Given:  # fmt: skip
         """With what coarse voxels hide, where there are such and a network that knows."""
-        if model is None or not self.blur_mm:
+        if not self.blur_mm or restoration.detail is None:
             return self
-        detail = expected_detail(model, template, self.grid, ras_to_unit, self.geometry.spacing_mm, poses)
+        edges_mm = self.geometry.spacing_mm
+        detail = expected_detail(restoration.detail, template, self.grid, ras_to_unit, edges_mm, poses)
         if detail is None:
             return self
         grid = detail.added_to(self.grid)

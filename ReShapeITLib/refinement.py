@@ -328,7 +328,7 @@ class _Given:
     def as_shown(self) -> _Given:
         """With the surface that is shown of coarse voxels.
 
-        Only once all is decided: organs of training were smoothed as fine ones are, and what the network decides
+        Only once all is decided: most organs of training were smoothed as fine ones are, and what the network decides
         depends on that.
         """
         if self.blur_mm or not is_coarse(self.geometry.spacing_mm):

@@ -126,7 +126,7 @@ def damaged_cases(
         truth = _is_organ(labels, told)
         labels, geometry = with_room(labels, truth, geometry, _DAMAGED_ROOM_MM)
         truth = _is_organ(labels, told)
-        beside = (labels != 0) & ~truth
+        beside, true_distance = (labels != 0) & ~truth, signed_distance_grid(truth, geometry)
         for number in range(told.damaged):
             rng = np.random.default_rng([number, *name.encode()])
             level = str(rng.choice(list(LEVELS)))
@@ -134,14 +134,15 @@ def damaged_cases(
             if given.any():
                 # Masks of coarse voxels are smoothed in two ways, see ``refinement``; the network is to know both.
                 smooth = is_coarse(geometry.spacing_mm) and rng.random() < 0.5
-                cases.append(_damaged_case(truth, given, geometry, template, belief, smooth))
+                cases.append(_damaged_case(true_distance, given, geometry, template, belief, smooth))
     return cases
 
 
 def _damaged_case(
-    truth: np.ndarray, given: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, belief: BeliefOptions,
+    truth: DistanceGrid, given: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, belief: BeliefOptions,
     smooth: bool,
 ) -> RestorationCase:  # fmt: skip
+    """One copy: ``given`` (K, J, I) bool on ``geometry``; ``smooth`` makes its surface as that of coarse voxels."""
     cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
     frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
@@ -151,8 +152,7 @@ def _damaged_case(
     if ends is not None:
         centres_ras = frame.inverse().apply(grid.points_unit())
         known = ends.known_at(centres_ras, 0.0).reshape(grid.shape_zyx).astype(np.float16)
-    distances = (signed_distance_grid(truth, geometry), distance)
-    return RestorationCase(template.info.organ, *(_cells(grid, d, frame) for d in distances), known)
+    return RestorationCase(template.info.organ, _cells(grid, truth, frame), _cells(grid, distance, frame), known)
 
 
 def _only_file(folder: Path, case: str) -> Path:

@@ -127,17 +127,12 @@ def sample_field(template: OrganTemplate, seed: int) -> FittedField:
     """The field of a patient with random codes, of average size, placed as a scanner would."""
     import torch
 
-    from .interaction.fitting import FittedField
+    from .interaction.fitting import field_of_codes
     from .interaction.prior import CodePrior
 
-    prior = CodePrior.from_template(template)
-    alpha, beta = prior.sample(1, torch.Generator().manual_seed(seed), _SPREAD)
-    with torch.no_grad():
-        deform = template.model.deform_layers(alpha, beta)
-        energy = float(prior.energy(alpha, beta))
+    codes = CodePrior.from_template(template).sample(1, torch.Generator().manual_seed(seed), _SPREAD)
     scale = 1.0 / float(np.mean(template.info.scales_mm))
-    ras_to_unit = Similarity(scale, np.eye(3), -scale * _CENTRE_RAS)
-    return FittedField(template, deform, alpha, beta, ras_to_unit, energy)
+    return field_of_codes(template, *codes, Similarity(scale, np.eye(3), -scale * _CENTRE_RAS))
 
 
 def comparison_table(before: SegmentationMetrics, after: SegmentationMetrics) -> str:

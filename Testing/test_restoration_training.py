@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError
 from ReShapeITLib.progress import Progress
-from ReShapeITLib.restoration.cases import training_cases
+from ReShapeITLib.restoration.cases import mixed_cases, training_cases
 from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
 from ReShapeITLib.restoration.damage import DamageOptions
 from ReShapeITLib.restoration.data import PADDING_CELLS, BatchSource, RestorationCase, draw_batch
@@ -233,6 +234,33 @@ def test_damaged_copies_are_aligned_by_what_is_left_and_are_the_same_when_they_a
         given, truth = case.given < 0, case.truth < 0
         assert (given != truth).any()
         assert 2 * (given & truth).sum() > 0.7 * (given.sum() + truth.sum())
+
+
+def test_an_organ_between_two_cases_is_one_piece_and_differs_from_every_other(template):
+    mixed = mixed_cases(template, 4, Progress("none"))
+    again = mixed_cases(template, 6, Progress("none"))
+    assert all((one.truth == same.truth).all() for one, same in zip(mixed, again[:4], strict=True))
+    assert all(case.given is None for case in mixed)
+    for index, case in enumerate(mixed):
+        inside = case.truth < 0
+        assert ndimage.label(inside)[1] == 1
+        assert all((case.truth != other.truth).any() for other in mixed[:index])
+        # The template's cases are ellipsoids of about one size, and so is what lies between them.
+        assert 0.5 * inside.sum() < (mixed[0].truth < 0).sum() < 2.0 * inside.sum()
+
+
+def test_mixed_organs_are_drawn_beside_the_real_ones(tiny_run, tiny_template_file, tmp_path):
+    config = tiny_run / "restoration_mixed.yaml"
+    config.write_text(CONFIG.replace("TEMPLATE", str(tiny_template_file)) + "    mixed: 3\n", encoding="utf-8")
+    organs, _ = read_restoration_config(config)
+    cases, _, _ = training_cases(organs, tmp_path, Progress("none"))
+    assert len(cases) == 2 + 3
+
+
+def test_one_case_has_nothing_to_be_mixed_with(template):
+    alone = replace(template, alpha=template.alpha[:1], beta=template.beta[:1])
+    with pytest.raises(BadInputError, match="there is nothing to mix"):
+        mixed_cases(alone, 1, Progress("none"))
 
 
 @pytest.mark.parametrize(

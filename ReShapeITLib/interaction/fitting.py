@@ -108,6 +108,16 @@ class FittedField:
         return np.concatenate(parts)
 
 
+def field_of_codes(
+    template: OrganTemplate, alpha: torch.Tensor, beta: torch.Tensor, ras_to_unit: Similarity
+) -> FittedField:
+    """The field of the shape space (Eq. 3) at codes (1, c), placed by ``ras_to_unit``."""
+    with torch.no_grad():
+        deform = template.model.deform_layers(alpha, beta)
+        energy = float(CodePrior.from_template(template).energy(alpha, beta))
+    return FittedField(template, deform, alpha, beta, ras_to_unit, energy)
+
+
 class PendingFit:
     """A field that is fitted when it is first asked for.
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from ..atomic import atomic_path
 from ..damage_levels import LEVELS, damage_input, with_room
 from ..errors import BadInputError
 from ..geometry import ImageGeometry, Similarity
 from ..interaction.alignment import AlignmentOptions, align_to_template
+from ..interaction.fitting import field_of_codes
 from ..open_ends import find_open_ends
 from ..progress import Progress
 from ..refinement import RefineOptions, alignment_with_scale_prior
@@ -27,6 +29,7 @@ from .data import PADDING_CELLS, STORED_LIMIT_CELLS, RestorationCase
 from .grid import CanonicalGrid
 
 _DAMAGED_ROOM_MM = 40.0  # around an organ, for what damage adds
+_LEAST_SHARE = 0.2  # of each of two organs in one between them
 
 
 def training_cases(
@@ -53,7 +56,7 @@ def training_cases(
         kept = folder / f"cases_{organ}.safetensors"
         if not kept.is_file():
             _keep(kept, read_cases(organ, told, templates[organ], part))
-        cases += _kept(kept, organ)
+        cases += _kept(kept, organ) + mixed_cases(templates[organ], told.mixed, part)
         if told.damaged:
             kept = folder / f"damaged_{organ}.safetensors"
             if not kept.is_file():
@@ -153,6 +156,38 @@ def _damaged_case(
         centres_ras = frame.inverse().apply(grid.points_unit())
         known = ends.known_at(centres_ras, 0.0).reshape(grid.shape_zyx).astype(np.float16)
     return RestorationCase(template.info.organ, _cells(grid, truth, frame), _cells(grid, distance, frame), known)
+
+
+def mixed_cases(template: OrganTemplate, number: int, progress: Progress) -> list[RestorationCase]:
+    """Clean organs between two training cases of the template each: its field (Eq. 3) at codes part of the way from
+    those of one to those of the other. Always the same ones.
+
+    Raises:
+        BadInputError: the template has fewer than two training cases.
+    """
+    if number and len(template.alpha) < 2:
+        organ = template.info.organ
+        raise BadInputError(f"The template {organ} has one training case: there is nothing to mix; set 'mixed' to 0.")
+    rng = np.random.default_rng([*template.info.organ.encode()])
+    grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
+    points = grid.points_unit()
+    cases = []
+    for index in range(number):
+        progress.stage("mixed", index / number, template.info.organ)
+        one, other = rng.choice(len(template.alpha), 2, replace=False)
+        share = float(rng.uniform(_LEAST_SHARE, 1.0 - _LEAST_SHARE))
+        alpha, beta = (codes[[one]].lerp(codes[[other]], share) for codes in (template.alpha, template.beta))
+        cells = field_of_codes(template, alpha, beta, Similarity.identity()).sdf_mm(points) / grid.cell_unit
+        truth = np.clip(_largest_piece(cells.reshape(grid.shape_zyx)), -STORED_LIMIT_CELLS, STORED_LIMIT_CELLS)
+        cases.append(RestorationCase(template.info.organ, truth.astype(np.float16)))
+    return cases
+
+
+def _largest_piece(cells: np.ndarray) -> np.ndarray:
+    """[z, y, x] distances, far outside where they were inside of smaller pieces."""
+    pieces, _ = ndimage.label(cells < 0)
+    largest = 1 + np.bincount(pieces.ravel())[1:].argmax()
+    return np.where((pieces == 0) | (pieces == largest), cells, STORED_LIMIT_CELLS)
 
 
 def _only_file(folder: Path, case: str) -> Path:

@@ -27,6 +27,8 @@ class OrganCases:
         share: how often this organ is drawn in relation to the others.
         damaged: damaged copies of each case that are made beforehand, on its own voxels, as evaluations make them
             (``damage_levels``), and aligned as a refinement aligns them.
+        mixed: clean organs between two of the template's training cases each, drawn from its shape space: more shapes
+            than there are patients. A template that has learnt other cases shows these, too.
     """
 
     template: str = ""
@@ -38,6 +40,7 @@ class OrganCases:
     least_spacing_mm: float = 0.0
     share: float = 1.0
     damaged: int = 0
+    mixed: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from .damage import combined
 from .errors import BadInputError
@@ -106,6 +105,7 @@ def run_demo(
 def draw_patient(template: OrganTemplate, seed: int) -> tuple[np.ndarray, ImageGeometry]:
     """(K, J, I) mask of an unseen patient on a grid with thick slices, and that grid."""
     from .extraction import extract_zero_level, label_voxels
+    from .surface import largest_component
 
     patient = sample_field(template, seed)
     reach = patient.mm_per_unit * 1.1
@@ -119,8 +119,7 @@ def draw_patient(template: OrganTemplate, seed: int) -> tuple[np.ndarray, ImageG
     mask = np.zeros(geometry.shape_kji, dtype=bool)
     part, start_ijk = label_voxels(patient.sdf_mm, geometry, bounds)
     mask[tuple(slice(s, s + n) for s, n in zip(start_ijk[::-1], part.shape, strict=True))] = part
-    pieces, _ = ndimage.label(mask)
-    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax(), geometry
+    return largest_component(mask), geometry
 
 
 def sample_field(template: OrganTemplate, seed: int) -> FittedField:
@@ -130,9 +129,10 @@ def sample_field(template: OrganTemplate, seed: int) -> FittedField:
     from .interaction.fitting import field_of_codes
     from .interaction.prior import CodePrior
 
-    codes = CodePrior.from_template(template).sample(1, torch.Generator().manual_seed(seed), _SPREAD)
+    prior = CodePrior.from_template(template)
+    alpha, beta = prior.sample(1, torch.Generator().manual_seed(seed), _SPREAD)
     scale = 1.0 / float(np.mean(template.info.scales_mm))
-    return field_of_codes(template, *codes, Similarity(scale, np.eye(3), -scale * _CENTRE_RAS))
+    return field_of_codes(template, prior, alpha, beta, Similarity(scale, np.eye(3), -scale * _CENTRE_RAS))
 
 
 def comparison_table(before: SegmentationMetrics, after: SegmentationMetrics) -> str:

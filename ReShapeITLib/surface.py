@@ -188,6 +188,12 @@ def bounding_crop(mask: np.ndarray, geometry: ImageGeometry, room: int = 0) -> t
     return np.array(start_kji[::-1]), mask
 
 
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """(K, J, I) bool mask of the largest piece of one that is connected through faces; it must not be empty."""
+    pieces, _ = ndimage.label(mask)
+    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+
+
 def _without_specks(mask, voxel_mm3, options):
     """The mask without pieces below the limits, and the volumes (mm^3) of those."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))

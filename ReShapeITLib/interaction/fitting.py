@@ -109,12 +109,12 @@ class FittedField:
 
 
 def field_of_codes(
-    template: OrganTemplate, alpha: torch.Tensor, beta: torch.Tensor, ras_to_unit: Similarity
+    template: OrganTemplate, prior: CodePrior, alpha: torch.Tensor, beta: torch.Tensor, ras_to_unit: Similarity
 ) -> FittedField:
-    """The field of the shape space (Eq. 3) at codes (1, c), placed by ``ras_to_unit``."""
+    """The field of the shape space (Eq. 3) at codes (1, c), placed by ``ras_to_unit``; ``prior`` is the template's."""
     with torch.no_grad():
         deform = template.model.deform_layers(alpha, beta)
-        energy = float(CodePrior.from_template(template).energy(alpha, beta))
+        energy = float(prior.energy(alpha, beta))
     return FittedField(template, deform, alpha, beta, ras_to_unit, energy)
 
 

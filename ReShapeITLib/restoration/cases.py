@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from ..atomic import atomic_path
 from ..damage_levels import LEVELS, damage_input, with_room
@@ -14,11 +13,19 @@ from ..errors import BadInputError
 from ..geometry import ImageGeometry, Similarity
 from ..interaction.alignment import AlignmentOptions, align_to_template
 from ..interaction.fitting import field_of_codes
+from ..interaction.prior import CodePrior
 from ..open_ends import find_open_ends
 from ..progress import Progress
 from ..refinement import RefineOptions, alignment_with_scale_prior
 from ..smooth_distance import is_coarse, smooth_distance_grid
-from ..surface import DistanceGrid, SurfaceOptions, clean_mask, signed_distance_grid, surface_from_grid
+from ..surface import (
+    DistanceGrid,
+    SurfaceOptions,
+    clean_mask,
+    largest_component,
+    signed_distance_grid,
+    surface_from_grid,
+)
 from ..template import OrganTemplate, read_shape_sha256
 from ..template_store import find_template
 from ..training.prepare import case_name, thinned
@@ -169,25 +176,19 @@ def mixed_cases(template: OrganTemplate, number: int, progress: Progress) -> lis
         organ = template.info.organ
         raise BadInputError(f"The template {organ} has one training case: there is nothing to mix; set 'mixed' to 0.")
     rng = np.random.default_rng([*template.info.organ.encode()])
-    grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
-    points = grid.points_unit()
-    cases = []
+    prior, grid = CodePrior.from_template(template), CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
+    points, cases = grid.points_unit(), []
     for index in range(number):
         progress.stage("mixed", index / number, template.info.organ)
         one, other = rng.choice(len(template.alpha), 2, replace=False)
         share = float(rng.uniform(_LEAST_SHARE, 1.0 - _LEAST_SHARE))
         alpha, beta = (codes[[one]].lerp(codes[[other]], share) for codes in (template.alpha, template.beta))
-        cells = field_of_codes(template, alpha, beta, Similarity.identity()).sdf_mm(points) / grid.cell_unit
-        truth = np.clip(_largest_piece(cells.reshape(grid.shape_zyx)), -STORED_LIMIT_CELLS, STORED_LIMIT_CELLS)
+        field = field_of_codes(template, prior, alpha, beta, Similarity.identity())
+        cells = (field.sdf_mm(points) / grid.cell_unit).reshape(grid.shape_zyx)
+        cells[(cells < 0) & ~largest_component(cells < 0)] = STORED_LIMIT_CELLS
+        truth = np.clip(cells, -STORED_LIMIT_CELLS, STORED_LIMIT_CELLS)
         cases.append(RestorationCase(template.info.organ, truth.astype(np.float16)))
     return cases
-
-
-def _largest_piece(cells: np.ndarray) -> np.ndarray:
-    """[z, y, x] distances, far outside where they were inside of smaller pieces."""
-    pieces, _ = ndimage.label(cells < 0)
-    largest = 1 + np.bincount(pieces.ravel())[1:].argmax()
-    return np.where((pieces == 0) | (pieces == largest), cells, STORED_LIMIT_CELLS)
 
 
 def _only_file(folder: Path, case: str) -> Path:

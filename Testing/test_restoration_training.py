@@ -12,6 +12,8 @@ from scipy import ndimage
 
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.errors import BadInputError
+from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.labels import LabelVolume
 from ReShapeITLib.progress import Progress
 from ReShapeITLib.restoration.cases import mixed_cases, training_cases
 from ReShapeITLib.restoration.config import DrawOptions, RestorationTraining, read_restoration_config
@@ -22,7 +24,8 @@ from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.training import RestorationTrainer, restoration_loss
 from ReShapeITLib.template import OrganTemplate, read_shape_sha256
-from Testing.tiny_template import ORGAN
+from ReShapeITLib.volume_io import write_labels
+from Testing.tiny_template import ORGAN, ellipsoid_mask
 
 SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
 DRAW = DrawOptions(batch=1)
@@ -255,6 +258,37 @@ def test_mixed_organs_are_drawn_beside_the_real_ones(tiny_run, tiny_template_fil
     organs, _ = read_restoration_config(config)
     cases, _, _ = training_cases(organs, tmp_path, Progress("none"))
     assert len(cases) == 2 + 3
+
+
+@pytest.mark.parametrize("axes", ["ijk", "kij"])
+def test_the_mirror_image_of_the_other_sides_organ_is_a_case_as_ones_own(tiny_template_file, tmp_path, axes):
+    geometry = ImageGeometry.from_parts((36, 30, 24), (3.0, 3.0, 3.0))
+    organ = ellipsoid_mask(geometry, (52.5, 43.5, 34.5), (40.0, 28.0, 20.0))
+    organ |= ellipsoid_mask(geometry, (72.5, 57.5, 44.5), (12.0, 12.0, 12.0))  # no mirror image of itself
+    order = ["ijk".index(axis) for axis in axes]
+    for folder, side in (("labels", 1.0), ("other", -1.0)):
+        matrix = (np.diag([side, 1.0, 1.0, 1.0]) @ geometry.ijk_to_ras)[:, [*order, 3]]
+        labels = organ.transpose([2 - axis for axis in order[::-1]]).astype(np.uint8)
+        path = tmp_path / folder / "case0.nrrd"
+        path.parent.mkdir()
+        write_labels(LabelVolume.from_array(labels, ImageGeometry(matrix, labels.shape[::-1])), path)
+
+    def made(folder, mirrored):
+        config = tmp_path / f"{folder}.yaml"
+        text = CONFIG.replace("TEMPLATE", str(tiny_template_file)).replace(", case1", "")
+        text = text.replace(": labels", f": {folder}")
+        config.write_text(text + "    damaged: 2\n" + mirrored, encoding="utf-8")
+        organs, _ = read_restoration_config(config)
+        (tmp_path / f"run_{folder}").mkdir()
+        cases, _, _ = training_cases(organs, tmp_path / f"run_{folder}", Progress("none"))
+        return cases
+
+    own, *damaged, mirrored, one, two = made("labels", "    mirrored: other\n")
+    unlike = made("other", "")[0]
+    assert len(damaged) == 2 and one.given is not None and two.given is not None
+    away = [np.abs(own.truth.astype(float) - case.truth).max() for case in (mirrored, unlike)]
+    # Points are sampled in another order, and the alignments differ by a part of a cell.
+    assert away[0] < 1.0 < 3.0 < away[1]
 
 
 def test_one_case_has_nothing_to_be_mixed_with(template):

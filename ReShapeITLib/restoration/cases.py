@@ -60,17 +60,30 @@ def training_cases(
         file = find_template(told.template)
         templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
         part = progress.part(index / len(organs), (index + 1) / len(organs))
-        kept = folder / f"cases_{organ}.safetensors"
-        if not kept.is_file():
-            _keep(kept, read_cases(organ, told, templates[organ], part))
-        cases += _kept(kept, organ) + mixed_cases(templates[organ], told.mixed, part)
-        if told.damaged:
-            kept = folder / f"damaged_{organ}.safetensors"
-            if not kept.is_file():
-                options = replace(BeliefOptions(), **(belief or {}).get(organ, {}))
-                _keep(kept, damaged_cases(organ, told, templates[organ], options, part))
-            cases += _kept(kept, organ)
+        options = replace(BeliefOptions(), **(belief or {}).get(organ, {}))
+        cases += _cases_of_side(organ, told, templates[organ], options, folder, part)
+        if (other := told.other_side()) is not None:
+            cases += _cases_of_side(organ, other, templates[organ], options, folder, part, mirrored=True)
+        cases += mixed_cases(templates[organ], told.mixed, part)
     return cases, templates, hashes
+
+
+def _cases_of_side(
+    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, folder: Path, progress: Progress,
+    mirrored: bool = False,
+) -> list[RestorationCase]:  # fmt: skip
+    """The organ's own cases or the mirror images of the other side's, made or read from ``folder``."""
+    name = f"{organ}_mirrored" if mirrored else organ
+    kept = folder / f"cases_{name}.safetensors"
+    if not kept.is_file():
+        _keep(kept, read_cases(organ, told, template, progress, mirrored))
+    cases = _kept(kept, organ)
+    if told.damaged:
+        kept = folder / f"damaged_{name}.safetensors"
+        if not kept.is_file():
+            _keep(kept, damaged_cases(organ, told, template, belief, progress, mirrored))
+        cases += _kept(kept, organ)
+    return cases
 
 
 def _keep(path: Path, cases: list[RestorationCase]) -> None:
@@ -97,9 +110,9 @@ def _kept(path: Path, organ: str) -> list[RestorationCase]:
 
 
 def read_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, progress: Progress
+    organ: str, told: OrganCases, template: OrganTemplate, progress: Progress, mirrored: bool = False
 ) -> list[RestorationCase]:
-    """All cases of an organ: each clean organ, and each real segmentation of it.
+    """All cases of an organ: each clean organ, and each real segmentation of it; ``mirrored``: their mirror images.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -108,7 +121,7 @@ def read_cases(
     alignment_options = alignment_with_scale_prior(RefineOptions().alignment, template)
     for index, name in enumerate(told.cases):
         progress.stage("cases", index / len(told.cases), f"{organ} {name}")
-        truth, geometry = _mask(_only_file(Path(told.labels), name), told)
+        truth, geometry = _mask(_only_file(Path(told.labels), name), told, mirrored)
         cases.append(restoration_case(truth, geometry, template, alignment_options))
         folder = Path(told.predictions) / name
         for path in sorted(folder.iterdir()) if told.predictions and folder.is_dir() else ():
@@ -121,10 +134,11 @@ def read_cases(
 
 
 def damaged_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress
-) -> list[RestorationCase]:
-    """Damaged copies of each case, as a refinement would see them: cleaned, aligned by what is left, and with the ends
-    that look cut off. Always the same ones.
+    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress,
+    mirrored: bool = False,
+) -> list[RestorationCase]:  # fmt: skip
+    """Damaged copies of each case (``mirrored``: of its mirror image), as a refinement would see them: cleaned, aligned
+    by what is left, and with the ends that look cut off. Always the same ones.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -132,7 +146,7 @@ def damaged_cases(
     cases = []
     for index, name in enumerate(told.cases):
         progress.stage("damage", index / len(told.cases), f"{organ} {name}")
-        labels, geometry = _labels(_only_file(Path(told.labels), name), told)
+        labels, geometry = _labels(_only_file(Path(told.labels), name), told, mirrored)
         truth = _is_organ(labels, told)
         labels, geometry = with_room(labels, truth, geometry, _DAMAGED_ROOM_MM)
         truth = _is_organ(labels, told)
@@ -198,9 +212,11 @@ def _only_file(folder: Path, case: str) -> Path:
     return found[0]
 
 
-def _labels(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
+def _labels(path: Path, told: OrganCases, mirrored: bool = False) -> tuple[np.ndarray, ImageGeometry]:
     volume = read_labels(path)
     values = volume.layers[0] % told.label_modulo if told.label_modulo else volume.layers[0]
+    if mirrored:  # along the image axis that runs most nearly from right to left
+        values = np.flip(values, 2 - int(np.abs(volume.geometry.direction_ras[0]).argmax()))
     return thinned(values, volume.geometry, told.least_spacing_mm)
 
 
@@ -208,8 +224,8 @@ def _is_organ(labels: np.ndarray, told: OrganCases) -> np.ndarray:
     return labels == told.label if told.label else labels != 0
 
 
-def _mask(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
-    labels, geometry = _labels(path, told)
+def _mask(path: Path, told: OrganCases, mirrored: bool = False) -> tuple[np.ndarray, ImageGeometry]:
+    labels, geometry = _labels(path, told, mirrored)
     return _is_organ(labels, told), geometry
 
 

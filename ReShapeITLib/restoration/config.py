@@ -29,6 +29,9 @@ class OrganCases:
             (``damage_levels``), and aligned as a refinement aligns them.
         mixed: clean organs between two of the template's training cases each, drawn from its shape space: more shapes
             than there are patients. A template that has learnt other cases shows these, too.
+        mirrored: folder of label files of the other side's organ, with the same cases; their mirror images are taken
+            as more cases of this one, damaged copies and all. "" for none.
+        mirrored_label: label value of the other side's organ; 0 takes every voxel that is not zero.
     """
 
     template: str = ""
@@ -41,6 +44,14 @@ class OrganCases:
     share: float = 1.0
     damaged: int = 0
     mixed: int = 0
+    mirrored: str = ""
+    mirrored_label: int = 0
+
+    def other_side(self) -> OrganCases | None:
+        """Where the organs are whose mirror images are cases, too; None where there are none."""
+        if not self.mirrored:
+            return None
+        return replace(self, labels=self.mirrored, label=self.mirrored_label, predictions="")
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,8 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
             raise BadInputError(f"{where}, {organ}: list the names of its cases under 'cases'.")
         cases = tuple(map(str, entry.pop("cases")))
         told = override(OrganCases(template=organ), entry, f"{where}, {organ}")
-        folders = {key: str(base / getattr(told, key)) for key in ("labels", "predictions") if getattr(told, key)}
+        keys = ("labels", "predictions", "mirrored")
+        folders = {key: str(base / getattr(told, key)) for key in keys if getattr(told, key)}
         organs[organ] = OrganCases(**{**asdict(told), **folders, "cases": cases})
     belief = _checked_belief(values.pop("belief", {}), where)
     options = replace(override(RestorationTraining(), values, where), belief=belief)

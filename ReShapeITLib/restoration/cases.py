@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,16 +75,22 @@ def _cases_of_side(
 ) -> list[RestorationCase]:  # fmt: skip
     """The organ's own cases or the mirror images of the other side's, made or read from ``folder``."""
     name = f"{organ}_mirrored" if mirrored else organ
-    kept = folder / f"cases_{name}.safetensors"
-    if not kept.is_file():
-        _keep(kept, read_cases(organ, told, template, progress, mirrored))
-    cases = _kept(kept, organ)
+    cases = _made_once(
+        folder / f"cases_{name}.safetensors", organ, lambda: read_cases(organ, told, template, progress, mirrored)
+    )
     if told.damaged:
-        kept = folder / f"damaged_{name}.safetensors"
-        if not kept.is_file():
-            _keep(kept, damaged_cases(organ, told, template, belief, progress, mirrored))
-        cases += _kept(kept, organ)
+        cases += _made_once(
+            folder / f"damaged_{name}.safetensors", organ,
+            lambda: damaged_cases(organ, told, template, belief, progress, mirrored),
+        )  # fmt: skip
     return cases
+
+
+def _made_once(path: Path, organ: str, make: Callable[[], list[RestorationCase]]) -> list[RestorationCase]:
+    """The cases kept in ``path``; made and kept before where there is no such file."""
+    if not path.is_file():
+        _keep(path, make())
+    return _kept(path, organ)
 
 
 def _keep(path: Path, cases: list[RestorationCase]) -> None:

@@ -41,7 +41,7 @@ class OpenEnds:
 
 
 def find_open_ends(
-    mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_share: float
+    mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_shares: tuple[float, float]
 ) -> OpenEnds | None:
     """The ends of an organ that look cut off; None where there are none.
 
@@ -49,13 +49,13 @@ def find_open_ends(
         mask: (K, J, I) bool on the grid of the image, so that its borders are those of the image.
         geometry: of the mask.
         surface: of the organ, RAS mm.
-        least_flat_share: see :func:`flat_end`; a flat end that covers less may be the organ's own.
+        least_flat_shares: of lower and upper end, see :func:`flat_end`; what covers less may be the organ's own.
     """
     found = [*_at_the_border(mask, geometry)]
     surface = surface.components()[0]  # stray pieces may lie beyond
-    for side in (-1.0, 1.0):
+    for side, least in zip((-1.0, 1.0), least_flat_shares, strict=True):
         share, point, normal = flat_end(surface, side)
-        if share > least_flat_share:
+        if share > least:
             found.append((point, normal))
     if not found:
         return None

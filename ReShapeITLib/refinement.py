@@ -213,7 +213,7 @@ def refine(
         given = given.near(template, alignment.ras_to_unit)
         ask = partial(
             heal, restoration, template, given.grid, options=options.belief, drawn=given.drawn,
-            volume_z=plausibility.volume_z, ends=given.open_ends(options.belief.flat_share),
+            volume_z=plausibility.volume_z, ends=given.open_ends(options.belief.flat_shares),
             poses=options.restoration_poses, blur_mm=given.blur_mm,
         )  # fmt: skip
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
@@ -319,11 +319,11 @@ class _Given:
             return self
         return replace(self, kept=kept, grid=self.distance_of(kept, self.geometry))
 
-    def open_ends(self, least_flat_share: float) -> OpenEnds | None:
+    def open_ends(self, least_flat_shares: tuple[float, float]) -> OpenEnds | None:
         """Where the organ was cut off; nowhere where it was drawn on slices."""
         if self.drawn is not None:
             return None
-        return find_open_ends(self.image_mask, self.image, self.surface, least_flat_share)
+        return find_open_ends(self.image_mask, self.image, self.surface, least_flat_shares)
 
     def as_shown(self) -> _Given:
         """With the surface that is shown of coarse voxels.

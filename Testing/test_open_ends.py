@@ -34,17 +34,32 @@ def heights(geometry: ImageGeometry) -> np.ndarray:
 
 def test_a_whole_ball_has_no_open_end():
     mask, geometry = ball()
-    assert find_open_ends(mask, geometry, surface_from_mask(mask, geometry), 0.12) is None
+    assert find_open_ends(mask, geometry, surface_from_mask(mask, geometry), (0.12, 0.12)) is None
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_a_cut_ball_is_open_where_it_was_cut(side):
     mask, geometry = ball()
     cut = mask & (side * (heights(geometry) - CENTRE[2]) < 20.0)
-    ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), 0.12)
+    ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))
     assert len(ends) == 1
     assert ends.normals_ras[0] == pytest.approx([0.0, 0.0, side], abs=0.05)
     assert ends.points_ras[0, 2] == pytest.approx(CENTRE[2] + side * 20.0, abs=2.0)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_lower_and_upper_ends_have_shares_of_their_own(side):
+    mask, geometry = ball()
+    cut = mask & (np.abs(heights(geometry) - CENTRE[2]) < 20.0)
+    shares = BeliefOptions(flat_share=0.12 if side > 0 else 0.9, flat_share_below=0.12 if side < 0 else 0.9).flat_shares
+    ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), shares)
+    assert len(ends) == 1
+    assert ends.normals_ras[0, 2] == pytest.approx(side, abs=0.05)
+
+
+def test_the_lower_end_has_the_share_of_the_upper_one_unless_told():
+    assert BeliefOptions(flat_share=0.4).flat_shares == (0.4, 0.4)
+    assert BeliefOptions(flat_share=0.4, flat_share_below=0.2).flat_shares == (0.2, 0.4)
 
 
 def test_the_flat_share_is_that_of_the_cut_disk():
@@ -62,7 +77,7 @@ def test_a_stray_piece_beyond_the_cut_does_not_hide_it():
     z = heights(geometry)
     cut = mask & (z - CENTRE[2] < 10.0)
     cut |= ellipsoid_mask(geometry, CENTRE + [0.0, 0.0, 36.0], 6.0)
-    assert len(find_open_ends(cut, geometry, surface_from_mask(cut, geometry), 0.12)) == 1
+    assert len(find_open_ends(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))) == 1
 
 
 def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
@@ -70,7 +85,7 @@ def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
     middle = mask.shape[2] // 2
     part = np.ascontiguousarray(mask[:, :, :middle])
     cropped = geometry.cropped([0, 0, 0], part.shape[::-1])
-    ends = find_open_ends(part, cropped, surface_from_mask(part, cropped), 0.12)
+    ends = find_open_ends(part, cropped, surface_from_mask(part, cropped), (0.12, 0.12))
     assert len(ends) == 1
     assert ends.normals_ras[0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     border = cropped.ijk_to_ras_points(np.array([[middle - 0.5, 0.0, 0.0]]))[0]

@@ -177,7 +177,7 @@ def _damaged_case(
     cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
     frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
-    ends = find_open_ends(given, geometry, surface_from_grid(distance), belief.flat_share)
+    ends = find_open_ends(given, geometry, surface_from_grid(distance), belief.flat_shares)
     grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
     known = None
     if ends is not None:

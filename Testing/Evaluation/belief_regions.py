@@ -60,7 +60,7 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
     near = without_far_pieces(cleaned, geometry, template, frame)
     belief = believing(BeliefOptions(), network, template.info.organ)
-    ends = find_open_ends(given, geometry, surface, belief.flat_share)
+    ends = find_open_ends(given, geometry, surface, belief.flat_shares)
     restoration = restore(network, template, signed_distance_grid(near, geometry), frame, seen=ends)
     given_cells, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     grid = CanonicalGrid.around(template.points_unit)

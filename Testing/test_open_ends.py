@@ -51,7 +51,8 @@ def test_a_cut_ball_is_open_where_it_was_cut(side):
 def test_lower_and_upper_ends_have_shares_of_their_own(side):
     mask, geometry = ball()
     cut = mask & (np.abs(heights(geometry) - CENTRE[2]) < 20.0)
-    shares = BeliefOptions(flat_share=0.12 if side > 0 else 0.9, flat_share_below=0.12 if side < 0 else 0.9).flat_shares
+    flat_share, flat_below = (0.12, 7.5) if side > 0 else (0.9, 0.13)
+    shares = BeliefOptions(flat_share=flat_share, flat_below=flat_below).flat_shares
     ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), shares)
     assert len(ends) == 1
     assert ends.normals_ras[0, 2] == pytest.approx(side, abs=0.05)
@@ -59,7 +60,7 @@ def test_lower_and_upper_ends_have_shares_of_their_own(side):
 
 def test_the_lower_end_has_the_share_of_the_upper_one_unless_told():
     assert BeliefOptions(flat_share=0.4).flat_shares == (0.4, 0.4)
-    assert BeliefOptions(flat_share=0.4, flat_share_below=0.2).flat_shares == (0.2, 0.4)
+    assert BeliefOptions(flat_share=0.4, flat_below=0.5).flat_shares == (0.2, 0.4)
 
 
 def test_the_flat_share_is_that_of_the_cut_disk():

@@ -40,7 +40,7 @@ class BeliefOptions:
         open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
         flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
             whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
-        flat_share_below: the same for the lower end, where it differs; None: it does not.
+        flat_below: how much of ``flat_share`` is enough for the lower end.
         island_cells: for what lies apart and does not belong to it.
         fill_ml: closed cavities of up to this volume are filled before the network is asked, larger ones if it says so.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
@@ -60,7 +60,7 @@ class BeliefOptions:
     remove_much_cells: float = 2.8
     open_cells: float = 0.3
     flat_share: float = 0.12
-    flat_share_below: float | None = None
+    flat_below: float = 1.0
     island_cells: float = 1.0
     fill_ml: float = float("inf")
     reach_cells: float = 0.7
@@ -71,7 +71,7 @@ class BeliefOptions:
     @property
     def flat_shares(self) -> tuple[float, float]:
         """``flat_share`` of the lower and of the upper end."""
-        return self.flat_share if self.flat_share_below is None else self.flat_share_below, self.flat_share
+        return self.flat_share * self.flat_below, self.flat_share
 
     def threshold(self, kind: str, volume_z: float, blur_cells: float = 0.0) -> float:
         """How sure the network must be of a kind of region in an organ of that relative size, whose surface is known

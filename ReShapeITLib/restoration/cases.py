@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,28 +63,24 @@ def training_cases(
         templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
         part = progress.part(index / len(organs), (index + 1) / len(organs))
         options = replace(BeliefOptions(), **(belief or {}).get(organ, {}))
-        cases += _cases_of_side(organ, told, templates[organ], options, folder, part)
-        if (other := told.other_side()) is not None:
-            cases += _cases_of_side(organ, other, templates[organ], options, folder, part, mirrored=True)
-        cases += mixed_cases(templates[organ], told.mixed, part)
+        cases += _organ_cases(organ, told, templates[organ], options, folder, part)
     return cases, templates, hashes
 
 
-def _cases_of_side(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, folder: Path, progress: Progress,
-    mirrored: bool = False,
-) -> list[RestorationCase]:  # fmt: skip
-    """The organ's own cases or the mirror images of the other side's, made or read from ``folder``."""
-    name = f"{organ}_mirrored" if mirrored else organ
-    cases = _made_once(
-        folder / f"cases_{name}.safetensors", organ, lambda: read_cases(organ, told, template, progress, mirrored)
-    )
-    if told.damaged:
-        cases += _made_once(
-            folder / f"damaged_{name}.safetensors", organ,
-            lambda: damaged_cases(organ, told, template, belief, progress, mirrored),
-        )  # fmt: skip
-    return cases
+def _organ_cases(
+    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, folder: Path, progress: Progress
+) -> list[RestorationCase]:
+    """The organ's own cases, the mirror images of the other side's, damaged copies of both, and mixed ones."""
+    other, steps = told.other_side(), {}
+    for name, side in ((organ, told), *([(f"{organ}_mirrored", other)] if other else [])):
+        steps[f"cases_{name}"] = partial(read_cases, organ, side, template)
+        if side.damaged:
+            steps[f"damaged_{name}"] = partial(damaged_cases, organ, side, template, belief)
+    parts = [progress.part(i / (len(steps) + 1), (i + 1) / (len(steps) + 1)) for i in range(len(steps) + 1)]
+    cases = []
+    for (name, make), part in zip(steps.items(), parts[:-1], strict=True):
+        cases += _made_once(folder / f"{name}.safetensors", organ, partial(make, part))
+    return cases + mixed_cases(template, told.mixed, parts[-1])
 
 
 def _made_once(path: Path, organ: str, make: Callable[[], list[RestorationCase]]) -> list[RestorationCase]:
@@ -116,10 +113,8 @@ def _kept(path: Path, organ: str) -> list[RestorationCase]:
     return [RestorationCase(organ, *(tensors.get(f"{i}.{part}") for part in parts)) for i in range(count)]
 
 
-def read_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, progress: Progress, mirrored: bool = False
-) -> list[RestorationCase]:
-    """All cases of an organ: each clean organ, and each real segmentation of it; ``mirrored``: their mirror images.
+def read_cases(organ: str, told: OrganCases, template: OrganTemplate, progress: Progress) -> list[RestorationCase]:
+    """All cases of an organ: each clean organ, and each real segmentation of it.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -128,7 +123,7 @@ def read_cases(
     alignment_options = alignment_with_scale_prior(RefineOptions().alignment, template)
     for index, name in enumerate(told.cases):
         progress.stage("cases", index / len(told.cases), f"{organ} {name}")
-        truth, geometry = _mask(_only_file(Path(told.labels), name), told, mirrored)
+        truth, geometry = _mask(_only_file(Path(told.labels), name), told)
         cases.append(restoration_case(truth, geometry, template, alignment_options))
         folder = Path(told.predictions) / name
         for path in sorted(folder.iterdir()) if told.predictions and folder.is_dir() else ():
@@ -141,11 +136,10 @@ def read_cases(
 
 
 def damaged_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress,
-    mirrored: bool = False,
-) -> list[RestorationCase]:  # fmt: skip
-    """Damaged copies of each case (``mirrored``: of its mirror image), as a refinement would see them: cleaned, aligned
-    by what is left, and with the ends that look cut off. Always the same ones.
+    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress
+) -> list[RestorationCase]:
+    """Damaged copies of each case, as a refinement would see them: cleaned, aligned by what is left, and with the ends
+    that look cut off. Always the same ones.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -153,7 +147,7 @@ def damaged_cases(
     cases = []
     for index, name in enumerate(told.cases):
         progress.stage("damage", index / len(told.cases), f"{organ} {name}")
-        labels, geometry = _labels(_only_file(Path(told.labels), name), told, mirrored)
+        labels, geometry = _labels(_only_file(Path(told.labels), name), told)
         truth = _is_organ(labels, told)
         labels, geometry = with_room(labels, truth, geometry, _DAMAGED_ROOM_MM)
         truth = _is_organ(labels, told)
@@ -219,10 +213,10 @@ def _only_file(folder: Path, case: str) -> Path:
     return found[0]
 
 
-def _labels(path: Path, told: OrganCases, mirrored: bool = False) -> tuple[np.ndarray, ImageGeometry]:
+def _labels(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
     volume = read_labels(path)
     values = volume.layers[0] % told.label_modulo if told.label_modulo else volume.layers[0]
-    if mirrored:  # along the image axis that runs most nearly from right to left
+    if told.flip:  # along the image axis that runs most nearly from right to left
         values = np.flip(values, 2 - int(np.abs(volume.geometry.direction_ras[0]).argmax()))
     return thinned(values, volume.geometry, told.least_spacing_mm)
 
@@ -231,8 +225,8 @@ def _is_organ(labels: np.ndarray, told: OrganCases) -> np.ndarray:
     return labels == told.label if told.label else labels != 0
 
 
-def _mask(path: Path, told: OrganCases, mirrored: bool = False) -> tuple[np.ndarray, ImageGeometry]:
-    labels, geometry = _labels(path, told, mirrored)
+def _mask(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
+    labels, geometry = _labels(path, told)
     return _is_organ(labels, told), geometry
 
 

@@ -32,6 +32,7 @@ class OrganCases:
         mirrored: folder of label files of the other side's organ, with the same cases; their mirror images are taken
             as more cases of this one, damaged copies and all. "" for none.
         mirrored_label: label value of the other side's organ; 0 takes every voxel that is not zero.
+        flip: the label files are of the other side's organ, and the cases are their mirror images.
     """
 
     template: str = ""
@@ -46,12 +47,13 @@ class OrganCases:
     mixed: int = 0
     mirrored: str = ""
     mirrored_label: int = 0
+    flip: bool = False
 
     def other_side(self) -> OrganCases | None:
         """Where the organs are whose mirror images are cases, too; None where there are none."""
         if not self.mirrored:
             return None
-        return replace(self, labels=self.mirrored, label=self.mirrored_label, predictions="")
+        return replace(self, labels=self.mirrored, label=self.mirrored_label, predictions="", flip=not self.flip)
 
 
 @dataclass(frozen=True)

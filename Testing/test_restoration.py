@@ -230,6 +230,14 @@ def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
         assert (weight[ball(2.0, centre=centre) < 0].min() == 1) == given_up
 
 
+def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
+    whole, options = ball(9.0), replace(BeliefOptions(), island_cells=1.0, island_much_cells=2.5)
+    for radius, given_up in ((1.5, True), (3.5, False)):
+        piece = ball(radius, centre=(16, 16, 36))
+        weight = doubt(_restoration(np.minimum(whole, piece), _unsure(whole, 2.0)), options).values_mm
+        assert (weight[piece < -1.0].min() == 1) == given_up
+
+
 def test_a_field_is_held_to_within_a_cell_of_the_network():
     restoration = _restoration(ball(9.0), ball(9.0))
     points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))

@@ -42,6 +42,9 @@ class BeliefOptions:
             whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
         flat_below: how much of ``flat_share`` is enough for the lower end.
         island_cells: for what lies apart and does not belong to it.
+        island_much_cells: the same where it is more than ``much_island`` of the given organ: so large a piece may be a
+            part of the organ that lost its connection.
+        much_island: share of the given organ's volume.
         fill_ml: closed cavities of up to this volume are filled before the network is asked, larger ones if it says so.
         reach_cells: regions are the connected cells whose two distances differ by more than this.
         transition_cells: width of the smooth transition at a region's border.
@@ -62,6 +65,8 @@ class BeliefOptions:
     flat_share: float = 0.12
     flat_below: float = 1.0
     island_cells: float = 1.0
+    island_much_cells: float = 1.0
+    much_island: float = 0.015
     fill_ml: float = float("inf")
     reach_cells: float = 0.7
     transition_cells: float = 1.0
@@ -117,8 +122,8 @@ def disagreements(
         unseen: see :func:`doubt`.
 
     Yields:
-        [z, y, x] bool region; "add", "add_much", "open", "remove", "remove_much" or "island"; how sure the network is,
-        in cells.
+        [z, y, x] bool region; "add", "add_much", "open", "remove", "remove_much", "island" or "island_much"; how sure
+        the network is, in cells.
     """
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
@@ -133,11 +138,14 @@ def disagreements(
                 continue
             whole = np.zeros(given.shape, dtype=bool)
             whole[box] = region
-            much = "_much" if core.sum() > options.much * sizes.sum() else ""
+            share = core.sum() / sizes.sum() if n_organs else np.inf
+            much = "_much" if share > options.much else ""
             if sign < 0:
                 kind = f"add{much}"
                 if unseen is not None and unseen[box][core].mean() > 0.5:
                     kind = "open"
+            elif main in organs[box][core]:
+                kind = f"remove{much}"
             else:
-                kind = f"remove{much}" if main in organs[box][core] else "island"
+                kind = "island_much" if share > options.much_island else "island"
             yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

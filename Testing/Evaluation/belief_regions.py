@@ -26,7 +26,7 @@ HELD_OUT = {
     "pancreas": ["t2_024", "t2_075", "t2_119", "t2_170", "t2_193", "t2_299", "t2_336", "t2_386", "t2_466", "t2_502"],
 }
 THRESHOLDS = np.arange(0.25, 3.01, 0.25)
-KINDS = ("add", "add_much", "open", "remove", "remove_much", "island")
+KINDS = ("add", "add_much", "open", "remove", "remove_much", "island", "island_much")
 _FAR_CELLS = 12.0
 
 

@@ -138,8 +138,8 @@ def disagreements(
                 continue
             whole = np.zeros(given.shape, dtype=bool)
             whole[box] = region
-            share = core.sum() / sizes.sum() if n_organs else np.inf
-            much = "_much" if share > options.much else ""
+            cells, given_cells = core.sum(), sizes.sum()
+            much = "_much" if cells > options.much * given_cells else ""
             if sign < 0:
                 kind = f"add{much}"
                 if unseen is not None and unseen[box][core].mean() > 0.5:
@@ -147,5 +147,5 @@ def disagreements(
             elif main in organs[box][core]:
                 kind = f"remove{much}"
             else:
-                kind = "island_much" if share > options.much_island else "island"
+                kind = "island_much" if cells > options.much_island * given_cells else "island"
             yield whole, kind, float(np.percentile(sign * restored[box][core], 90))

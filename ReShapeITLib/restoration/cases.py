@@ -76,11 +76,11 @@ def _organ_cases(
         steps[f"cases_{name}"] = partial(read_cases, organ, side, template)
         if side.damaged:
             steps[f"damaged_{name}"] = partial(damaged_cases, organ, side, template, belief)
-    parts = [progress.part(i / (len(steps) + 1), (i + 1) / (len(steps) + 1)) for i in range(len(steps) + 1)]
-    cases = []
-    for (name, make), part in zip(steps.items(), parts[:-1], strict=True):
+    share, cases = 1.0 / (len(steps) + 1), []
+    for number, (name, make) in enumerate(steps.items()):
+        part = progress.part(number * share, (number + 1) * share)
         cases += _made_once(folder / f"{name}.safetensors", organ, partial(make, part))
-    return cases + mixed_cases(template, told.mixed, parts[-1])
+    return cases + mixed_cases(template, told.mixed, progress.part(1.0 - share, 1.0))
 
 
 def _made_once(path: Path, organ: str, make: Callable[[], list[RestorationCase]]) -> list[RestorationCase]:

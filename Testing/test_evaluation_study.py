@@ -43,6 +43,50 @@ def test_truths_may_be_a_list_of_files(folder):
     assert list(read(folder, truths=["truths/b.nrrd"]).cases) == ["b"]
 
 
+def write_study_on_base(folder, **values):
+    """A study in a folder of its own that takes the rest from ``study.yaml`` beside that folder."""
+    (folder / "study.yaml").write_text(yaml.safe_dump(study_values(TEMPLATE)), encoding="utf-8")
+    (folder / "more").mkdir(exist_ok=True)
+    path = folder / "more" / "study.yaml"
+    path.write_text(yaml.safe_dump({"base": "../study.yaml", **values}), encoding="utf-8")
+    return path
+
+
+def test_what_a_study_does_not_say_is_as_in_its_base(folder):
+    base, study = read(folder), read_study(write_study_on_base(folder, families=[{"kind": "clean"}], seed=3))
+    assert (study.families, study.seed) == ((Clean("clean"),), 3)
+    assert study.organ == base.organ and study.methods == base.methods
+    assert Path(study.template).resolve() == Path(base.template).resolve()
+    assert [path.resolve() for path in study.truths] == [path.resolve() for path in base.truths]
+
+
+def test_paths_of_a_study_with_a_base_are_taken_from_its_own_folder(folder):
+    study = read_study(write_study_on_base(folder, template="t.safetensors", truths=["../truths/b.nrrd"]))
+    assert Path(study.template) == folder / "more" / "t.safetensors" and list(study.cases) == ["b"]
+
+
+def test_a_base_that_has_a_base_is_refused(folder):
+    path = write_study_on_base(folder)
+    (folder / "more" / "third.yaml").write_text("base: study.yaml\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="has a base itself"):
+        read_study(path.with_name("third.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"base": 5}, "'base' must name another study's file, not 5"),
+        ({"base": "none.yaml"}, "base none.yaml cannot be read"),
+        ({"organ": ""}, "must name the organ"),
+        ({"truths": None}, "truths"),
+        ({"families": None}, "'families' must be a list"),
+    ],
+)
+def test_what_is_wrong_in_a_study_with_a_base_is_told(folder, changes, told):
+    with pytest.raises(BadInputError, match=told):
+        read_study(write_study_on_base(folder, **changes))
+
+
 def test_every_family_has_a_name_of_its_own(folder):
     families = [
         {"kind": "clean"}, {"kind": "coarse", "voxel_mm": 3}, {"kind": "coarse", "slice_mm": 5.0},

@@ -8,10 +8,10 @@ from ..errors import CancelledError
 from .common import add_command, add_progress_option, notice, positive_number
 
 _NOTES = """\
-STUDY.yaml names the organ, its label files (truths), families of input (predictions, damage, coarse, clean) and
-methods, as described in ReShapeITLib/evaluation/study.py. The folder gets rows.jsonl while the study runs; the same
-command again goes on where it stopped. In the end it holds results.csv, results.parquet, statistics.csv, summary.md,
-charts, pictures and report.md.
+STUDY.yaml names the organ, its label files (truths), families of input (predictions, damage, coarse, sparse,
+clean) and methods, as described in ReShapeITLib/evaluation/study.py, or another study as its base and what differs.
+The folder gets rows.jsonl while the study runs; the same command again goes on where it stopped. In the end it holds
+results.csv, results.parquet, statistics.csv, summary.md, charts, pictures and report.md.
 """
 
 

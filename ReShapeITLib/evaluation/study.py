@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import BadInputError
@@ -95,33 +95,56 @@ class Study:
 def read_study(path: str | Path) -> Study:
     """A study from a YAML file (``yaml.safe_load``: plain values only).
 
+    ``base: OTHER.yaml`` takes from another study, which has no base itself, every key that the file does not give.
+
     Raises:
         BadInputError: the file cannot be read, or a key, value or named file is wrong.
     """
     where = f"The study {path}"
-    return study_from_dict(yaml_mapping(path, where), Path(path).resolve().parent, where)
+    values, folder = yaml_mapping(path, where), Path(path).resolve().parent
+    base = values.pop("base", None)
+    if base is None:
+        return study_from_dict(values, folder, where)
+    if not isinstance(base, str):
+        raise BadInputError(f"{where}: 'base' must name another study's file, not {base!r}.")
+    base_where = f"{where}, base {base}"
+    base_values = yaml_mapping(folder / base, base_where)
+    if "base" in base_values:
+        raise BadInputError(f"{base_where} has a base itself; name that one, or write the keys out.")
+    return study_from_dict(values, folder, where, study_from_dict(base_values, (folder / base).parent, base_where))
 
 
-def study_from_dict(values: dict, base: Path, where: str = "the study") -> Study:
-    """A study from plain values; ``base`` is the folder that relative paths start from, ``where`` names it in errors.
+def study_from_dict(values: dict, folder: Path, where: str = "the study", base: Study | None = None) -> Study:
+    """A study from plain values.
+
+    Args:
+        values: by key; what is not there is as in ``base``.
+        folder: that relative paths start from.
+        where: names the study in errors.
+        base: another study; None where there is none.
 
     Raises:
         BadInputError: a key, value or named file is wrong.
     """
-    values = dict(values)
-    lists = {
-        "truths": _label_files(values.pop("truths", None), base, f"{where}, truths"),
-        "training": _label_files(values.pop("training", []), base, f"{where}, training"),
-        "same_patient": _same_patient(values.pop("same_patient", {}), where),
-        "families": tuple(family_from_dict(entry, base, where) for entry in _filled_list(values, "families", where)),
-        "methods": tuple(_method(entry, where) for entry in _filled_list(values, "methods", where)),
+    readers = {
+        "truths": lambda value: _label_files(value, folder, f"{where}, truths"),
+        "training": lambda value: _label_files(value, folder, f"{where}, training"),
+        "same_patient": lambda value: _same_patient(value, where),
+        "families": lambda value: tuple(
+            family_from_dict(entry, folder, where) for entry in _filled_list(value, "families", where)
+        ),
+        "methods": lambda value: tuple(_method(entry, where) for entry in _filled_list(value, "methods", where)),
     }
-    study = override(Study(), values, where)
-    study = Study(**{f.name: lists.get(f.name, getattr(study, f.name)) for f in fields(Study)})
-    if study.template.endswith(SUFFIX):
-        study = replace(study, template=str(base / Path(study.template).expanduser()))
-    if study.restoration not in ("auto", "none"):
-        study = replace(study, restoration=str(base / study.restoration))
+    required = () if base else ("truths", "families", "methods")
+    lists = {
+        key: read(values.get(key)) for key, read in readers.items() if key in values or key in required
+    }
+    plain = {key: value for key, value in values.items() if key not in readers}
+    study = replace(override(base or Study(), plain, where), **lists)
+    if "template" in plain and study.template.endswith(SUFFIX):
+        study = replace(study, template=str(folder / Path(study.template).expanduser()))
+    if "restoration" in plain and study.restoration not in ("auto", "none"):
+        study = replace(study, restoration=str(folder / study.restoration))
     if not study.organ:
         raise BadInputError(f"{where} must name the organ under 'organ'.")
     if not study.truths:
@@ -154,8 +177,7 @@ def _same_patient(value, where: str) -> dict[str, str]:
     return dict(value)
 
 
-def _filled_list(values: dict, key: str, where: str) -> list:
-    value = values.pop(key, None)
+def _filled_list(value, key: str, where: str) -> list:
     if not isinstance(value, list) or not value:
         raise BadInputError(f"{where}: '{key}' must be a list with at least one entry.")
     return value

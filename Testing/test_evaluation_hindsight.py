@@ -78,14 +78,16 @@ def test_the_weight_around_taken_regions_is_that_of_the_belief():
 
 
 def test_the_report_holds_means_of_what_all_rows_have_in_percent_and_hundredths():
-    bounds = {"input": {"cd": 0.01, "hd95_mm": 8.0, "assd_mm": 1.0, "dsc": 0.8}}
+    bounds = {"input": {"cd": 0.01, "emd": 0.07, "hd95_mm": 8.0, "assd_mm": 1.0, "dsc": 0.8}}
     pieces = bounds | {"pieces": bounds["input"] | {"dsc": 0.9}}
-    rows = [{"case": "a", "network": "n", "bounds": pieces}]
-    rows.append({"case": "b", "network": "", "bounds": {"codes": bounds["input"]}})
+    rows = [{"case": "a", "family": "predictions", "variant": "n", "bounds": pieces}]
+    rows.append({"case": "a", "family": "predictions", "variant": "m", "bounds": bounds})
+    rows.append({"case": "b", "family": "", "variant": "", "bounds": {"codes": bounds["input"]}})
     text = report("liver", rows)
-    assert "| input | 1.000 | 8.000 | 1.000 | 80.000 | 1.000 | 8.000 |" in text
-    assert "| pieces | 1.000 | 8.000 | 1.000 | 90.000 |" in text and "| codes | 1.000" in text
-    assert "regions" not in text and "liver, n** (1 predictions)" in text
+    assert "liver, predictions** (2 inputs)" in text and "liver, predictions n** (1 inputs)" in text
+    assert "| input | 1.000 | 0.070 | 8.000 | 1.000 | 80.000 | 1.000 | 8.000 |" in text
+    assert text.count("| pieces | 1.000 | 0.070 | 8.000 | 1.000 | 90.000 |") == 1 and "| codes | 1.000" in text
+    assert "regions" not in text
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -13,10 +12,11 @@ from ReShapeITLib.blending import BlendedField
 from ReShapeITLib.evaluation.measure import AS_IT_IS
 from ReShapeITLib.extraction import label_mask
 from ReShapeITLib.interaction.alignment import align_to_template
+from ReShapeITLib.open_ends import find_open_ends
 from ReShapeITLib.refinement import RefineOptions, alignment_with_scale_prior
 from ReShapeITLib.restoration.belief import disagreements
 from ReShapeITLib.restoration.grid import CanonicalGrid
-from ReShapeITLib.restoration.healing import without_far_pieces
+from ReShapeITLib.restoration.healing import believing, without_far_pieces
 from ReShapeITLib.restoration.model import restore
 from ReShapeITLib.surface import (
     DistanceGrid,
@@ -75,7 +75,8 @@ def best_regions(restoration, options, truth_points: np.ndarray) -> np.ndarray:
     """[z, y, x] weight of the restored organ: the regions of disagreement that are better taken, by hindsight."""
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     cell_mm = restoration.cell_mm
-    regions = [region for region, _, _ in disagreements(given / cell_mm, restored / cell_mm, options)]
+    found = disagreements(given / cell_mm, restored / cell_mm, options, restoration.unseen)
+    regions = [region for region, _, _ in found]
 
     def weight(some: list[int]) -> np.ndarray:
         taken = np.zeros(given.shape, dtype=bool)
@@ -95,7 +96,7 @@ def best_regions(restoration, options, truth_points: np.ndarray) -> np.ndarray:
 
 
 class Oracle:
-    """One prediction, and every bound on it.
+    """One input, and every bound on it.
 
     Args:
         truth, given: (K, J, I) bool.
@@ -109,8 +110,9 @@ class Oracle:
         self.truth_grid = signed_distance_grid(truth, geometry)
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
-        told = model.info.belief.get(template.info.organ, {})
-        self.belief = replace(self.options.belief, **told)
+        self.belief = believing(self.options.belief, model, template.info.organ)
+        surface = surface_from_grid(signed_distance_grid(self.cleaned, geometry))
+        self.ends = find_open_ends(given, geometry, surface, self.belief.flat_shares)
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""
@@ -127,7 +129,7 @@ class Oracle:
     def masks(self) -> dict[str, np.ndarray]:
         """(K, J, I) bool of "pieces", "regions" and "cells"."""
         grid, frame = self.near_grid()
-        first = restore(self.model, self.template, grid, frame)
+        first = restore(self.model, self.template, grid, frame, seen=self.ends)
         truth_mm = CanonicalGrid.around(self.template.points_unit).sample_cells(self.truth_grid, frame, 3.0)
         truth_mm *= first.cell_mm
         given, restored = first.given.values_mm, first.restored.values_mm
@@ -135,7 +137,7 @@ class Oracle:
         weight = best_regions(first, self.belief, self.truth_points)
         values = ((1.0 - weight) * given + weight * restored).astype(np.float32)
         frame = self.frame(surface_from_grid(DistanceGrid(values, first.given.geometry)).without_specks())
-        second = restore(self.model, self.template, grid, frame)
+        second = restore(self.model, self.template, grid, frame, seen=self.ends)
         regions = best_regions(second, self.belief, self.truth_points)
         return {
             "pieces": best_pieces(self.given, self.geometry, self.truth_points),

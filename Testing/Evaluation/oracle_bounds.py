@@ -1,17 +1,19 @@
-"""How far shape alone could reach on real predictions: what would be reached if every decision were right.
+"""How far shape alone could reach on the inputs of a study: what would be reached if every decision were right.
 
-    python -m Testing.Evaluation.oracle_bounds --organ pancreas --networks SS Dice --fit-cases 20 --output runs/oracle
+    python -m Testing.Evaluation.oracle_bounds Testing/Evaluation/studies/pancreas.yaml --families predictions \\
+           --variants SS Dice --fit --output runs/oracle
 
-Nothing here is a method, for all of it looks at the truth. Of each prediction:
+Nothing here is a method, for all of it looks at the truth. Of each input:
 
 - pieces: each separate piece is kept or dropped, whichever is nearer to the truth;
 - regions: what the restoration network offers is taken or left region by region, twice as in a refinement;
 - cells: the same, but cell by cell, once;
+- truth: the truth itself, which an EMD of samples does not bring to nothing;
 - refined: the refinement itself (only with ``--refined``), to see how near it comes.
 
-And of some truths, the template's field fitted to them: by its codes alone, and by codes and weights. Needs the
-development data beside the repository (``../shared/data``). Goes on where an earlier start ended; ``bounds_ORGAN.md``
-holds the table.
+And of each truth, with ``--fit``, the template's field fitted to it: by its codes alone, and by codes and weights.
+Families that are not made of whole organs (a few slices) have no such bounds. Needs the development data beside the
+repository (``../shared/data``). Goes on where an earlier start ended; ``bounds_ORGAN.md`` holds the table.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import use_unseen_templates
-from .real_predictions import DATA
-
-SHOWN = {"cd": ("CD x 100", 100.0), "hd95_mm": ("HD95 mm", 1.0), "assd_mm": ("ASSD mm", 1.0), "dsc": ("DSC %", 100.0)}
-NAMES = ("input", "refined", "pieces", "regions", "cells")
+SHOWN = {
+    "cd": ("CD x 100", 100.0), "emd": ("EMD", 1.0), "hd95_mm": ("HD95 mm", 1.0), "assd_mm": ("ASSD mm", 1.0),
+    "dsc": ("DSC %", 100.0),
+}  # fmt: skip
+NAMES = ("input", "refined", "pieces", "regions", "cells", "truth")
 FITS = ("codes", "codes and weights")
 
 
@@ -53,50 +55,50 @@ def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]
     return masks
 
 
-def measured(truth: np.ndarray, masks: dict[str, np.ndarray], geometry) -> dict[str, dict[str, float]]:
-    """The shown metrics of each mask."""
-    from ReShapeITLib.evaluation.measure import AS_IT_IS
-    from ReShapeITLib.metrics import compare_surfaces
-    from ReShapeITLib.metrics.masks import compare_masks
-    from ReShapeITLib.surface import surface_from_mask
+def measured(study, inputs, masks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """The shown metrics of each mask, measured as a study does."""
+    from ReShapeITLib.evaluation.measure import distance_as_it_is, metrics
+    from ReShapeITLib.surface import surface_from_grid
 
-    reference, told = surface_from_mask(truth, geometry, AS_IT_IS), {}
+    reference = surface_from_grid(distance_as_it_is(inputs.truth, inputs.geometry))
+    told = {}
     for name, mask in masks.items():
-        voxels = compare_masks(truth, mask, geometry, 2.0)
-        # The earth mover's distance is not shown; a few points of it cost nothing.
-        cd = compare_surfaces(reference, surface_from_mask(mask, geometry, AS_IT_IS), n_emd=8).cd
-        told[name] = {"cd": cd} | {key: getattr(voxels, key) for key in SHOWN if key != "cd"}
+        values = metrics(study, inputs, reference, mask)
+        told[name] = {key: values[key] for key in SHOWN}
     return told
 
 
-def run_job(organ: str, case: str, network: str, template_path: str, refined: bool) -> dict:
-    """All bounds of one prediction, or of the truth itself where ``network`` is ""."""
+def run_job(study, case: str, family, variant: str, refined: bool) -> dict:
+    """All bounds of one input; of the truth itself where ``family`` is None."""
     import torch
 
+    from ReShapeITLib.evaluation.families import Clean
+    from ReShapeITLib.evaluation.inputs import make_input
     from ReShapeITLib.refinement import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.template import OrganTemplate
-    from ReShapeITLib.volume_io import read_labels
+    from ReShapeITLib.template_store import find_template
 
     from .hindsight import Oracle
 
     torch.set_num_threads(1)
-    volume = read_labels(DATA / organ / f"{case}.nii.gz")
-    truth, geometry = volume.layers[0] != 0, volume.geometry
-    template = OrganTemplate.load(template_path)
-    about = {"case": case, "network": network}
-    if not network:
-        return about | {"bounds": measured(truth, fitted_masks(truth, geometry, template), geometry)}
-    given = read_labels(DATA / "predictions" / organ / case / f"{network}.nii.gz").layers[0] != 0
-    model = RestorationModel.for_template(template_path)
-    masks = {"input": given} | Oracle(truth, given, geometry, template, model).masks()
+    file = find_template(study.template or study.organ)
+    template = OrganTemplate.load(file)
+    inputs = make_input(study, case, family or Clean("clean"), variant)
+    truth, given, geometry = inputs.truth, inputs.given, inputs.geometry
+    if family is None:
+        masks = fitted_masks(truth, geometry, template)
+        return {"case": case, "family": "", "variant": "", "bounds": measured(study, inputs, masks)}
+    model = RestorationModel.for_template(file)
+    masks = {"input": given, "truth": truth} | Oracle(truth, given, geometry, template, model).masks()
     if refined:
         masks["refined"] = refine(given, geometry, template, force=True, restoration=model).mask(geometry)
-    return about | {"bounds": measured(truth, masks, geometry)}
+    about = {"case": case, "family": family.name, "variant": variant}
+    return about | {"bounds": measured(study, inputs, masks)}
 
 
 def table(rows: list[dict], names: tuple[str, ...]) -> str:
-    """Markdown: means of all metrics and medians of the first two, a line for each bound that all rows have."""
+    """Markdown: means of all metrics and medians of two, a line for each bound that all rows have."""
     columns = [name for name, _ in SHOWN.values()] + ["median CD x 100", "median HD95 mm"]
     lines = ["| | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for name in names:
@@ -109,13 +111,16 @@ def table(rows: list[dict], names: tuple[str, ...]) -> str:
 
 
 def report(organ: str, rows: list[dict]) -> str:
-    """All tables."""
-    networks = list(dict.fromkeys(row["network"] for row in rows if row["network"]))
+    """All tables: each family as a whole, predictions also network by network, and the fits to the truths."""
     parts = []
-    for title, some in [("all", networks), *((network, [network]) for network in networks)]:
-        chosen = [row for row in rows if row["network"] in some]
-        parts += [f"**{organ}, {title}** ({len(chosen)} predictions)", table(chosen, NAMES)]
-    fits = [row for row in rows if not row["network"]]
+    for family in dict.fromkeys(row["family"] for row in rows if row["family"]):
+        of_family = [row for row in rows if row["family"] == family]
+        variants = list(dict.fromkeys(row["variant"] for row in of_family))
+        for variant in ("", *variants) if len(variants) > 1 else ("",):
+            chosen = [row for row in of_family if variant in ("", row["variant"])]
+            title = f"{organ}, {family} {variant}".rstrip()
+            parts += [f"**{title}** ({len(chosen)} inputs)", table(chosen, NAMES)]
+    fits = [row for row in rows if not row["family"]]
     if fits:
         parts += [f"**{organ}, field fitted to the truth** ({len(fits)} cases)", table(fits, FITS)]
     return "\n\n".join(parts) + "\n"
@@ -123,36 +128,42 @@ def report(organ: str, rows: list[dict]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    from ReShapeITLib.template_store import find_template
+    from ReShapeITLib.evaluation.inputs import variants
+    from ReShapeITLib.evaluation.patients import check_patients
+    from ReShapeITLib.evaluation.study import read_study
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--organ", choices=("pancreas", "liver"), required=True)
-    parser.add_argument("--networks", nargs="*", default=[])
-    parser.add_argument("--cases", nargs="*", help="default: the evaluation cases of the split")
-    parser.add_argument("--fit-cases", type=int, default=0, help="of how many cases the truth is fitted")
-    parser.add_argument("--template", help="template file; default: the one that has not seen these cases")
+    parser.add_argument("study", help="study file of one organ")
+    parser.add_argument("--families", nargs="*", default=[], help="names of its families of input")
+    parser.add_argument("--variants", nargs="*", help="which networks or draws of these; default: all")
+    parser.add_argument("--fit", action="store_true", help="fit the field to the truths, too")
     parser.add_argument("--refined", action="store_true", help="measure the refinement, too")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)
     told = parser.parse_args(arguments)
-    use_unseen_templates()
-    template = told.template or str(find_template(told.organ))
-    cases = told.cases or json.loads((DATA / "splits.json").read_text())[told.organ]["eval_with_predictions"]
+    study = read_study(told.study)
+    check_patients(study)
     told.output.mkdir(parents=True, exist_ok=True)
-    path = told.output / f"rows_{told.organ}.jsonl"
+    path = told.output / f"rows_{study.organ}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(row["case"], row["network"]) for row in rows}
-    wanted = [(case, network) for case in cases for network in told.networks]
-    wanted += [(case, "") for case in cases[: told.fit_cases]]
-    jobs = [(told.organ, *job, template, told.refined) for job in wanted if job not in done]
+    done = {(row["case"], row["family"], row["variant"]) for row in rows}
+    wanted = [
+        (case, family, variant)
+        for family in study.families if family.name in told.families
+        for case in study.cases for variant in variants(family) if variant in (told.variants or [variant])
+    ]  # fmt: skip
+    wanted += [(case, None, "") for case in study.cases if told.fit]
+    jobs = [
+        (study, *job, told.refined) for job in wanted if (job[0], job[1].name if job[1] else "", job[2]) not in done
+    ]
     with ProcessPoolExecutor(told.workers) as pool, open(path, "a", encoding="utf-8") as file:
         for row in pool.map(run_job, *zip(*jobs, strict=True)) if jobs else ():
             file.write(json.dumps(row) + "\n")
             file.flush()
             rows.append(row)
-            print(row["case"], row["network"] or "truth", flush=True)
-    text = report(told.organ, rows)
-    (told.output / f"bounds_{told.organ}.md").write_text(text, encoding="utf-8")
+            print(row["case"], row["family"] or "truth", row["variant"], flush=True)
+    text = report(study.organ, rows)
+    (told.output / f"bounds_{study.organ}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -26,7 +26,7 @@ _MOST_POINTS = 4000
 _USUAL_Z = 2.0
 _SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
 # Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
-# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (docs/RESULTS.md, few slices).
+# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (docs/RESULTS_networks.md).
 ERROR_PER_GAP = 1.0 / 12.0
 NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 

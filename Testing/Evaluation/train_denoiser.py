@@ -9,6 +9,7 @@ The same command goes on where it stopped. A study uses the file by ``{name: den
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     told.output.mkdir(parents=True, exist_ok=True)
     cases, _, hashes = training_cases({told.organ: organs[told.organ]}, told.output, Progress("none"))
     options = DenoiserTraining(steps=told.steps, draw=restoration.draw)
-    network = train_denoiser(cases, options, told.output, Progress("bar"))
+    network = train_denoiser(cases, options, told.output, Progress("bar" if sys.stderr.isatty() else "none"))
     info = DenoiserInfo(told.organ, hashes[told.organ], list(organs[told.organ].cases), asdict(options))
     target = told.output / f"{told.organ}.safetensors"
     Denoiser(info, network).save(target)

@@ -238,6 +238,16 @@ def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
         assert (weight[piece < -1.0].min() == 1) == given_up
 
 
+@pytest.mark.parametrize("centre", [(16, 16, 36), (16, 16, 31)], ids=["apart", "attached"])
+def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_network(centre):
+    whole, options = ball(9.0), replace(BeliefOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5)
+    piece = ball(3.0, centre=centre)
+    restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
+    for volume_z, given_up in ((-1.0, True), (-2.5, True), (-4.0, False)):
+        weight = doubt(restoration, options, volume_z).values_mm
+        assert (weight[(piece < -1.0) & (whole > 1.0)].max() == 1) == given_up
+
+
 def test_a_field_is_held_to_within_a_cell_of_the_network():
     restoration = _restoration(ball(9.0), ball(9.0))
     points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))

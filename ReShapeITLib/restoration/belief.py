@@ -16,6 +16,7 @@ from ..surface import DistanceGrid
 from .model import Restoration
 
 _NEIGHBOURS = np.ones((3, 3, 3))
+_CERTAIN_CELLS = 2.9  # of three: every pose says so
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class BeliefOptions:
             cases, up to two: an organ that is large as it is hardly misses a part.
         smaller_per_z: added to all but ``add_much_cells`` and ``open_cells`` for each standard deviation beyond two by
             which the organ is smaller: an oversight does not make it so small, it may be a collapsed lobe and whole;
-            or it lost much, and then what is there, attached or apart, is rather a part of it than too much.
+            or it lost much, and then what is there, attached or apart, is rather a part of it than too much. What the
+            network is certain of goes all the same.
         remove_cells: for what is attached to the organ and does not belong to it.
         remove_much_cells: the same where it is more than ``much`` of the given organ.
         open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
@@ -84,8 +86,12 @@ class BeliefOptions:
         to within ``blur_cells`` only."""
         larger = self.larger_per_z * min(max(volume_z, 0.0), 2.0)
         smaller = self.smaller_per_z * max(-2.0 - volume_z, 0.0)
-        more = {"add": larger + smaller, "add_much": larger, "open": 0.0}
-        return getattr(self, f"{kind}_cells") + more.get(kind, smaller) + blur_cells
+        own = getattr(self, f"{kind}_cells")
+        if kind in ("add", "add_much"):
+            own += larger + (smaller if kind == "add" else 0.0)
+        elif kind != "open":
+            own = max(own, min(own + smaller, _CERTAIN_CELLS))
+        return own + blur_cells
 
 
 def doubt(

@@ -16,7 +16,7 @@ from ..surface import DistanceGrid
 from .model import Restoration
 
 _NEIGHBOURS = np.ones((3, 3, 3))
-_CERTAIN_CELLS = 2.9  # of three: every pose says so
+_CERTAIN_CELLS = 2.8  # of three: every pose says so
 
 
 @dataclass(frozen=True)

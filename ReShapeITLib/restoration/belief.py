@@ -87,8 +87,10 @@ class BeliefOptions:
         larger = self.larger_per_z * min(max(volume_z, 0.0), 2.0)
         smaller = self.smaller_per_z * max(-2.0 - volume_z, 0.0)
         own = getattr(self, f"{kind}_cells")
-        if kind in ("add", "add_much"):
-            own += larger + (smaller if kind == "add" else 0.0)
+        if kind == "add":
+            own += larger + smaller
+        elif kind == "add_much":
+            own += larger
         elif kind != "open":
             own = max(own, min(own + smaller, _CERTAIN_CELLS))
         return own + blur_cells

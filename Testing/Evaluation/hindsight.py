@@ -111,8 +111,9 @@ class Oracle:
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
         self.belief = believing(self.options.belief, model, template.info.organ)
-        surface = surface_from_grid(signed_distance_grid(self.cleaned, geometry))
-        self.ends = find_open_ends(given, geometry, surface, self.belief.flat_shares)
+        self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
+        self.surface = surface_from_grid(self.grid)
+        self.ends = find_open_ends(given, geometry, self.surface, self.belief.flat_shares)
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""
@@ -121,10 +122,9 @@ class Oracle:
 
     def near_grid(self):
         """Distance of the given organ without the pieces that the network does not see, and its frame."""
-        grid = signed_distance_grid(self.cleaned, self.geometry, self.options.surface)
-        frame = self.frame(surface_from_grid(grid))
+        frame = self.frame(self.surface)
         near = without_far_pieces(self.cleaned, self.geometry, self.template, frame)
-        return (signed_distance_grid(near, self.geometry) if near.sum() < self.cleaned.sum() else grid), frame
+        return (signed_distance_grid(near, self.geometry) if near.sum() < self.cleaned.sum() else self.grid), frame
 
     def masks(self) -> dict[str, np.ndarray]:
         """(K, J, I) bool of "pieces", "regions" and "cells"."""

@@ -61,11 +61,8 @@ def measured(study, inputs, masks: dict[str, np.ndarray]) -> dict[str, dict[str,
     from ReShapeITLib.surface import surface_from_grid
 
     reference = surface_from_grid(distance_as_it_is(inputs.truth, inputs.geometry))
-    told = {}
-    for name, mask in masks.items():
-        values = metrics(study, inputs, reference, mask)
-        told[name] = {key: values[key] for key in SHOWN}
-    return told
+    values = {name: metrics(study, inputs, reference, mask) for name, mask in masks.items()}
+    return {name: {key: of_mask[key] for key in SHOWN} for name, of_mask in values.items()}
 
 
 def run_job(study, case: str, family, variant: str, refined: bool) -> dict:
@@ -143,6 +140,10 @@ def main(arguments: list[str] | None = None) -> None:
     told = parser.parse_args(arguments)
     study = read_study(told.study)
     check_patients(study)
+    unknown = set(told.families) - {family.name for family in study.families}
+    if unknown:
+        parser.error(f"{told.study} has no family {', '.join(sorted(unknown))}; it has "
+                     f"{', '.join(family.name for family in study.families)}.")  # fmt: skip
     told.output.mkdir(parents=True, exist_ok=True)
     path = told.output / f"rows_{study.organ}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -8,13 +8,24 @@ import signal
 import subprocess
 import sys
 
+CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP = 0x08000000, 0x00000200  # subprocess has these names on Windows only
+
+
+def quietProcess(ownGroup: bool = False) -> dict:
+    """Keyword arguments for ``subprocess.run`` and ``Popen`` of a child that opens no console window on Windows.
+
+    :param ownGroup: also a session (on Windows a process group) of its own, which ``killTree`` needs.
+    """
+    if sys.platform == "win32":
+        return {"creationflags": CREATE_NO_WINDOW | (CREATE_NEW_PROCESS_GROUP if ownGroup else 0)}
+    return {"start_new_session": True} if ownGroup else {}
+
 
 def startProcess(command, environment) -> subprocess.Popen:
     """Start a program in a session of its own with text pipes, so that it can be ended with all its children."""
-    group = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        encoding="utf-8", errors="replace", **group,
+        encoding="utf-8", errors="replace", **quietProcess(ownGroup=True),
     )  # fmt: skip
 
 

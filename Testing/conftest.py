@@ -58,3 +58,26 @@ def restoration_file(tiny_template_file, tmp_path_factory) -> Path:
     info = RestorationInfo("CC0-1.0", "generated", {ORGAN: []}, {ORGAN: read_shape_sha256(tiny_template_file)})
     RestorationModel(info, network).save(path)
     return path
+
+
+@pytest.fixture
+def application(tmp_path):
+    """A Slicer application to test in; at the end it is closed, and nothing may have been raised in a slot.
+
+    A test that expects such an error takes it away: ``pythonqt.slot_errors.clear()``.
+    """
+    pytest.importorskip("slicer", reason="the Slicer side needs slicer-core")
+    pytest.importorskip("PySide6", reason="the panel needs PySide6-Essentials")
+    from Testing.Slicer.application import Application
+
+    running = Application(tmp_path)
+    yield running
+    running.quit()
+    assert running.slot_errors() == []
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say on which of the two forms of Slicer's Python the Slicer side was tested."""
+    from Testing.Slicer.slicer_python import which_form
+
+    terminalreporter.write_line(f"The Slicer side was tested on {which_form()}.")

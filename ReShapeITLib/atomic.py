@@ -9,8 +9,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import BadInputError
+from .errors import CANNOT_WRITE, DISK_FULL, BadInputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 COMPOUND_SUFFIXES = (".seg.nrrd", ".nii.gz")
 
 
@@ -27,11 +28,13 @@ def require_file(path, what: str = "file") -> Path:
     """``path`` as a Path, or BadInputError where it is missing, a folder or unreadable."""
     path = Path(path)
     if path.is_dir():
-        raise BadInputError(f"{path} is a folder: give the path of a {what}.")
+        raise BadInputError("{path} is a folder", "give the path of a {what}", "input.folder", path=path, what=what)
     if not path.is_file():
-        raise BadInputError(f"There is no {what} {path}: check the path.")
+        raise BadInputError("There is no {what} {path}", "check the path", "input.missing", path=path, what=what)
     if not os.access(path, os.R_OK):
-        raise BadInputError(f"The {what} {path} may not be read: change its permissions.")
+        raise BadInputError(
+            "The {what} {path} may not be read", "change its permissions", "input.protected", path=path, what=what
+        )
     return path
 
 
@@ -47,7 +50,7 @@ def atomic_path(target, suffix: str | None = None) -> Iterator[Path]:
     """
     target = Path(target)
     if target.is_dir():
-        raise BadInputError(f"Cannot write {target}: it is a folder, give a file name.")
+        raise cannot_write(target, "it is a folder", "give a file name")
     ending = file_suffix(target) if suffix is None else suffix
     # Not mkstemp: its 0600 permissions would end up on the result instead of the user's default.
     temporary = target.with_name(f".tmp-{secrets.token_hex(6)}{ending}")
@@ -58,7 +61,7 @@ def atomic_path(target, suffix: str | None = None) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        raise BadInputError(f"Cannot write {target}: {_remedy(error, target)}") from error
+        raise _refused(error, target) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -74,14 +77,39 @@ class _Probe(Exception):
     """Leaves ``atomic_path`` without writing."""
 
 
-def _remedy(error: OSError, target: Path) -> str:
+def make_folder(folder) -> None:
+    """Make a folder with those above it, where it is not there yet.
+
+    Raises:
+        BadInputError: the operating system refused.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(error, folder) from error
+
+
+def cannot_write(target, reason: str, hint: str, code: str = CANNOT_WRITE) -> BadInputError:
+    """What to raise where an output cannot be written: no fault of the input's, unless ``code`` says so."""
+    return BadInputError("Cannot write {path}: {reason}", hint, code, path=target, reason=reason)
+
+
+def came_out_broken(target) -> BadInputError:
+    """What to raise where a file that was written cannot be read again."""
+    reason = "the file came out broken, perhaps because the disk is full"
+    return cannot_write(target, reason, "free some space or choose another folder")
+
+
+def _refused(error: OSError, target: Path) -> BadInputError:
     """What the operating system said, with what to do about it."""
     if error.errno == errno.ENOENT and not target.parent.is_dir():
-        return f"the folder {target.parent} does not exist, create it first."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "the disk is full, free some space or choose another folder."
+        return cannot_write(target, f"the folder {target.parent} does not exist", "create it first")
+    if error.errno in (*FULL, errno.EFBIG):
+        return cannot_write(target, "the disk is full", "free some space or choose another folder", DISK_FULL)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the folder {target.parent} or the file is write-protected, choose another folder."
+        reason = f"the folder {target.parent} or the file is write-protected"
+        return cannot_write(target, reason, "choose another folder")
     if error.errno == errno.ENAMETOOLONG:
-        return "the name is too long, choose a shorter one."
-    return f"{error.strerror or error}, choose another place."
+        return cannot_write(target, "the name is too long", "choose a shorter one")
+    return cannot_write(target, error.strerror or str(error), "choose another place")

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .atomic import make_folder
 from .damage import combined
 from .errors import BadInputError
 from .geometry import ImageGeometry, Similarity
 from .labels import LabelVolume
+from .licences import check_licences
 from .progress import Progress
 from .refine_job import RefineJob, RefineResult, run_refine_job
 from .template_store import available_templates, find_template
@@ -59,6 +61,7 @@ class DemoResult:
 def run_demo(
     folder: Path, template_name: str | None = None, seed: int = 0, progress: Progress | None = None,
     notice: Callable[[str], None] = lambda text: None, device: str = "auto", preset: str = "standard",
+    non_commercial: bool = False,
 ) -> DemoResult:  # fmt: skip
     """Draw, damage, refine, measure, draw pictures.
 
@@ -68,28 +71,30 @@ def run_demo(
         seed: another patient and other damage.
         progress: told the stages.
         notice: see :func:`run_refine_job`.
-        device, preset: see :class:`RefineJob`.
+        device, preset, non_commercial: see :class:`RefineJob`.
 
     Raises:
-        BadInputError: there is no such template, or the folder takes no files.
+        BadInputError: there is no such template, its licence is not accepted, or the folder takes no files.
     """
     from .metrics import evaluate
     from .template import OrganTemplate
 
     progress = progress or Progress("none")
     file = find_template(template_name or _default_template())
+    if not non_commercial:
+        check_licences([file])
     progress.stage("draw", 0.0)
     template = OrganTemplate.load(file)
     truth, geometry = draw_patient(template, seed)
     damaged = combined(truth, geometry, np.random.default_rng([seed, 1]))
-    _make_folder(folder)
+    make_folder(folder)
     files = {name: folder / f"{name}.seg.nrrd" for name in ("truth", "damaged", "refined")}
     for name, mask in (("truth", truth), ("damaged", damaged)):
         volume = LabelVolume.from_array(mask, geometry, str(files[name]))
         write_labels(volume, files[name], {1: template.info.organ})
     job = RefineJob(
         files["damaged"], {1: str(file)}, files["refined"], folder / "refined.vtp", folder / "report.json",
-        preset=preset, device=device, seed=seed,
+        preset=preset, device=device, seed=seed, non_commercial=non_commercial,
     )  # fmt: skip
     result = run_refine_job(job, progress.part(0.1, 0.75), notice)
     progress.stage("measure", 0.75)
@@ -185,10 +190,3 @@ def _default_template() -> str:
         if name in known:
             return name
     raise BadInputError("There is no template to draw a patient from; give one with --template FILE.")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"The folder {folder} cannot be made ({error.strerror}); choose another.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .errors import BadInputError
+from .errors import DEVICE_UNUSABLE, BadInputError
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "auto":
         return Device("cpu", problem) if problem else Device("cuda", f"{_gpu_name()} is there")
     if problem:
-        raise BadInputError(f"--device {wanted} cannot be used: {problem}; use --device cpu or auto.")
+        raise BadInputError(
+            "--device {device} cannot be used: {reason}", "use --device cpu or auto", DEVICE_UNUSABLE,
+            device=wanted, reason=problem,
+        )  # fmt: skip
     return Device(wanted, "asked for")
 
 

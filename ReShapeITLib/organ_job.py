@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .device import Device, free_cached_memory, is_out_of_memory
-from .errors import BadInputError, ImplausibleError
+from .errors import BadInputError, ImplausibleError, Notice, label_subject
 from .labels import LabelVolume
 from .organs import ORGANS
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
@@ -60,7 +60,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     sha256 = read_info(file)[2]
     template = _template(file, sha256)
     if template.info.non_commercial:
-        notice(f"the template {template.info.organ} is for non-commercial use only ({template.info.licence}).")
+        notice(_restricted("the template", template.info.organ, template.info.licence))
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
@@ -76,7 +76,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         restoration = restoration.in_smaller_parts()
     others = known_templates()
     if restoration and restoration.info.non_commercial:
-        notice(f"the restoration network {network.name} is for non-commercial use only ({restoration.info.licence}).")
+        notice(_restricted("the restoration network", network.name, restoration.info.licence))
 
     def refined(device: Device, model: RestorationModel | None) -> RefinedShape:
         moved = model and model.to(device.name)
@@ -89,14 +89,20 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     try:
         shape, device = _within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
-        raise ImplausibleError(f"{volume.source}, label '{label}': {error}") from error
+        about = {"subject": label_subject(label, volume.source), "label": label, "input": volume.source}
+        raise error.about(**about) from error
     seconds = clock.seconds()
     licence = restoration and restoration.info.licence
     if shape.detailed and restoration.detail.info.non_commercial:
-        notice(f"the network {detail.name} is for non-commercial use only ({restoration.detail.info.licence}).")
+        notice(_restricted("the network", detail.name, restoration.detail.info.licence))
     told = (detail, restoration.detail.info.licence) if shape.detailed else (None, None)
     cell_mm = options.surface_cell_mm
     return RefinedOrgan(shape, template, file, sha256, network, licence, *told, device, seconds, cell_mm)
+
+
+def _restricted(kind: str, name: str, licence: str) -> Notice:
+    words = "{kind} {name} is for non-commercial use only ({licence})."
+    return Notice(words, "licence.non_commercial", kind=kind, name=name, licence=licence)
 
 
 def whole_of(organ: RefinedOrgan) -> str:
@@ -115,7 +121,7 @@ def _within_memory(refined, device: Device, model, may_change: bool, notice) -> 
             raise
     if model is not None:
         free_cached_memory()
-        notice("the GPU ran out of memory; trying again in smaller parts.")
+        notice(Notice("the GPU ran out of memory; trying again in smaller parts.", "memory.smaller_parts"))
         try:
             return refined(device, model.in_smaller_parts()), device
         except RuntimeError as error:
@@ -123,7 +129,7 @@ def _within_memory(refined, device: Device, model, may_change: bool, notice) -> 
                 raise
     free_cached_memory()
     device = Device("cpu", "the GPU ran out of memory")
-    notice(f"{device.reason}; going on on the processor.")
+    notice(Notice("{reason}; going on on the processor.", "memory.on_processor", reason=device.reason))
     return refined(device, model), device
 
 

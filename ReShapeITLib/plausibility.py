@@ -84,9 +84,10 @@ def check_plausibility(
         problems.append("its size, extents and orientation are unlike those of the training cases")
     if problems and not force:
         raise ImplausibleError(
-            f"The input does not look like {info.organ}: {' and '.join(problems)}; "
-            "check label and template, or use --force to refine it anyway."
-        )
+            "{subject} does not look like {organ}: {problems}",
+            "check label and template, or use --force to refine it anyway",
+            subject="the input", organ=info.organ, problems=" and ".join(problems),
+        )  # fmt: skip
     return Plausibility(volume_ml, volume_z, residual, residual_z, own, closest, tuple(problems))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from .errors import CancelledError
+from . import __version__
+from .errors import CancelledError, Notice, ReShapeITError
 
 MODES = ("bar", "json", "none")
 
@@ -18,9 +20,16 @@ class Progress:
     """Reports stages of one run and carries its cancel request.
 
     Args:
-        mode: ``bar`` draws a progress bar, ``json`` writes one object a line
-            (``{"stage": ..., "fraction": ..., "message": ...}``), ``none`` writes nothing.
+        mode: ``bar`` draws a progress bar, ``json`` writes one object a line, ``none`` writes nothing.
         stream: where to write; the default is stderr for the bar and stdout for json.
+
+    Lines of ``json``, in this order:
+
+    * ``{"started": {"version": ..., "python": ...}}``, once, from the command line;
+    * ``{"stage": ..., "fraction": ..., "message": ...}``, and ``{"notice": {...}}`` with the values of
+      :meth:`Notice.as_dict`, as many as there are;
+    * last, and once, ``{"result": {...}}``, or ``{"error": {...}}`` with the values of :meth:`ReShapeITError.as_dict`.
+      A run that ends without either has crashed.
 
     Example:
         >>> progress = Progress("none")
@@ -36,7 +45,24 @@ class Progress:
         self.fraction = 0.0
         self._stream = stream or (sys.stdout if mode == "json" else sys.stderr)
         self._cancelled = False
+        self._ended = False
         self._bar = None
+
+    def started(self) -> None:
+        """Say which program runs."""
+        self._tell({"started": {"version": __version__, "python": platform.python_version()}})
+
+    def notice(self, text: str) -> None:
+        """Tell programs what the user should read beside the result; see :class:`~ReShapeITLib.errors.Notice`."""
+        self._tell({"notice": (text if isinstance(text, Notice) else Notice(text)).as_dict()})
+
+    def result(self, values: dict) -> None:
+        """Say how the run ended; whatever is said after the end is not told any more."""
+        self._end({"result": values})
+
+    def failure(self, error: ReShapeITError) -> None:
+        """Say why the run failed."""
+        self._end({"error": error.as_dict()})
 
     def stage(self, name: str, fraction: float, message: str = "") -> None:
         """Say that ``fraction`` (0..1) of the whole run is done; it never goes back.
@@ -47,8 +73,7 @@ class Progress:
         self.check_cancelled()
         self.fraction = max(self.fraction, min(float(fraction), 1.0))
         if self.mode == "json":
-            line = {"stage": name, "fraction": round(self.fraction, 4), "message": message}
-            print(json.dumps(line), file=self._stream, flush=True)
+            self._tell({"stage": name, "fraction": round(self.fraction, 4), "message": message})
         elif self.mode == "bar":
             self._draw(name, message)
 
@@ -70,6 +95,17 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _end(self, line: dict) -> None:
+        if not self._ended:
+            self._tell(line)
+            self._ended = True
+
+    def _tell(self, line: dict) -> None:
+        if self.mode == "json" and not self._ended:
+            # In one piece: organs that are refined at once tell their stages from threads of their own.
+            self._stream.write(json.dumps(line, allow_nan=False) + "\n")
+            self._stream.flush()
 
     def _draw(self, name: str, message: str) -> None:
         from tqdm import tqdm

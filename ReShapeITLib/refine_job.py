@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from .agreement import agree
 from .atomic import check_writable
 from .device import Device, choose_device, free_memory_bytes, limit_cpu_threads
-from .errors import BadInputError
+from .errors import BadInputError, label_subject
 from .labels import LabelVolume
+from .licences import check_licences
 from .organ_job import RefinedOrgan, organ_report, refine_label, whole_of
 from .parallel import threads, together
 from .progress import Progress
@@ -51,6 +52,8 @@ class RefineJob:
         sparse: the organs were drawn on some parallel slices only, see ``RefineOptions.sparse``.
         keep_union: see :func:`ReShapeITLib.joint.combine`.
         low_memory: ask the restoration network in smaller parts from the start, not only when the GPU is full.
+        non_commercial: the use is non-commercial; templates and networks that are licensed for nothing else are
+            refused otherwise.
     """
 
     input: Path
@@ -66,6 +69,7 @@ class RefineJob:
     sparse: bool = False
     keep_union: bool = False
     low_memory: bool = False
+    non_commercial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,7 @@ def run_refine_job(
         notice: called with sentences that the user should read (licences, a change of device).
 
     Raises:
-        BadInputError: a file, label or template is wrong, or an output cannot be written.
+        BadInputError: a file, label or template is wrong, a licence is not accepted, or an output cannot be written.
         ImplausibleError: the input does not look like the organ and ``job.force`` is not set.
         CancelledError: cancelled; nothing was written.
     """
@@ -108,6 +112,8 @@ def run_refine_job(
         Thread(target=_load_ahead).start()
     volume = _fitting_layers(read_labels(job.input), job.output)
     files = {label: find_template(name) for label, name in _chosen_labels(volume, job.templates).items()}
+    if not job.non_commercial:
+        check_licences(files.values(), job.restoration, job.sparse)
     device = choose_device(job.device)
     organs = _refined_organs(volume, files, job, device, progress, notice)
     progress.stage("voxels", 0.85)
@@ -197,13 +203,18 @@ def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, s
         seen[place] = which
         _, count = volume.extent(which)
         if not count:
-            raise BadInputError(f"Label '{which}' of {volume.source} is empty, it has no voxels; choose another.")
+            raise _label_error("{subject} is empty, it has no voxels", "label.empty", volume, which)
         if count < FEWEST_VOXELS:
-            raise BadInputError(
-                f"Label '{which}' of {volume.source} has only {count} voxels, too few for an organ; choose another."
-            )
+            message = "{subject} has only {count} voxels, too few for an organ"
+            raise _label_error(message, "label.few_voxels", volume, which, count=count)
         chosen[which] = name
     return chosen
+
+
+def _label_error(message: str, code: str, volume: LabelVolume, label, hint: str = "choose another", **more):
+    """A BadInputError about one label."""
+    subject = label_subject(label, volume.source)
+    return BadInputError(message, hint, code, subject=subject, label=label, input=volume.source, **more)
 
 
 def _only_label(volume: LabelVolume) -> int:
@@ -211,9 +222,10 @@ def _only_label(volume: LabelVolume) -> int:
     if len(labels) > 1:
         shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
         raise BadInputError(
-            f"{volume.source} holds several labels ({shown}); choose one with --label N, "
-            "or several with --template N=NAME,N=NAME."
-        )
+            "{input} holds several labels ({labels})",
+            "choose one with --label N, or several with --template N=NAME,N=NAME",
+            "label.several", input=volume.source, labels=shown,
+        )  # fmt: skip
     return volume.single_label()
 
 
@@ -228,4 +240,6 @@ def _box_of(volume: LabelVolume, shapes: Mapping) -> tuple[slice, slice, slice]:
 def _check_that_something_is_left(refined: LabelVolume, labels: Iterable) -> None:
     for label in labels:
         if not refined.mask(label).any():
-            raise BadInputError(f"Nothing is left of label '{label}' of {refined.source}; check label and template.")
+            raise _label_error(
+                "Nothing is left of {subject}", "label.nothing_left", refined, label, "check label and template"
+            )

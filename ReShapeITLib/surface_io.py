@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .atomic import atomic_path, file_suffix, require_file
+from .atomic import atomic_path, came_out_broken, file_suffix, require_file
 from .errors import BadInputError
 from .mesh import TriangleSurface
 from .vtk_legacy_check import legacy_file_is_sound
@@ -44,7 +44,7 @@ def write_surface(surface: TriangleSurface, path, frame: str = "LPS") -> None:
     with atomic_path(path) as temporary:
         if suffix in (".vtp", ".vtk"):
             if not _write_with_vtk(moved.to_vtk(), temporary, frame):
-                raise BadInputError(f"Cannot write {path}: the file came out broken, is the disk full?")
+                raise came_out_broken(path)
         else:
             writer = {".ply": _write_ply, ".stl": _write_stl, ".obj": _write_obj}[suffix]
             writer(moved, temporary, _mark(frame))

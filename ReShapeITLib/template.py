@@ -15,6 +15,7 @@ import torch
 
 from .errors import BadInputError
 from .fields import DeformTemplateField, FieldOptions
+from .licences import is_non_commercial
 from .weights_file import WeightsKind, tensor_digest
 
 _KIND = WeightsKind(
@@ -58,11 +59,6 @@ class TemplateInfo:
     def non_commercial(self) -> bool:
         """True where the licence forbids commercial use."""
         return is_non_commercial(self.licence)
-
-
-def is_non_commercial(licence: str) -> bool:
-    """True where a Creative Commons licence forbids commercial use."""
-    return "-NC" in licence.upper().replace(" ", "-")
 
 
 @dataclass(frozen=True, eq=False)

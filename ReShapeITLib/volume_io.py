@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metaimage_header, nifti_header, seg_nrrd
-from .atomic import atomic_path, file_suffix, require_file
+from .atomic import atomic_path, came_out_broken, cannot_write, file_suffix, require_file
 from .errors import BadInputError
 from .geometry import LPS_TO_RAS, ImageGeometry
 from .labels import LabelVolume, integer_labels
@@ -29,7 +29,7 @@ _IMAGE_IO = {
 }  # fmt: skip
 LABEL_SUFFIXES = tuple(_IMAGE_IO)
 _NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
-_CAME_OUT_BROKEN = "Cannot write {}: the file came out broken, is the disk full?"
+UNREADABLE, OTHER_FORMAT = "input.unreadable", "output.format"
 _BROKEN_SPACING = "{} has a zero, missing or NaN voxel spacing or direction: export it again with its geometry."
 
 
@@ -48,7 +48,10 @@ def read_labels(path) -> LabelVolume:
             return _read_nifti(path)
         return _read_metaimage(path)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInputError(f"Cannot read {path} ({error}): it may be damaged, export it again.") from error
+        hint = "it may be damaged, export it again"
+        raise BadInputError("Cannot read {input} ({reason})", hint, UNREADABLE, input=path, reason=error) from error
+    except BadInputError as error:
+        raise error.about(UNREADABLE, input=path) from error
 
 
 def write_labels(volume: LabelVolume, path, names: Mapping[int, str] | None = None) -> None:
@@ -245,14 +248,14 @@ def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
     geometry, is_nifti = volume.geometry, temporary.suffix == ".nii"
     skew = np.abs(geometry.direction_ras.T @ geometry.direction_ras - np.eye(3)).max()
     if is_nifti and skew > 1e-4:
-        raise BadInputError(f"Cannot write {target}: NIfTI cannot hold a sheared grid reliably, write .nrrd instead.")
+        raise cannot_write(target, "NIfTI cannot hold a sheared grid reliably", "write .nrrd instead", OTHER_FORMAT)
     try:
         image = geometry_to_sitk(sitk.GetImageFromArray(volume.layers[0]), geometry)
         sitk.WriteImage(image, str(temporary), useCompression=not is_nifti)
         if is_nifti:
             nifti_header.patch_sform_ras(temporary, geometry.ijk_to_ras)
     except (RuntimeError, BadInputError) as error:
-        raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
+        raise came_out_broken(target) from error
 
 
 def _check_written(volume: LabelVolume, temporary: Path, target: Path) -> None:
@@ -261,9 +264,9 @@ def _check_written(volume: LabelVolume, temporary: Path, target: Path) -> None:
     try:
         written = read_labels(temporary)
     except (RuntimeError, BadInputError) as error:
-        raise BadInputError(_CAME_OUT_BROKEN.format(target)) from error
+        raise came_out_broken(target) from error
     affine = geometry.ijk_to_ras.astype(np.float32) if is_nifti else geometry.ijk_to_ras
     found, wanted = written.layers[0], volume.layers[0]
     same_voxels = found.shape == wanted.shape and all(map(np.array_equal, found, wanted))
     if not same_voxels or not np.array_equal(written.geometry.ijk_to_ras, affine):
-        raise BadInputError(f"Cannot write {target}: this format does not hold it exactly, write .nrrd instead.")
+        raise cannot_write(target, "this format does not hold it exactly", "write .nrrd instead", OTHER_FORMAT)

@@ -257,7 +257,7 @@ def test_another_organ_is_refused(refine, tmp_path):
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((6.0, 6.0, 6.0))
     sitk.WriteImage(image, str(tmp_path / "huge.nrrd"))
-    refine(tmp_path / "huge.nrrd", code=3, says=("huge.nrrd", "label '1'", f"does not look like {ORGAN}", "--force"))
+    refine(tmp_path / "huge.nrrd", code=3, says=("huge.nrrd", "Label '1'", f"does not look like {ORGAN}", "--force"))
 
 
 # The options

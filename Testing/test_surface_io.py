@@ -168,5 +168,5 @@ def test_an_unknown_frame_is_told(tmp_path):
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_writing_a_surface_into_a_missing_folder_is_told(tmp_path, extension):
-    with pytest.raises(BadInputError, match="does not exist, create it"):
+    with pytest.raises(BadInputError, match="does not exist; create it"):
         write_surface(box(), tmp_path / "none" / f"s.{extension}")

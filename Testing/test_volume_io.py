@@ -410,7 +410,7 @@ def test_a_geometry_comes_back_from_a_simpleitk_image_to_the_last_bit(seed, hand
 
 
 def test_writing_into_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(BadInputError, match=r"v\.nrrd: the folder .*none does not exist, create it"):
+    with pytest.raises(BadInputError, match=r"v\.nrrd: the folder .*none does not exist; create it"):
         write_labels(sample_volume(), tmp_path / "none" / "v.nrrd")
 
 

@@ -15,11 +15,23 @@ import sys
 import threading
 import time
 
+from ..atomic import make_folder
 from ..cli.main import explained
 from ..cli.refine import parse_templates
-from ..errors import BadInputError, ImplausibleError
+from ..errors import (
+    CANNOT_WRITE,
+    DEVICE_UNUSABLE,
+    DISK_FULL,
+    MISSING_PACKAGE,
+    NON_COMMERCIAL,
+    BadInputError,
+    ImplausibleError,
+)
 from .cases import BatchCase
 from .records import DONE, FAILED, REFUSED
+
+# The same case may do another time, or on another machine.
+_NO_FAULT_OF_THE_INPUT = (CANNOT_WRITE, DEVICE_UNUSABLE, DISK_FULL, MISSING_PACKAGE, NON_COMMERCIAL)
 
 
 def main() -> None:
@@ -43,17 +55,18 @@ def refined(case: BatchCase) -> dict:
     """Refine a case and write its results; what the record says about it.
 
     Returns:
-        ``status`` (done, refused, failed), ``message``, ``seconds``, and of a case that is done ``organs``, a list of
-        what :class:`ReShapeITLib.report.OrganReport` holds.
+        ``status`` (done, refused, failed), ``message``, ``seconds``, of one that is not done ``code`` of the error, of
+        one that is ``organs``, a list of what :class:`ReShapeITLib.report.OrganReport` holds.
     """
     started = time.perf_counter()
     try:
         organs = _run(case)
     except (Exception, KeyboardInterrupt) as error:
         told = explained(error)
-        wrong = isinstance(told, (BadInputError, ImplausibleError)) and not _about_outputs(told, case)
+        wrong = isinstance(told, (BadInputError, ImplausibleError)) and told.code not in _NO_FAULT_OF_THE_INPUT
         message = " ".join(str(told).split())
-        return {"status": REFUSED if wrong else FAILED, "message": message, "seconds": _since(started)}
+        about = {"code": told.code, "message": message, "seconds": _since(started)}
+        return {"status": REFUSED if wrong else FAILED, **about}
     return {"status": DONE, "message": "", "seconds": _since(started), "organs": organs}
 
 
@@ -65,18 +78,14 @@ def _run(case: BatchCase) -> list[dict]:
     options = case.options
     for path in (case.report, case.surface):
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
     job = RefineJob(
         input=case.input, templates=parse_templates(options.template, options.label or None), output=case.output,
         surface=case.surface, report=case.report, preset=options.preset, device=options.device, seed=options.seed,
         force=options.force, restoration=options.restoration, sparse=options.sparse, keep_union=options.keep_union,
+        non_commercial=options.non_commercial,
     )  # fmt: skip
     return [asdict(organ) for organ in run_refine_job(job).report.organs]
-
-
-def _about_outputs(error: Exception, case: BatchCase) -> bool:
-    """A full or protected disk is no fault of the input: the same case may do another time."""
-    return str(error).startswith(("Cannot write", "The disk is full"))
 
 
 def _since(started: float) -> float:

@@ -23,6 +23,7 @@ class BatchOptions:
         label: likewise.
         surface: extension of the mesh files to write; "" for none.
         reports: also write a report of each case; it takes some seconds more where nothing is doubted.
+        non_commercial: see RefineJob; the only option that no result depends on.
     """
 
     template: str = ""
@@ -36,6 +37,7 @@ class BatchOptions:
     keep_union: bool = False
     surface: str = ""
     reports: bool = False
+    non_commercial: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def fingerprint(case: BatchCase) -> str:
         BadInputError: there is no such input, template or restoration network.
         OSError: the input cannot be read to its end.
     """
-    models = model_checksums(case.options)
-    told = json.dumps([__version__, case.as_dict()["options"], models], sort_keys=True)
+    models, options = model_checksums(case.options), case.as_dict()["options"]
+    del options["non_commercial"]  # what may be done, not what comes of it
+    told = json.dumps([__version__, options, models], sort_keys=True)
     digest = hashlib.sha256(told.encode())
     with open(require_file(case.input, "input"), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -76,11 +77,19 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
         BadInputError: there is no such template or restoration network, or the labels are malformed.
     """
     checksums = []
-    for name in parse_templates(options.template, options.label or None).values():
-        file = find_template(name)
+    for file in template_files(options):
         networks = chosen_networks(options.restoration, read_shape_sha256(file), options.sparse)
         checksums.append([read_info(file)[2], *map(restoration_sha256, networks)])
     return checksums
+
+
+def template_files(options: BatchOptions) -> list[Path]:
+    """The template file of each label.
+
+    Raises:
+        BadInputError: there is no such template, or the labels are malformed.
+    """
+    return [find_template(name) for name in parse_templates(options.template, options.label or None).values()]
 
 
 def is_done(case: BatchCase) -> bool:

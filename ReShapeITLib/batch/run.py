@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadInputError, ReShapeITError
+from ..atomic import make_folder
+from ..errors import MISSING_PACKAGE, BadInputError, Notice, ReShapeITError
+from ..licences import check_licences
 from ..progress import Progress
 from .cases import BatchCase
-from .records import DONE, FAILED, folder_lock, is_done, model_checksums, read_record, write_record
+from .records import DONE, FAILED, folder_lock, is_done, model_checksums, read_record, template_files, write_record
 from .table import write_tables
 from .worker import CaseProcessLost, Limits, run_case
 
@@ -68,23 +70,23 @@ def run_batch(
         notice: called with sentences that the user should read.
 
     Raises:
-        BadInputError: a template is missing, another batch works in the folder, it cannot be written, or there is no
-            such scheduler.
+        BadInputError: a template is missing or its licence not accepted, another batch works in the folder, it cannot
+            be written, or there is no such scheduler.
         CancelledError: the user cancelled.
         ReShapeITError: the scheduler was lost.
     """
     progress, folder = progress or Progress("none"), cases[0].folder
     for options in {case.options for case in cases}:
         model_checksums(options)  # what is wrong with a template is wrong with the batch
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"Cannot write {folder}: {error.strerror}, choose another --out.") from error
+        if not options.non_commercial:
+            check_licences(template_files(options), options.restoration, options.sparse)
+    make_folder(folder)
     with folder_lock(folder):
         open_cases = [case for case in cases if not is_done(case)]
         skipped = len(cases) - len(open_cases)
         if skipped:
-            notice(f"{skipped} of {len(cases)} cases are done already.")
+            words = "{skipped} of {cases} cases are done already."
+            notice(Notice(words, "batch.done_already", skipped=skipped, cases=len(cases)))
         try:
             if open_cases:
                 _work(open_cases, settings, progress, skipped, notice)
@@ -172,7 +174,8 @@ def _client(settings: BatchSettings, notice) -> Iterator:
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise BadInputError("A batch needs dask: pip install 'ReShapeITLib[batch]'.") from error
+        hint = "pip install 'ReShapeITLib[batch]'"
+        raise BadInputError("A batch needs dask", hint, MISSING_PACKAGE, package="dask") from error
     import dask
 
     # A worker that is lost more often than a case may be tried again is the fault of the case.
@@ -194,5 +197,6 @@ def _client(settings: BatchSettings, notice) -> Iterator:
             ) from error
         with client:
             if not client.scheduler_info()["workers"]:
-                notice(f"the scheduler {settings.scheduler} has no workers yet; waiting for some.")
+                words = "the scheduler {scheduler} has no workers yet; waiting for some."
+                notice(Notice(words, "batch.no_workers", scheduler=settings.scheduler))
             yield client

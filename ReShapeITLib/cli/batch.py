@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import PRESETS, add_command, add_device_option, add_progress_option, add_seed_option, notice
+from .common import (
+    PRESETS,
+    add_command,
+    add_device_option,
+    add_non_commercial_option,
+    add_progress_option,
+    add_seed_option,
+    notice_of,
+)
 
 _NOTES = """\
 Results have the names of their inputs; results.csv and results.parquet in DIR tell what came of each. The same command
@@ -44,6 +52,7 @@ def add_parser(commands) -> None:
         ("--retries", _count, 2, "N", "of a case whose process died (default: 2)"),
     ):
         parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+    add_non_commercial_option(parser)
     add_device_option(parser)
     add_seed_option(parser)
     add_progress_option(parser)
@@ -58,14 +67,17 @@ def run(arguments) -> int:
         template=arguments.template, label=arguments.label, preset=arguments.preset, device=arguments.device,
         seed=arguments.seed, force=arguments.force, restoration=arguments.restoration, sparse=arguments.sparse,
         keep_union=arguments.keep_union, surface=arguments.surfaces, reports=arguments.reports,
+        non_commercial=arguments.non_commercial,
     )  # fmt: skip
     cases = read_cases(arguments.source, Path(arguments.out), options)
     settings = BatchSettings(
         arguments.scheduler, arguments.workers, arguments.timeout, arguments.memory_limit, arguments.retries
     )
-    result = run_batch(cases, settings, arguments.progress, notice)
+    result = run_batch(cases, settings, arguments.progress, notice_of(arguments.progress))
     told = f"{result.done} done, {result.refused} refused, {result.failed} failed; see {result.table}.csv"
     arguments.progress.stage("done", 1.0, told)
+    counts = {"done": result.done, "refused": result.refused, "failed": result.failed, "skipped": result.skipped}
+    arguments.progress.result({"table": f"{result.table}.csv", **counts})
     if arguments.progress.mode != "json":
         print(told)
     return 1 if result.refused or result.failed else 0

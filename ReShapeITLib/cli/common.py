@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable
 
 from ..errors import BadInputError
+from ..progress import Progress
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRESETS = ("draft", "standard", "fine")
@@ -39,6 +42,14 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
 
 
+def add_non_commercial_option(parser: argparse.ArgumentParser) -> None:
+    """``--non-commercial``."""
+    parser.add_argument(
+        "--non-commercial", action="store_true",
+        help="the use is non-commercial: allow templates and networks that are licensed for nothing else",
+    )  # fmt: skip
+
+
 def add_seed_option(parser: argparse.ArgumentParser) -> None:
     """``--seed``."""
     parser.add_argument("--seed", type=whole_number, default=0, help="of every random draw (default: 0)")
@@ -61,3 +72,15 @@ def positive_number(text: str) -> int:
 def notice(text: str) -> None:
     """One line for the user beside the result, on stderr."""
     print(f"reshapeit: {text}", file=sys.stderr)
+
+
+def notice_of(progress: Progress) -> Callable[[str], None]:
+    """Where a run's notices go: into its JSON lines where there are such, else to stderr."""
+    return progress.notice if progress.mode == "json" else notice
+
+
+def escape_unprintable() -> None:
+    """Let stdout and stderr write what their encoding lacks as escapes: names of organs and files are in any script."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # replaced by something that is no text file, or closed
+            stream.reconfigure(errors="backslashreplace")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .common import add_command, add_device_option, add_progress_option, add_seed_option, notice
+from .common import (
+    add_command,
+    add_device_option,
+    add_non_commercial_option,
+    add_progress_option,
+    add_seed_option,
+    notice_of,
+)
 
 
 def add_parser(commands) -> None:
@@ -13,6 +20,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--output", default="demo_output", metavar="FOLDER", help="for files (default: demo_output)")
     parser.add_argument("--template", metavar="NAME|FILE", help="template (default: pancreas, else liver)")
     add_device_option(parser)
+    add_non_commercial_option(parser)
     add_seed_option(parser)
     add_progress_option(parser)
 
@@ -24,12 +32,14 @@ def run(arguments) -> None:
 
     folder = Path(arguments.output)
     result = run_demo(
-        folder, arguments.template, arguments.seed, arguments.progress, notice, device=arguments.device
-    )
+        folder, arguments.template, arguments.seed, arguments.progress, notice_of(arguments.progress),
+        device=arguments.device, non_commercial=arguments.non_commercial,
+    )  # fmt: skip
     arguments.progress.stage("done", 1.0)
+    (organ,) = result.refinement.report.organs
+    arguments.progress.result({"folder": str(folder), "organs": result.refinement.report.to_json()["organs"]})
     if arguments.progress.mode == "json":
         return
-    (organ,) = result.refinement.report.organs
     print(f"A {result.organ} of a patient that never was (seed {arguments.seed}), damaged and refined.")
     print(EASY_CASE)
     print(comparison_table(result.before, result.after))

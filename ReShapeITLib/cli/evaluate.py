@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CancelledError
-from .common import add_command, add_progress_option, notice, positive_number
+from .common import add_command, add_progress_option, notice_of, positive_number
 
 _NOTES = """\
 STUDY.yaml names the organ, its label files (truths), families of input (predictions, damage, coarse, sparse,
@@ -40,7 +40,7 @@ def run(arguments) -> None:
     check_patients(study)
     try:
         rows = run_study(study, folder, arguments.workers, arguments.progress.part(0.0, 0.9))
-        report = write_report(study, rows, folder, notice, arguments.progress.part(0.9, 1.0))
+        report = write_report(study, rows, folder, notice_of(arguments.progress), arguments.progress.part(0.9, 1.0))
     except CancelledError as error:
         raise CancelledError(f"cancelled; the same command goes on from the rows in {folder}") from error
     failed = sum("error" in row for row in rows)

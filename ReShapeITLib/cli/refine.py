@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import BadInputError
-from .common import PRESETS, add_command, add_device_option, add_progress_option, add_seed_option, notice
+from .common import (
+    PRESETS,
+    add_command,
+    add_device_option,
+    add_non_commercial_option,
+    add_progress_option,
+    add_seed_option,
+    notice_of,
+)
 
 _NOTES = """\
 The output has the grid, voxel type, segments and other labels of the input; its extension says the format. Voxels of
@@ -49,6 +57,7 @@ def add_parser(commands) -> None:
         "--low-memory", action="store_true",
         help="ask the restoration network in smaller parts: slower, the same result",
     )  # fmt: skip
+    add_non_commercial_option(parser)
     add_device_option(parser)
     add_seed_option(parser)
     add_progress_option(parser)
@@ -73,10 +82,12 @@ def run(arguments) -> None:
         sparse=arguments.sparse,
         keep_union=arguments.keep_union,
         low_memory=arguments.low_memory,
+        non_commercial=arguments.non_commercial,
     )
-    result = run_refine_job(job, arguments.progress, notice)
+    result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))
     summaries = [organ.summary() for organ in result.report.organs]
     arguments.progress.stage("done", 1.0, "; ".join(summaries))
+    arguments.progress.result({"output": str(job.output), "organs": result.report.to_json()["organs"]})
     if arguments.progress.mode != "json":
         print("\n".join([*summaries, f"wrote {job.output}"]))
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ..geometry import Similarity
+from ..licences import is_non_commercial
 from ..parallel import together
 from ..surface import DistanceGrid
-from ..template import OrganTemplate, is_non_commercial, read_shape_sha256
+from ..template import OrganTemplate, read_shape_sha256
 from ..weights_file import WeightsKind
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork

@@ -81,6 +81,14 @@ def restoration_sha256(path: Path | None) -> str:
     return _metadata(path).get("sha256", "") if path else ""
 
 
+def restoration_licence(path: Path) -> str:
+    """The licence that a restoration file tells; "" for a file of another kind."""
+    try:
+        return str(json.loads(_metadata(path)["restoration"])["licence"])
+    except (KeyError, ValueError, TypeError):
+        return ""
+
+
 class ChosenNetworks(NamedTuple):
     """Files; None where there is no such network."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..licences import is_non_commercial
 from ..report import NOTICE
-from ..template import is_non_commercial
 from .measures import NSD_TOLERANCE_MM, number
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core"
 
 from ReShapeITSlicer.changeMap import CHANGE, changes  # noqa: E402
 from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.exchange import Given, Refined  # noqa: E402
-from ReShapeITSlicer.geometry import Grid, toGrid  # noqa: E402
 from ReShapeITSlicer.options import (  # noqa: E402
     ALLOW_OVERLAP,
     IN_PLACE,
@@ -22,72 +20,27 @@ from ReShapeITSlicer.options import (  # noqa: E402
     RefinementOptions,
 )
 from ReShapeITSlicer.review import Review  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, surfaceOf, writeMask  # noqa: E402
-from ReShapeITSlicer.templates import TemplateChoice  # noqa: E402
+from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, writeMask  # noqa: E402
 
-from Testing.Slicer.scene import new_scene  # noqa: E402
-
-MATRIX = np.array([[0.9, -0.8, 0.0, 12.0], [0.8, 0.9, 0.0, -40.0], [0.0, 0.0, 2.0, 900.0], [0, 0, 0, 1.0]])
-GRID = Grid(MATRIX, (0, 0, 0), (30, 26, 20))
-TAG = "Segmentation.Status"
-
-
-def box(i, j=(4, 20), k=(4, 16)) -> np.ndarray:
-    mask = np.zeros(GRID.shape, dtype=bool)
-    mask[slice(*k), slice(*j), slice(*i)] = True
-    return mask
-
-
-ORGANS = {"a": box((3, 10)), "b": box((10, 17)), "c": box((17, 24))}
+from Testing.Slicer.refined_boxes import (  # noqa: E402
+    GRID,
+    MATRIX,
+    ORGANS,
+    WIDER,
+    box,
+    node_ids,
+    refined,
+    review,
+    shown_display,
+    voxels,
+    world_of_boxes,
+)
 
 
 @pytest.fixture
 def world(tmp_path):
     """A scene with three boxes side by side in one labelmap."""
-    world = new_scene(tmp_path)
-    world.node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
-    world.node.CreateDefaultDisplayNodes()
-    for segmentId, mask in ORGANS.items():
-        source = slicer.vtkSegment()
-        source.SetName(f"organ {segmentId}")
-        source.SetColor(0.1, 0.5, 0.9)
-        source.SetTerminology(f"code of {segmentId}")
-        source.SetTag(TAG, "inprogress")
-        newSegment(world.node.GetSegmentation(), source, segmentId, mask, GRID)
-    world.node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    return world
-
-
-def refined(segmentId: str, after: np.ndarray, before=None) -> Refined:
-    """A result whose surface moved by 3 mm at its first point and by -1 mm elsewhere."""
-    from vtk.util.numpy_support import numpy_to_vtk
-
-    before = ORGANS[segmentId] if before is None else before
-    grid = GRID.cropped(before | after, margin=1)
-    surface = surfaceOf(after, GRID)
-    values = np.full(surface.GetNumberOfPoints(), -1.0, dtype=np.float32)
-    values[0] = 3.0
-    array = numpy_to_vtk(values, deep=True)
-    array.SetName(CHANGE)
-    surface.GetPointData().AddArray(array)
-    plausibility = {"volume_z": 0.4, "problems": []}
-    report = {
-        "organ": "organ", "signed_change_mm": {"max_out": 3.0, "max_in": 1.0, "mean_abs": 1.0}, "licence": "CC0-1.0",
-        "non_commercial": False, "device": "cpu", "device_reason": "asked for", "plausibility": plausibility,
-    }  # fmt: skip
-    template = TemplateChoice("organ", "organ", "", "CC0-1.0", False, "")
-    given = Given("organ1", segmentId, f"organ {segmentId}", template, grid, toGrid(before, GRID, grid))
-    return Refined(given, grid, given.mask, toGrid(after, GRID, grid), surface, report)
-
-
-def review(world, *results, **options) -> Review:
-    return Review(world.scene, world.node, list(results), RefinementOptions(**options), np.eye(4))
-
-
-def voxels(node) -> dict[str, np.ndarray]:
-    segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-    return {segmentId: segmentMask(segmentation, segmentId, GRID) for segmentId in ids}
+    return world_of_boxes(tmp_path)
 
 
 def assert_voxels(node, **expected) -> None:
@@ -95,13 +48,6 @@ def assert_voxels(node, **expected) -> None:
     assert list(found) == list(expected)
     for segmentId, mask in expected.items():
         assert np.array_equal(found[segmentId], mask), segmentId
-
-
-def node_ids(scene) -> list[str]:
-    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
-
-
-WIDER = box((3, 13))  # a reaches three voxels into b
 
 
 def test_new_segments_stand_behind_the_given_ones_and_keep_what_says_what_they_are(world):
@@ -203,10 +149,11 @@ def test_undo_takes_everything_back(world, mode, policy):
 
 def test_the_change_map_stands_for_given_and_refined_segments_in_3d(world):
     done = review(world, refined("a", WIDER))
-    display, (row,) = world.node.GetDisplayNode(), done.summary()
+    (row,) = done.summary()
     model = world.scene.GetNodeByID(row.modelNodeId).GetDisplayNode()
     assert not model.GetVisibility()
     done.setOpacity(0.2, 0.7, True)
+    display = shown_display(world.node)
     assert model.GetVisibility()
     assert display.GetSegmentOpacity3D("a") == 0.0 and display.GetSegmentOpacity2DOutline("a") == 0.2
     assert display.GetSegmentOpacity3D("a_refined") == 0.0 and display.GetSegmentOpacity2DFill("a_refined") == 0.7
@@ -257,7 +204,9 @@ def test_changes_come_in_the_order_of_their_size_in_world_coordinates(world):
 def test_the_change_map_is_a_model_under_the_transform_with_colours_of_its_own(world):
     transform = world.scene.AddNewNodeByClass("vtkMRMLTransformNode")
     world.node.SetAndObserveTransformNodeID(transform.GetID())
-    (row,) = review(world, refined("a", WIDER)).summary()
+    done = review(world, refined("a", WIDER))
+    done.setOpacity(0.3, 1.0, True)
+    (row,) = done.summary()
     model = world.scene.GetNodeByID(row.modelNodeId)
     display = model.GetDisplayNode()
     assert model.GetParentTransformNode() is transform and changes(model.GetPolyData()).max() == 3.0
@@ -289,6 +238,7 @@ def test_a_deleted_segmentation_is_told_and_undo_still_cleans_up(world):
     nodes = [name for name in node_ids(world.scene) if "Segmentation" not in name]
     done = review(world, refined("a", WIDER))
     display = world.node.GetDisplayNode()
+    done.setOpacity(0.5, 0.5)
     world.scene.RemoveNode(world.node)
     world.scene.RemoveNode(display)
     for act in (lambda: done.blend("a", 0.5), lambda: done.reject("a"), lambda: done.setOpacity(0.5, 0.5)):

@@ -125,8 +125,8 @@ class Results:
             segmentId = source.GenerateUniqueSegmentID(f"{given.segmentId}_refined")
         mask, grid = item.after, item.refined.grid
         added = newSegment(self.segmentation, segment, segmentId, mask, grid, before, _surfaceFor(item, mask))
-        name = segment.GetName() if self.node is not self._source else f"{segment.GetName()} (refined)"
-        added.SetName(name)
+        name = segment.GetName() or given.segmentId
+        added.SetName(name if self.node is not self._source else f"{name} (refined)")
         item.resultSegmentId, item.written = segmentId, mask
 
     def _takeOut(self, item: Result) -> None:

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .changeMap import Change, addChangeModel, addColours, commonRangeMm, largestChanges
+from .changeMap import Change, ChangeMap, largestChanges
 from .errors import RefinementError
 from .geometry import localToWorld
+from .observers import Observers
 from .results import Results
+from .reviewDisplay import ReviewDisplay
 
 GONE = "The segmentation with the results is no longer in the scene; refine again."
+UNDONE = "Everything was taken back; refine again."
+REJECTED = "'{}' was rejected; refine it again to {} it."
+DELETED = "The result of '{}' was deleted; refine again."
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,17 @@ class Review:
         self._scene, self._source, self._toWorld = scene, segmentationNode, toWorld
         ijkToWorld = (toWorld @ refined[0].grid.ijkToLocal)[:3, :3]
         self._voxelMl = abs(np.linalg.det(ijkToWorld)) / 1000.0
+        self._names, self._counts = _names(refined), {}
         self._results = Results(scene, segmentationNode, refined, options, np.linalg.norm(ijkToWorld, axis=0))
-        self._models, self._colours, self._opacities = {}, None, []
-        self._changes, self._next = None, 0
+        self._map, self._displays, self._look = ChangeMap(scene, segmentationNode), {}, None
+        self._changes, self._next, self._undone, self._observers = None, 0, False, Observers()
         try:
             self._results.write()
-            self._addModels(refined)
+            self._map.add(refined, self._names)
         except Exception as error:
             self.undo()
             raise RefinementError(f"The results cannot be put into the scene ({error}); it is as it was.") from error
+        self._observe()
 
     @property
     def resultSegmentationNode(self):
@@ -72,25 +79,32 @@ class Review:
         return [self._row(item) for item in self._results.items]
 
     def accept(self, segmentId: str) -> None:
-        """Keep a result as it is now."""
-        self._item(segmentId).state = "accepted"
+        """Keep a result as it is now; it and the given segment look again as the user chose.
+
+        :raises RefinementError: it was rejected or deleted.
+        """
+        item = self._present(segmentId, "accept")
+        item.state = "accepted"
+        self._decided(item)
 
     def reject(self, segmentId: str) -> None:
-        """Take one result back; the given segment is as it was."""
+        """Take one result back; the given segment is and looks as it was.
+
+        :raises RefinementError: the results are gone.
+        """
         self._check()
         item = self._item(segmentId)
         item.state = "rejected"
         self._results.update()
-        self._removeModel(segmentId)
         self._changes = None
+        self._decided(item)
 
     def blend(self, segmentId: str, fraction: float) -> None:
-        """Make a result a mix of input (0) and refined organ (1)."""
-        self._check()
-        item = self._item(segmentId)
-        if item.state == "rejected":
-            raise RefinementError(f"'{item.refined.given.name}' was rejected; refine it again to blend it.")
-        item.fraction = min(max(float(fraction), 0.0), 1.0)
+        """Make a result a mix of input (0) and refined organ (1).
+
+        :raises RefinementError: it was rejected or deleted.
+        """
+        self._present(segmentId, "blend").fraction = min(max(float(fraction), 0.0), 1.0)
         self._results.update()
 
     def nextLargestChange(self) -> Change | None:
@@ -110,41 +124,104 @@ class Review:
         position = toWorld[:3, :3] @ point + toWorld[:3, 3]
         return Change(segmentId, tuple(map(float, position)), change)
 
-    def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
-        """Opacity (0..1) of the given and of the result segments in all views.
+    def centreOf(self, segmentId: str) -> tuple[float, float, float] | None:
+        """Centre (world RAS mm) of a result, of the given segment where there is none; None of an empty segment."""
+        item = self._item(segmentId)
+        for node, ownId in ((self._results.node, item.resultSegmentId), (self._source, item.refined.given.segmentId)):
+            if self._scene.IsNodePresent(node) and node.GetSegmentation().GetSegment(ownId) is not None:
+                centre = node.GetSegmentCenterRAS(ownId)
+                return tuple(centre) if centre else None
+        return None
 
+    def setOpacity(self, before: float, after: float, changeMap: bool = False) -> None:
+        """How visible given and result segments that are not decided are in all views.
+
+        :param before: opacity (0..1) of the given segments, as a share of what the user chose for them.
+        :param after: of the result segments.
         :param changeMap: show the change map: in 3D, where nearly equal surfaces flicker, it stands for both.
+        :raises RefinementError: the results are gone.
         """
         self._check()
-        for item in self._results.items:
-            if not self._results.inPlace:
-                self._fade(self._source, item.refined.given.segmentId, before, 0.0 if changeMap else before)
-            if item.state != "rejected":
-                self._fade(self._results.node, item.resultSegmentId, after, 0.0 if changeMap else after)
-            model = self._models.get(item.refined.given.segmentId)
-            if model is not None and self._scene.IsNodePresent(model):
-                model.GetDisplayNode().SetOpacity(float(after))
-                model.GetDisplayNode().SetVisibility(changeMap)
+        self._observe()
+        self._look = float(before), float(after), bool(changeMap)
+        self._show()
+
+    def keepChangeMap(self) -> list[str]:
+        """Leave the models of the change map, hidden, in the scene when the review ends; returns their ids."""
+        return self._map.keep()
+
+    def close(self) -> None:
+        """End the review: all segments look as the user chose, the change map is removed; the results stay."""
+        self._observers.remove()
+        for display in self._displays.values():
+            display.close()
+        self._displays, self._look = {}, None
+        self._map.close()
 
     def undo(self) -> None:
-        """Take everything back that the refinement did to the scene."""
-        for segmentId in list(self._models):
-            self._removeModel(segmentId)
-        if self._colours is not None and self._scene.IsNodePresent(self._colours):
-            self._scene.RemoveNode(self._colours)
-        for display, segmentId, values in self._opacities:
-            if self._scene.IsNodePresent(display):
-                display.SetSegmentOpacity3D(segmentId, values[0])
-                display.SetSegmentOpacity2DFill(segmentId, values[1])
-                display.SetSegmentOpacity2DOutline(segmentId, values[2])
+        """Take everything back that the refinement did to the scene; nothing where that was done before."""
+        self.close()
+        if self._undone:
+            return
+        self._undone, self._changes = True, []
         self._results.undo()
-        self._colours, self._opacities, self._changes = None, [], []
         for item in self._results.items:
             item.state = "rejected"
 
+    def __del__(self):
+        if getattr(self, "_observers", None):  # nobody is left to decide
+            self.close()
+
+    def _observe(self) -> None:
+        """End with the scene, and when a node that the review shows is deleted."""
+        if not self._observers:
+            self._observers.add(self._scene, self._scene.StartCloseEvent, self.close)
+            self._observers.add(self._scene, self._scene.NodeRemovedEvent, self._onNodeRemoved)
+
+    def _onNodeRemoved(self) -> None:
+        gone = not self._scene.IsNodePresent(self._results.node)
+        if gone or any(display.isBroken for display in self._displays.values()):
+            self.close()
+
+    def _decided(self, item) -> None:
+        self._map.remove(item.refined.given.segmentId)
+        if all(item.state != "pending" for item in self._results.items):
+            self.close()
+        elif self._look is not None:
+            self._show()
+
+    def _show(self) -> None:
+        """Views as they were chosen by setOpacity."""
+        before, after, changeMap = self._look
+        nodes = {id(node): node for node in (self._source, self._results.node)}
+        factors = {key: {} for key in nodes}
+        for item in self._results.items:
+            if item.state != "pending":
+                continue
+            mapped = changeMap and self._map.modelId(item.refined.given.segmentId)
+            if not self._results.inPlace:
+                factors[id(self._source)][item.refined.given.segmentId] = before, 0.0 if mapped else before
+            factors[id(self._results.node)][item.resultSegmentId] = after, 0.0 if mapped else after
+        for key, node in nodes.items():
+            self._displays.setdefault(key, ReviewDisplay(self._scene, node)).fade(factors[key])
+        self._map.show(changeMap, after)
+
     def _check(self) -> None:
+        if self._undone:
+            raise RefinementError(UNDONE)
         if not self._scene.IsNodePresent(self._results.node):
             raise RefinementError(GONE)
+
+    def _present(self, segmentId: str, what: str):
+        """The item of a result that can still be changed."""
+        self._check()
+        item = self._item(segmentId)
+        name = self._names[item.refined.given.segmentId]
+        if item.state == "rejected":
+            raise RefinementError(REJECTED.format(name, what))
+        if self._results.segmentation.GetSegment(item.resultSegmentId) is None:
+            raise RefinementError(DELETED.format(name))
+        return item
 
     def _item(self, segmentId: str):
         for item in self._results.items:
@@ -152,50 +229,35 @@ class Review:
                 return item
         raise RefinementError(f"'{segmentId}' was not refined; choose one of the segments of the summary.")
 
-    def _addModels(self, refined) -> None:
-        self._colours = addColours(self._scene)
-        rangeMm = commonRangeMm([one.surface for one in refined])
-        for one in refined:
-            name, transform = f"{one.given.name} (change)", self._source.GetTransformNodeID()
-            model = addChangeModel(self._scene, name, one.surface, transform, self._colours, rangeMm)
-            self._models[one.given.segmentId] = model
-
-    def _removeModel(self, segmentId: str) -> None:
-        model = self._models.pop(segmentId, None)
-        if model is None or not self._scene.IsNodePresent(model):
-            return
-        display = model.GetDisplayNode()
-        self._scene.RemoveNode(model)
-        if display is not None and self._scene.IsNodePresent(display):
-            self._scene.RemoveNode(display)
-
-    def _fade(self, node, segmentId: str, opacity: float, opacity3D: float | None = None) -> None:
-        display = node.GetDisplayNode() if self._scene.IsNodePresent(node) else None
-        if display is None or node.GetSegmentation().GetSegment(segmentId) is None:
-            return
-        if not any(known is display and faded == segmentId for known, faded, _values in self._opacities):
-            values = (
-                display.GetSegmentOpacity3D(segmentId), display.GetSegmentOpacity2DFill(segmentId),
-                display.GetSegmentOpacity2DOutline(segmentId),
-            )  # fmt: skip
-            self._opacities.append((display, segmentId, values))
-        display.SetSegmentOpacity(segmentId, float(opacity))
-        if opacity3D is not None:
-            display.SetSegmentOpacity3D(segmentId, float(opacity3D))
-
     def _row(self, item) -> SummaryRow:
         given, report = item.refined.given, item.refined.report
-        before, after = item.refined.before, self._results.voxelsOf(item)
-        both, total = np.count_nonzero(before & after), np.count_nonzero(before) + np.count_nonzero(after)
+        before, after, both = self._voxelCounts(item)
         change, fraction = report["signed_change_mm"], 0.0 if item.state == "rejected" else item.fraction
-        model, plausibility = self._models.get(given.segmentId), report["plausibility"]
+        plausibility = report["plausibility"]
         return SummaryRow(
-            given.segmentId, item.resultSegmentId, (model.GetID() if model else None) or "", given.name,
-            report["organ"], np.count_nonzero(before) * self._voxelMl, np.count_nonzero(after) * self._voxelMl,
+            given.segmentId, item.resultSegmentId, self._map.modelId(given.segmentId), self._names[given.segmentId],
+            report["organ"], before * self._voxelMl, after * self._voxelMl,
             fraction * max(change["max_out"], change["max_in"]), fraction * change["mean_abs"],
-            2.0 * both / max(total, 1), _inWords(plausibility), not plausibility["problems"], report["licence"],
-            report["non_commercial"], report["device"], report["device_reason"], item.state,
+            2.0 * both / max(before + after, 1), _inWords(plausibility), not plausibility["problems"],
+            report["licence"], report["non_commercial"], report["device"], report["device_reason"], item.state,
         )  # fmt: skip
+
+    def _voxelCounts(self, item) -> tuple[int, int, int]:
+        """Voxels of an organ before, after and both; counted again only when the result changed."""
+        segmentId, after = item.refined.given.segmentId, self._results.voxelsOf(item)
+        known = self._counts.get(segmentId)
+        if known is None or known[0] is not after:
+            before = item.refined.before
+            counts = np.count_nonzero(before), np.count_nonzero(after), np.count_nonzero(before & after)
+            known = self._counts[segmentId] = after, tuple(map(int, counts))
+        return known[1]
+
+
+def _names(refined) -> dict[str, str]:
+    """A name for each organ by segment id, that of its segment where no other has it."""
+    own = {one.given.segmentId: one.given.name or one.given.segmentId for one in refined}
+    repeated = {name for name in own.values() if list(own.values()).count(name) > 1}
+    return {segmentId: f"{name} ({segmentId})" if name in repeated else name for segmentId, name in own.items()}
 
 
 def _inWords(plausibility: dict) -> str:

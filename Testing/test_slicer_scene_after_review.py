@@ -9,7 +9,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 import vtk  # noqa: E402
-from ReShapeITSlicer.changeMap import removeLeftovers  # noqa: E402
+from ReShapeITSlicer.changeMap import removeEmptyFolders  # noqa: E402
 from ReShapeITSlicer.errors import RefinementError  # noqa: E402
 from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS, RESULT_MODES  # noqa: E402
 from ReShapeITSlicer.segmentVoxels import writeMask  # noqa: E402
@@ -196,7 +196,7 @@ def test_a_scene_saved_during_the_review_holds_nothing_of_the_change_map(world, 
     done.setOpacity(0.0, 1.0, True)
     loaded = saved_and_loaded(world, tmp_path, suffix)
     assert not of_review(loaded.scene)
-    removeLeftovers(loaded.scene)  # the subject hierarchy writes items of nodes that are not saved
+    removeEmptyFolders(loaded.scene)  # the subject hierarchy writes items of nodes that are not saved
     assert item_names(loaded.scene) == ["patient", "organs"]
 
 
@@ -205,7 +205,7 @@ def test_the_change_map_lies_in_a_folder_beside_the_segmentation_while_it_is_rev
     assert item_names(world.scene) == ["patient", "organs", FOLDER, "organ a (change)", "organ c (change)"]
     hierarchy = world.scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     assert hierarchy.GetItemParent(hierarchy.GetItemByName(FOLDER)) == world.patient
-    removeLeftovers(world.scene)  # what is in use is none
+    removeEmptyFolders(world.scene)  # what is in use is none
     assert len(item_names(world.scene)) == 5
     done.reject("a")
     assert item_names(world.scene) == ["patient", "organs", FOLDER, "organ c (change)"]
@@ -255,7 +255,7 @@ def test_a_kept_change_map_stays_in_the_scene_and_is_saved(world, tmp_path):
     assert model.GetSaveWithScene() and model.GetDisplayNode().GetColorNode().GetSaveWithScene()
     assert look(shown_display(world.node))["a"][0] == 0.8
     loaded = saved_and_loaded(world, tmp_path, "mrb")
-    removeLeftovers(loaded.scene)
+    removeEmptyFolders(loaded.scene)
     assert loaded.scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
     assert FOLDER in item_names(loaded.scene)
 
@@ -380,9 +380,7 @@ def test_segments_without_name_and_segments_of_one_name_can_be_told_apart(world)
     segmentation.GetSegment("a").SetName(None)
     segmentation.GetSegment("b").SetName("lobe")
     segmentation.GetSegment("c").SetName("lobe")
-    results = (refined("a", WIDER, name=None), refined("b", box((10, 16)), name="lobe"),
-               refined("c", box((16, 24)), name="lobe"))  # fmt: skip
-    done = review(world, *results)
+    done = review(world, refined("a", WIDER), refined("b", box((10, 16))), refined("c", box((16, 24))))
     assert [row.name for row in done.summary()] == ["a", "lobe (b)", "lobe (c)"]
     names = [segmentation.GetSegment(f"{organ}_refined").GetName() for organ in "abc"]
     assert names == ["a (refined)", "lobe (refined)", "lobe (refined)"]

@@ -51,7 +51,7 @@ class ChangeMap:
         :param refined: list of Refined.
         :param names: of the organs by segment id.
         """
-        removeLeftovers(self._scene)
+        removeEmptyFolders(self._scene)
         colours, rangeMm = changeColours(self._scene), commonRangeMm([one.surface for one in refined])
         for one in refined:
             segmentId = one.given.segmentId
@@ -85,7 +85,7 @@ class ChangeMap:
             self._legend = None
         _removeItem(self._scene, model)
         self._removeNodes(model, display)
-        removeLeftovers(self._scene)
+        removeEmptyFolders(self._scene)
         _removeUnusedColours(self._scene)
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ def changeColours(scene):
     return node
 
 
-def removeLeftovers(scene) -> None:
+def removeEmptyFolders(scene) -> None:
     """Remove folders of change maps without nodes from the subject hierarchy.
 
     A saved scene has them where it was saved during a review: the subject hierarchy writes an item for each node that

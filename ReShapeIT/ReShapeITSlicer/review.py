@@ -12,6 +12,7 @@ from .geometry import localToWorld
 from .observers import Observers
 from .results import Results
 from .reviewDisplay import ReviewDisplay
+from .segmentVoxels import segmentName
 
 GONE = "The segmentation with the results is no longer in the scene; refine again."
 UNDONE = "Everything was taken back; refine again."
@@ -57,7 +58,9 @@ class Review:
         self._scene, self._source, self._toWorld = scene, segmentationNode, toWorld
         ijkToWorld = (toWorld @ refined[0].grid.ijkToLocal)[:3, :3]
         self._voxelMl = abs(np.linalg.det(ijkToWorld)) / 1000.0
-        self._names, self._counts = _names(refined), {}
+        ids, segmentation = [one.given.segmentId for one in refined], segmentationNode.GetSegmentation()
+        self._names = {segmentId: segmentName(segmentation, segmentId) for segmentId in ids}
+        self._counts = {}
         self._results = Results(scene, segmentationNode, refined, options, np.linalg.norm(ijkToWorld, axis=0))
         self._map, self._displays, self._look = ChangeMap(scene, segmentationNode), {}, None
         self._changes, self._next, self._undone, self._observers = None, 0, False, Observers()
@@ -142,9 +145,10 @@ class Review:
         :raises RefinementError: the results are gone.
         """
         self._check()
-        self._observe()
-        self._look = float(before), float(after), bool(changeMap)
-        self._show()
+        if any(item.state == "pending" for item in self._results.items):
+            self._observe()
+            self._look = float(before), float(after), bool(changeMap)
+            self._show()
 
     def keepChangeMap(self) -> list[str]:
         """Leave the models of the change map, hidden, in the scene when the review ends; returns their ids."""
@@ -251,13 +255,6 @@ class Review:
             counts = np.count_nonzero(before), np.count_nonzero(after), np.count_nonzero(before & after)
             known = self._counts[segmentId] = after, tuple(map(int, counts))
         return known[1]
-
-
-def _names(refined) -> dict[str, str]:
-    """A name for each organ by segment id, that of its segment where no other has it."""
-    own = {one.given.segmentId: one.given.name or one.given.segmentId for one in refined}
-    repeated = {name for name in own.values() if list(own.values()).count(name) > 1}
-    return {segmentId: f"{name} ({segmentId})" if name in repeated else name for segmentId, name in own.items()}
 
 
 def _inWords(plausibility: dict) -> str:

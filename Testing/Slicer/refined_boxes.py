@@ -47,7 +47,7 @@ def world_of_boxes(folder):
     return world
 
 
-def refined(segment_id: str, after: np.ndarray, before=None, name: str | None = "") -> Refined:
+def refined(segment_id: str, after: np.ndarray, before=None) -> Refined:
     """A result whose surface moved by 3 mm at its first point and by -1 mm elsewhere."""
     before = ORGANS[segment_id] if before is None else before
     grid = GRID.cropped(before | after, margin=1)
@@ -63,8 +63,7 @@ def refined(segment_id: str, after: np.ndarray, before=None, name: str | None = 
         "non_commercial": False, "device": "cpu", "device_reason": "asked for", "plausibility": plausibility,
     }  # fmt: skip
     template = TemplateChoice("organ", "organ", "", "CC0-1.0", False, "")
-    name = f"organ {segment_id}" if name == "" else name
-    given = Given("organ1", segment_id, name, template, grid, toGrid(before, GRID, grid))
+    given = Given("organ1", segment_id, f"organ {segment_id}", template, grid, toGrid(before, GRID, grid))
     return Refined(given, grid, given.mask, toGrid(after, GRID, grid), surface, report)
 
 

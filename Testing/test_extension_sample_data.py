@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,15 +10,20 @@ import pytest
 pytest.importorskip("slicer", reason="sample data is registered in Slicer")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
-from Testing.qt_stand_ins import import_qt  # noqa: E402
+from Testing.Slicer import slicer_python  # noqa: E402
 
-import_qt()
+slicer_python.install()
 
 from ReShapeITPanel import sampleData, samplePatient  # noqa: E402
 from ReShapeITPanel.dependencies import Missing  # noqa: E402
 from ReShapeITPanel.organProposal import proposedOrgan  # noqa: E402
 
 from ReShapeITLib.volume_io import read_labels  # noqa: E402
+
+VOXELS = {
+    samplePatient.TRUTH_FILE: {"liver": 253432, "kidney right": 21762, "kidney left": 22528, "spleen": 36327},
+    samplePatient.SEGMENTATION_FILE: {"liver": 241128, "kidney right": 22221, "kidney left": 22528, "spleen": 34837},
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +75,14 @@ def test_a_failing_program_is_told_in_one_sentence(tmp_path):
         sampleData.makeSamplePatient(tmp_path / "absent")
 
 
-def test_the_patient_is_registered_under_the_modules_name(monkeypatch):
-    registered, module = [], ModuleType("SampleData")
-    module.SampleDataLogic = type("Logic", (), {"registerCustomSampleDataSource": lambda **k: registered.append(k)})
-    monkeypatch.setitem(sys.modules, "SampleData", module)
-    sampleData.registerSampleData("thumbnail.png")
-    (source,) = registered
-    assert (source["category"], source["sampleName"]) == ("ReShapeIT", "ReShapeITPatient")
-    assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"])
-    assert callable(source["customDownloader"]) and all(uri.startswith("file:") for uri in source["uris"])
+def test_a_python_that_is_not_there_is_told_in_one_sentence(tmp_path):
+    with pytest.raises(sampleData.SampleDataError, match="no-python cannot be started"):
+        sampleData.makeSamplePatient(tmp_path, python="no-python")
+
+
+def test_the_patient_is_the_same_everywhere(patient_folder):
+    """Voxels of each organ, drawn and damaged; single voxels may differ with the processor."""
+    for name, counts in VOXELS.items():
+        volume = read_labels(patient_folder / name)
+        found = {segment.name: int(volume.mask(segment.label).sum()) for segment in volume.segments}
+        assert found == pytest.approx(counts, rel=1e-4)

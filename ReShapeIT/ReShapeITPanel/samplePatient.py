@@ -41,7 +41,7 @@ def main(folder: str) -> None:
         labels = np.zeros(geometry.shape_kji, np.uint8)
         for value, mask in enumerate(masks.values(), 1):
             labels[mask & (labels == 0)] = value
-        volume = LabelVolume((labels,), geometry, tuple(segments()), source=name)
+        volume = LabelVolume((labels,), geometry, tuple(segments()), header=forSlicer(geometry), source=name)
         write_labels(volume, Path(folder, name))
     writeImage(ctImage(truth, geometry), geometry, Path(folder, CT_FILE))
 
@@ -113,6 +113,16 @@ def segments():
         context = "Segmentation category and type - 3D Slicer General Anatomy list"
         tags = {"TerminologyEntry": f"{context}~{structure}~{kinds[name]}~{anywhere}"}
         yield Segment(value, name.replace("_", " "), f"Segment_{value}", colour, tags=tags)
+
+
+def forSlicer(geometry) -> dict[str, str]:
+    """Header fields by which Slicer makes the surfaces when it reads the file, and knows the grid of the image."""
+    extent = [number for size in geometry.size_ijk for number in (0, size - 1)]
+    grid = "".join(f"{number};" for number in [*map(float, geometry.ijk_to_ras.ravel()), *extent])
+    return {
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|Closed surface|",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{grid}|&",
+    }
 
 
 def ctImage(truth: dict, geometry):

@@ -26,17 +26,18 @@ or blocking, from the Python console::
 Public API (module: names)::
 
     errors:      RefinementError(Exception)            str(error) is one sentence for the user; the scene is unchanged
+                 error.code                            which error it is, e.g. "implausible"; "" where nobody needs it
 
     options:     RefinementOptions(preset="standard", device="auto", resultMode=NEW_SEGMENTS,
                                    overlapPolicy=KEEP_NEIGHBOURS, keepUnion=False,
-                                   force=False, sparse=False, seed=0); a frozen dataclass
+                                   force=False, sparse=False, seed=0, nonCommercial=False); a frozen dataclass
                  PRESETS, DEVICES                                                    tuples of what the command takes
                  NEW_SEGMENTS, IN_PLACE, NEW_SEGMENTATION, RESULT_MODES              strings
                  TAKE_FROM_NEIGHBOURS, KEEP_NEIGHBOURS, ALLOW_OVERLAP, OVERLAP_POLICIES        strings
 
     engine:      EngineSettings(pythonExecutable=None, environment=None, extraArguments=(), temporaryFolder=None)
-                 EngineStatus(state, stage, fraction, secondsLeft, message)          state: "running" or as below
-                 Engine(settings).start(arguments), .poll(), .wait(callback), .cancel(), .notices
+                 EngineStatus(state, stage, fraction, secondsLeft, message, code)    state: "running" or as below
+                 Engine(settings).start(arguments), .poll(), .wait(callback), .cancel(), .notices, .error, .log
 
     refinement:  RefinementTask(scene, segmentationNode, templates, options=None, referenceVolumeNode=None,
                                 engineSettings=None, segmentationsLogic=None)
@@ -46,9 +47,11 @@ Public API (module: names)::
                  task.poll() -> TaskStatus          never raises; also imports the result when the engine is done
                  task.wait(callback=None) -> TaskStatus              callback(status) about ten times a second
                  task.cancel()                      the engine is gone within a second, the scene is as it was
-                 task.status -> TaskStatus(state, stage, fraction, secondsLeft, message)
+                 task.status -> TaskStatus(state, stage, fraction, secondsLeft, message, code)
                      state: "idle", "running", "done", "failed", "cancelled"; .isFinished; message is the one sentence
                  task.notices -> tuple of sentences that the user should read (licences, change of device, fall-backs)
+                 task.log -> text for a report of a fault, also of a run that is done: commands, versions, all that
+                     the engine wrote, exit codes, tracebacks
                  task.review -> Review, once the state is "done"; its methods are also the task's:
                  task.summary() -> list of SummaryRow
                  task.accept(segmentId), task.reject(segmentId), task.blend(segmentId, fraction)   0 input .. 1 refined
@@ -63,9 +66,12 @@ Public API (module: names)::
 
     templates:   availableTemplates() -> list of TemplateChoice(name, organ, snomedCode, licence, nonCommercial, file)
                  (reads the headers of the template files; no torch)
-    console:     ReShapeITLogic(scene=None).refine(segmentationNode, templates, progress=print,
+    console:     ReShapeITLogic(scene=None, temporaryFolder=None).refine(segmentationNode, templates, progress=print,
                  referenceVolumeNode=None, **options) -> RefinementTask
                  blocking; templates by segment id or name; raises RefinementError
+    exchange:    removeLeftovers(folder=None) -> number of folders that earlier sessions left and that are gone now
+    processTree: quietProcess(ownGroup=False) -> keyword arguments of subprocess: no console window on Windows
+    wording:     inWords(told, names=None) -> what the engine told by code and fields as a sentence
 
 Segments keep id, name, colour, terminology and tags: in place everything, in a new segmentation everything, as new
 segments all but id (``<id>_refined``) and name (``<name> (refined)``). The change map is a model node with the point

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from .engine import EngineSettings
 from .errors import RefinementError
 from .options import RefinementOptions
 from .refinement import RefinementTask
+from .segmentVoxels import segmentName
 
 
 class ReShapeITLogic:
     """Blocking refinement.
 
     :param scene: vtkMRMLScene; None for the application's.
+    :param temporaryFolder: where files go where engineSettings do not say it; None for the system's.
     """
 
-    def __init__(self, scene=None):
-        self._scene = scene
+    def __init__(self, scene=None, temporaryFolder=None):
+        self._scene, self._temporaryFolder = scene, temporaryFolder
 
     def refine(self, segmentationNode, templates, progress=print, referenceVolumeNode=None, **options):
         """Refine segments and wait for the result.
@@ -23,11 +28,12 @@ class ReShapeITLogic:
         :param templates: template name or file by segment id or name.
         :param progress: function of a text, called when a stage begins; None for silence.
         :param referenceVolumeNode: volume whose grid the results get.
-        :param options: as of RefinementOptions, e.g. preset="draft"; also engineSettings.
+        :param options: as of RefinementOptions, e.g. preset="draft", nonCommercial=True; also engineSettings.
         :returns: RefinementTask with the results.
         :raises RefinementError: one sentence says what is wrong; the scene is as it was.
         """
-        settings = options.pop("engineSettings", None)
+        settings = options.pop("engineSettings", None) or EngineSettings()
+        settings = replace(settings, temporaryFolder=settings.temporaryFolder or self._temporaryFolder)
         try:
             chosen = RefinementOptions(**options)
         except TypeError as error:
@@ -39,7 +45,7 @@ class ReShapeITLogic:
         task.start()
         status = task.wait(_teller(progress))
         if status.state != "done":
-            raise RefinementError(status.message)
+            raise RefinementError(status.message, status.code)
         for row in task.summary() if progress else ():
             progress(
                 f"{row.name}: {row.volumeBeforeMl:.1f} mL -> {row.volumeAfterMl:.1f} mL, moved up to "
@@ -71,7 +77,7 @@ def _bySegmentId(segmentationNode, templates) -> dict[str, str]:
         matches = [which] if which in ids else named
         if len(matches) != 1:
             count = "several segments" if matches else "no segment"
-            names = ", ".join(segmentation.GetSegment(segmentId).GetName() for segmentId in ids) or "none"
+            names = ", ".join(segmentName(segmentation, segmentId) for segmentId in ids) or "none"
             raise RefinementError(f"There are {count} '{which}'; choose by id or one of the names: {names}.")
         found[matches[0]] = template
     return found

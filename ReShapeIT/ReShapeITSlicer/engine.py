@@ -1,26 +1,34 @@
-"""The background engine: runs ``reshapeit refine`` in its own process, follows its progress, ends it at once."""
+"""The background engine: runs ``reshapeit refine`` in its own process, follows its progress, ends it at once.
+
+The process tells where it is in JSON lines (ReShapeITLib.progress). Its last line is a result or an error;
+where there is neither, the process crashed or was killed. Its exit code cannot tell: PythonSlicer is a launcher, which
+ends with 1 when its child was killed.
+"""
 
 from __future__ import annotations
 
 import json
 import queue
-import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import RefinementError
 from .library import processEnvironment, pythonProgram
 from .processTree import killTree, startProcess
+from .wording import SEE_LOG, Told, inWords
 
 MODULE = "ReShapeITLib.cli.main"
-PREFIX = "reshapeit: "
 CANCELLED = "Cancelled; the scene is as it was."
 RESTARTED = "The refinement process ended unexpectedly ({}); it was started again on the processor, in smaller parts."
 SECOND_TRY = ("--device", "cpu", "--low-memory")
 PIPE_SECONDS = 1.0
-OUT_OF_MEMORY = ("too little free memory", "out of memory")
+OUT_OF_MEMORY = "out_of_memory"
+CRASHED = "it crashed or was killed"
+ENDED = "The refinement process ended unexpectedly ({})"
+NOT_STARTED = "The refinement process did not get as far as ReShapeIT's library (exit code {}); install it again"
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class EngineStatus:
     :param fraction: how much of the run is done, 0 to 1.
     :param secondsLeft: estimate, None where it cannot be told yet.
     :param message: while running the organ at work, at the end one sentence.
+    :param code: of the error where it failed, see ``wording``.
     """
 
     state: str = "idle"
@@ -55,6 +64,7 @@ class EngineStatus:
     fraction: float = 0.0
     secondsLeft: float | None = None
     message: str = ""
+    code: str = ""
 
     @property
     def isFinished(self) -> bool:
@@ -71,15 +81,16 @@ class Engine:
     def __init__(self, settings: EngineSettings | None = None):
         self._settings = settings or EngineSettings()
         self._process, self._lines, self._readers = None, None, ()
-        self._arguments, self._restarted, self._started, self._gone = [], False, 0.0, None
-        self._stderr, self._ownNotices = [], []
+        self._arguments, self._restarted, self._begun, self._gone = [], False, 0.0, None
+        self._isStarted, self._result, self._notices = False, None, []
+        self.error: Told | None = None
+        self.log: list[str] = []
         self.status = EngineStatus()
 
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that the user should read: licences, changes of device, fall-backs."""
-        told = [line for line in self._commandLines() if not (self.status.state == "failed" and line == self._last())]
-        return tuple(dict.fromkeys([*self._ownNotices, *(_sentence(line) for line in told)]))
+        return tuple(dict.fromkeys(inWords(told) for told in self._notices))
 
     @property
     def processId(self) -> int | None:
@@ -115,12 +126,23 @@ class Engine:
         return self.status
 
     def cancel(self) -> bool:
-        """End the process and all it started; False where something is left after a second."""
+        """End the process and all it started; False where something may be left after a second."""
         if self.status.state != "running":
             return True
-        gone = killTree(self._process)
-        self.status = EngineStatus("cancelled", self.status.stage, self.status.fraction, None, CANCELLED)
+        gone = self._kill()
+        self._drain()
+        self.log.append("cancelled")
+        self.error = Told("cancelled", CANCELLED)
+        self.status = EngineStatus("cancelled", self.status.stage, self.status.fraction, None, CANCELLED, "cancelled")
         return gone
+
+    def _kill(self) -> bool:
+        """Whatever goes wrong with that, the run is over for the user."""
+        try:
+            return killTree(self._process)
+        except Exception:
+            self.log += traceback.format_exc().splitlines()
+            return False
 
     def _hasEnded(self) -> bool:
         """True where the process is gone and all it wrote is read, as far as a child that outlives it lets it end."""
@@ -131,12 +153,15 @@ class Engine:
 
     def _launch(self, arguments: Sequence[str]) -> None:
         program = self._settings.pythonExecutable or pythonProgram()
-        command = [program, "-m", MODULE, *arguments, "--progress", "json"]
+        command = [program, "-m", MODULE, *arguments, "--progress", "json", "--debug"]
+        self.log.append("$ " + " ".join(command))
         try:
             self._process = startProcess(command, processEnvironment(self._settings.environment))
-        except OSError as error:
-            raise RefinementError(f"The refinement process cannot be started: {program}: {error.strerror}.") from error
-        self._lines, self._started, self._gone = queue.SimpleQueue(), time.monotonic(), None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RefinementError(f"The refinement process cannot be started: {program}: {reason}.") from error
+        self._lines, self._begun, self._gone = queue.SimpleQueue(), time.monotonic(), None
+        self._isStarted, self._result, self.error = False, None, None
         streams = {"out": self._process.stdout, "error": self._process.stderr}
         self._readers = tuple(
             threading.Thread(target=_read, args=(stream, name, self._lines), daemon=True)
@@ -152,63 +177,76 @@ class Engine:
                 name, line = self._lines.get_nowait()
             except queue.Empty:
                 return
-            if name == "error":
-                self._stderr.append(line)
-            else:
-                self._take(line)
+            if name == "error" or not self._take(line):
+                self.log.append(line)
 
-    def _take(self, line: str) -> None:
-        """A line of JSON progress; anything else on stdout is none of ours."""
+    def _take(self, line: str) -> bool:
+        """Take a line of JSON in; False where it is none of ours."""
         try:
             told = json.loads(line)
-            self.status = replace(
-                self.status, stage=str(told["stage"]), fraction=float(told["fraction"]), message=str(told["message"])
-            )
+            if "stage" in told:
+                stage, message = str(told["stage"]), str(told["message"])
+                self.status = replace(self.status, stage=stage, fraction=float(told["fraction"]), message=message)
+            elif "started" in told:
+                self._isStarted = True
+                self.log.append("ReShapeITLib {version}, Python {python}".format(**told["started"]))
+            elif "notice" in told:
+                self._notices.append(Told.of(told["notice"]))
+                self.log.append(f"notice: {self._notices[-1].message}")
+            elif "error" in told:
+                self.error = Told.of(told["error"])
+                self.log.append(f"error {self.error.code}")  # its sentence is on stderr
+            else:
+                self._result = dict(told["result"])
         except (ValueError, KeyError, TypeError):
-            return
+            return False
+        return True
 
     def _secondsLeft(self) -> float | None:
-        spent, fraction = time.monotonic() - self._started, self.status.fraction
+        spent, fraction = time.monotonic() - self._begun, self.status.fraction
         return spent * (1.0 - fraction) / fraction if fraction >= 0.1 and spent >= 1.0 else None
 
     def _finish(self, code: int) -> None:
-        if code == 0:
+        self.log.append(f"exit code {code}")
+        if self._result is not None:
             self.status = EngineStatus("done", "done", 1.0, 0.0, "")
             return
         # The command itself ended what it started; a process that was killed did not.
-        killTree(self._process)
-        last = self._last()
-        memory = any(words in last.lower() for words in OUT_OF_MEMORY)
-        again = memory or (_isCrash(code) and self._device() != "cpu")
-        if again and not self._restarted:
-            self._restarted = True
-            self._ownNotices.append(RESTARTED.format("out of memory" if memory else _crash(code)))
-            self._stderr.clear()
-            try:
-                self._launch([*self._arguments, *SECOND_TRY])
-                return
-            except RefinementError as error:
-                last = PREFIX + str(error)
-        elif _isCrash(code):
-            last = f"The refinement process ended unexpectedly ({_crash(code)}); close other programs or use a draft."
-        state = "cancelled" if code == 130 else "failed"
-        message = CANCELLED if code == 130 else _sentence(last or self._broken(code))
-        self.status = EngineStatus(state, self.status.stage, self.status.fraction, None, message)
+        self._kill()
+        crashed = self.error is None
+        if crashed:
+            self.error = self._crash(code)
+        memory = self.error.code == OUT_OF_MEMORY
+        if not self._restarted and (memory or (crashed and self._device() != "cpu")):
+            self._restart("out of memory" if memory else self.error.fields["reason"])
+            return
+        state = "cancelled" if self.error.code == "cancelled" else "failed"
+        message = CANCELLED if state == "cancelled" else inWords(self.error)
+        self.status = EngineStatus(state, self.status.stage, self.status.fraction, None, message, self.error.code)
+
+    def _restart(self, reason: str) -> None:
+        """Once more on the processor, with less memory."""
+        self._restarted = True
+        self._notices = [Told("engine.restarted", RESTARTED.format(reason))]
+        self.log.append(self._notices[0].message)
+        try:
+            self._launch([*self._arguments, *SECOND_TRY])
+        except RefinementError as error:
+            self.error = Told("engine.not_started", str(error))
+            self.status = EngineStatus("failed", "", 0.0, None, str(error), self.error.code)
 
     def _device(self) -> str:
         words = self._arguments
         return words[len(words) - 1 - words[::-1].index("--device") + 1] if "--device" in words else "auto"
 
-    def _commandLines(self) -> list[str]:
-        return [line for line in self._stderr if line.startswith(PREFIX)]
-
-    def _last(self) -> str:
-        return next(reversed(self._commandLines()), "")
-
-    def _broken(self, code: int) -> str:
-        """For an end without the command's own sentence, e.g. a Python without its packages."""
-        last = next((line for line in reversed(self._stderr) if line.strip()), "it said nothing")
-        return f"The refinement process failed with exit code {code}: {last}"
+    def _crash(self, code: int) -> Told:
+        """For an end without a word from the command."""
+        reason = _reason(code)
+        if not self._isStarted and code > 0 and reason == CRASHED:
+            # It never got as far as the command's first line: a Python that is broken or lacks the library.
+            return Told("engine.not_started", NOT_STARTED.format(code), SEE_LOG, fields={"reason": f"exit code {code}"})
+        hint = f"close other programs or use a draft; {SEE_LOG}"
+        return Told("engine.crashed", ENDED.format(reason), hint, fields={"reason": reason})
 
 
 def _read(stream, name: str, lines: queue.SimpleQueue) -> None:
@@ -217,17 +255,10 @@ def _read(stream, name: str, lines: queue.SimpleQueue) -> None:
             lines.put((name, line.rstrip("\n")))
 
 
-def _isCrash(code: int) -> bool:
-    """Ended by a signal, or on Windows by an exception's number."""
-    return code < 0 or code in (134, 137, 139) or (sys.platform == "win32" and code >= 0xC0000000)
-
-
-def _crash(code: int) -> str:
+def _reason(code: int) -> str:
+    """How a process that told nothing ended; the launcher gives 1 for whatever happened to its child."""
     if code in (-9, 137):
         return "it was killed, perhaps because memory ran out"
-    return f"signal {-code}" if code < 0 else f"code {code}"
-
-
-def _sentence(line: str) -> str:
-    text = line.removeprefix(PREFIX).strip()
-    return text[:1].upper() + text[1:]
+    if code < 0:
+        return f"signal {-code}"
+    return f"code {code}" if code in (134, 139) or code >= 0xC0000000 else CRASHED

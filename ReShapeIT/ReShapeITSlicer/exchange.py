@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import socket
+import sys
 import tempfile
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +21,13 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from .errors import RefinementError
 from .geometry import Grid, localToWorld, referenceGrid, toGrid
 from .nrrd import readSegments, writeSegments
-from .segmentVoxels import segmentGrid, segmentMask
+from .segmentVoxels import segmentGrid, segmentMask, segmentName
 from .templates import TemplateChoice, chosenTemplate
+from .wording import Told, inWords
 
+PREFIX, MARKER = "reshapeit-", "reshapeit-exchange.json"
+PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+LEFTOVER_S = 24 * 3600
 INPUT, OUTPUT, SURFACE, REPORT = "input.seg.nrrd", "output.seg.nrrd", "surface.vtp", "report.json"
 NO_ROOM = "Temporary files cannot be written ({}: {}); free some space or choose another temporary folder."
 
@@ -28,7 +38,7 @@ class Given:
 
     :param key: its id in the exchanged files.
     :param segmentId: in the segmentation.
-    :param name: of the segment.
+    :param name: of the segment, its id where it has none.
     :param template: chosen for it.
     :param grid: box around its voxels.
     :param mask: (K, J, I) bool voxels on that grid.
@@ -88,6 +98,7 @@ class Exchange:
             for index, (segmentId, choice) in enumerate(choices.items())
         )
         self._folder, self._parent = None, temporaryFolder
+        self._names = {given.key: segmentName(segmentation, given.segmentId) for given in self.given}
 
     def write(self) -> list[str]:
         """Write the input; returns the files as arguments of ``reshapeit refine``.
@@ -95,7 +106,7 @@ class Exchange:
         :raises RefinementError: the files cannot be written.
         """
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="reshapeit-", dir=self._parent))
+            self._folder = _newFolder(self._parent)
             layers, places = self._layers()
             ijkToRas = self.localToWorld @ self.grid.firstVoxelToLocal
             writeSegments(self._folder / INPUT, layers, ijkToRas, places)
@@ -121,28 +132,27 @@ class Exchange:
         byKey = {report["label"]: report for report in reports}
         return [self._refined(given, masks[given.key], byKey[given.key]) for given in self.given]
 
-    def inWords(self, message: str) -> str:
-        """A sentence of the engine with the names of segments in place of files, keys and options."""
-        if self._folder:
-            for given in self.given:
-                message = message.replace(f"{self._folder / INPUT}, label '{given.key}'", f"Segment '{given.name}'")
-                for phrase in (f"Label '{given.key}' of {self._folder / INPUT}", f"label '{given.key}'"):
-                    message = message.replace(phrase, f"segment '{given.name}'")
-                message = message.replace(f"'{given.key}'", f"'{given.name}'")
-            message = message.replace(str(self._folder / INPUT), "the segmentation")
-        message = message.replace("use --force", "allow unlikely organs (force)").replace("--device ", "device ")
-        return message[:1].upper() + message[1:]
+    def inWords(self, told: Told) -> str:
+        """What the engine told, with the names of segments in place of files and keys."""
+        return inWords(told, self._names)
+
+    def nameOf(self, given: Given) -> str:
+        """What to call a segment in messages, also where several have one name."""
+        return self._names[given.key]
 
     def remove(self) -> None:
-        """Remove the files."""
+        """Remove the files; what something still holds is tried again for some seconds, in the background."""
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            folder, self._folder = self._folder, None
+            if not _removed(folder):
+                threading.Thread(target=_removeSoon, args=(folder,), daemon=True).start()
 
     def _given(self, segmentation, index: int, segmentId: str, template: TemplateChoice) -> Given:
-        name, mask = segmentation.GetSegment(segmentId).GetName(), segmentMask(segmentation, segmentId, self.grid)
+        name = segmentation.GetSegment(segmentId).GetName() or segmentId
+        mask = segmentMask(segmentation, segmentId, self.grid)
         if not mask.any():
-            raise RefinementError(f"The segment '{name}' has no voxels on the grid of the reference; choose another.")
+            shown = segmentName(segmentation, segmentId)
+            raise RefinementError(f"The segment '{shown}' has no voxels on the grid of the reference; choose another.")
         box = self.grid.cropped(mask)
         return Given(f"organ{index + 1}", segmentId, name, template, box, toGrid(mask, self.grid, box))
 
@@ -174,6 +184,84 @@ class Exchange:
         surface = _readSurface(self._folder / name, np.linalg.inv(self.localToWorld))
         after = toGrid(mask, self.grid, box)
         return Refined(given, box, toGrid(given.mask, given.grid, box), after, surface, report)
+
+
+def removeLeftovers(folder: str | None = None) -> int:
+    """Remove what runs of earlier sessions could not; returns how many folders went.
+
+    Leftovers carry the marker of ``Exchange`` and belong to a process that is gone, or are older than a day.
+
+    :param folder: the temporary folder that the runs used; None for the system's.
+    """
+    try:
+        found = [path for path in Path(folder or tempfile.gettempdir()).glob(f"{PREFIX}*") if not path.is_symlink()]
+    except OSError:
+        return 0
+    return sum(_removed(path) for path in found if path not in _open and _isLeftover(path))
+
+
+_open: set[Path] = set()  # folders of runs of this process
+
+
+def _newFolder(parent: str | None) -> Path:
+    """A folder that nobody else may read, with the marker of its owner.
+
+    :raises OSError: there is no place for it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    _open.add(folder)
+    (folder / MARKER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+    return folder
+
+
+def _isLeftover(folder: Path) -> bool:
+    try:
+        owner = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        age = time.time() - (folder / MARKER).stat().st_mtime
+        isOwn = sys.platform == "win32" or folder.stat().st_uid == os.getuid()
+        gone = owner["host"] == socket.gethostname() and not _isRunning(int(owner["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isOwn and (gone or age > LEFTOVER_S)
+
+
+def _isRunning(pid: int) -> bool:
+    """Whether there is such a process; True where nobody here can tell."""
+    try:
+        import psutil
+    except ImportError:
+        if sys.platform == "win32":  # os.kill would end it there
+            return True
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+        return True
+    return psutil.pid_exists(pid)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a folder as far as that is possible; the marker goes last, so that a later session knows what is left."""
+    for path in folder.glob("*"):
+        if path.name != MARKER:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    if {path.name for path in folder.glob("*")} <= {MARKER}:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        return False
+    _open.discard(folder)
+    return True
+
+
+def _removeSoon(folder: Path) -> None:
+    for pause in PAUSES_S:
+        time.sleep(pause)
+        if _removed(folder):
+            return
+    _open.discard(folder)
 
 
 def _readSurface(path: Path, worldToLocal: np.ndarray):

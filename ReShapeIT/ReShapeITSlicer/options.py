@@ -34,6 +34,7 @@ class RefinementOptions:
     :param force: refine although a segment does not look like the organ.
     :param sparse: the organs were drawn on some parallel slices only.
     :param seed: of every random draw.
+    :param nonCommercial: the use is non-commercial; templates and networks for nothing else are refused otherwise.
     :raises RefinementError: a value is not among the choices.
     """
 
@@ -45,6 +46,7 @@ class RefinementOptions:
     force: bool = False
     sparse: bool = False
     seed: int = 0
+    nonCommercial: bool = False
 
     def __post_init__(self):
         choices = {
@@ -59,5 +61,8 @@ class RefinementOptions:
     def arguments(self) -> list[str]:
         """These options as arguments of ``reshapeit refine``; result mode and policy are the scene's business."""
         words = ["--preset", self.preset, "--device", self.device, "--seed", str(self.seed)]
-        flags = {"--keep-union": self.keepUnion, "--force": self.force, "--sparse": self.sparse}
+        flags = {
+            "--keep-union": self.keepUnion, "--force": self.force, "--sparse": self.sparse,
+            "--non-commercial": self.nonCommercial,
+        }  # fmt: skip
         return words + [flag for flag, wanted in flags.items() if wanted]

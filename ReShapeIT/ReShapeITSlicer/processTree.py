@@ -32,10 +32,11 @@ def startProcess(command, environment) -> subprocess.Popen:
 def killTree(process: subprocess.Popen, seconds: float = 1.0) -> bool:
     """End a process and everything it started; True where it is gone within the time."""
     descendants = _descendants(process.pid)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # taskkill may hang; there are other ways below
         if sys.platform == "win32":
             if process.poll() is None:
-                subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, timeout=seconds)
+                command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+                subprocess.run(command, capture_output=True, timeout=seconds, **quietProcess())
         else:
             # Its session has its own group, which outlives the process as long as a child is left in it.
             os.killpg(process.pid, signal.SIGKILL)
@@ -48,7 +49,16 @@ def killTree(process: subprocess.Popen, seconds: float = 1.0) -> bool:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         return False
-    return True
+    # Windows removes no file that a descendant still holds.
+    return sys.platform != "win32" or _areGone(descendants, seconds)
+
+
+def _areGone(processes: list, seconds: float) -> bool:
+    if not processes:
+        return True
+    import psutil
+
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
 def _descendants(pid: int) -> list:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,13 +15,17 @@ from .exchange import Exchange
 from .options import RefinementOptions
 from .review import Review, SummaryRow
 from .segmentVoxels import segmentMask
+from .templates import chosenTemplate
+from .wording import Told, inWords
 
 __all__ = ["RefinementOptions", "RefinementTask", "Review", "SummaryRow", "TaskStatus"]
 
 TaskStatus = EngineStatus
 DELETED = "{} was deleted while it was being refined; nothing was changed."
 CHANGED = "The segment '{}' was changed while it was being refined; nothing was written, refine it again."
-NON_COMMERCIAL = "The template {} is for non-commercial use only ({})."
+RESTRICTED = "For non-commercial use only ({licences}): {models}"
+NO_MEMORY = "There is too little free memory for the results; close other programs and refine again."
+NOT_IMPORTED = "The results cannot be put into the scene, nothing was changed; the log has the details."
 
 
 class RefinementTask:
@@ -42,14 +48,19 @@ class RefinementTask:
         self._nodeId = segmentationNode.GetID() if segmentationNode is not None else None
         self._options, self._volume = options or RefinementOptions(), referenceVolumeNode
         self._settings = engineSettings or EngineSettings()
-        self._engine, self._exchange, self._notices = None, None, ()
+        self._engine, self._exchange, self._trace = None, None, ""
         self.review: Review | None = None
         self.status = TaskStatus()
 
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that the user should read: licences, changes of device, fall-backs."""
-        return tuple(dict.fromkeys([*self._notices, *(self._engine.notices if self._engine else ())]))
+        return self._engine.notices if self._engine else ()
+
+    @property
+    def log(self) -> str:
+        """What happened, for a report of a fault: commands, versions, all that the engine wrote, tracebacks."""
+        return "\n".join([*(self._engine.log if self._engine else ()), *self._trace.splitlines()])
 
     @property
     def resultSegmentationNode(self):
@@ -67,6 +78,7 @@ class RefinementTask:
             raise RefinementError("The segmentation is not in the scene; choose another.")
         if self._volume is not None and not self._scene.IsNodePresent(self._volume):
             raise RefinementError("The reference volume is not in the scene; choose another.")
+        self._checkLicences()
         self._exchange = Exchange(self._node, self._templates, self._volume, self._settings.temporaryFolder)
         try:
             arguments = [*self._exchange.write(), *self._options.arguments()]
@@ -84,10 +96,8 @@ class RefinementTask:
         status = self._engine.poll()
         if status.state == "done":
             self.status = self._import()
-        elif status.isFinished:
-            self.status = TaskStatus(
-                status.state, status.stage, status.fraction, None, self._exchange.inWords(status.message)
-            )
+        elif status.state == "failed":
+            self.status = replace(status, message=self._exchange.inWords(self._engine.error))
         else:
             self.status = status
         if self.status.isFinished:
@@ -150,13 +160,24 @@ class RefinementTask:
             self._checkUnchanged()
             refined = self._exchange.read()
             self.review = Review(self._scene, self._node, refined, self._options, self._exchange.localToWorld)
-        except (RefinementError, MemoryError) as error:
-            text = str(error) or "There is too little free memory for the results; close other programs."
-            return TaskStatus("failed", "import", 1.0, None, text)
-        restricted = {given.template for given in self._exchange.given if given.template.nonCommercial}
-        texts = [NON_COMMERCIAL.format(choice.name.replace("_", " "), choice.licence) for choice in restricted]
-        self._notices = tuple(sorted(texts)) if not self._engine.notices else ()
+        except Exception as error:
+            self._trace = traceback.format_exc()
+            text = NO_MEMORY if isinstance(error, MemoryError) else NOT_IMPORTED
+            text = str(error) if isinstance(error, RefinementError) else text
+            return TaskStatus("failed", "import", 1.0, None, text, "import")
         return TaskStatus("done", "done", 1.0, 0.0, "")
+
+    def _checkLicences(self) -> None:
+        """The engine asks for the same word, and for the networks as well; here no time is lost."""
+        if self._options.nonCommercial:
+            return
+        chosen = dict.fromkeys(chosenTemplate(name) for name in self._templates.values())
+        restricted = [choice for choice in chosen if choice.nonCommercial]
+        if restricted:
+            fields = {"models": ", ".join(f"template {choice.name}" for choice in restricted)}
+            fields["licences"] = ", ".join(sorted({choice.licence for choice in restricted}))
+            told = Told("licence.non_commercial", RESTRICTED, template=RESTRICTED, fields=fields)
+            raise RefinementError(inWords(told), told.code)
 
     def _checkUnchanged(self) -> None:
         """The results are about the segments as they were exported."""
@@ -165,6 +186,6 @@ class RefinementTask:
         segmentation = self._node.GetSegmentation()
         for given in self._exchange.given:
             if segmentation.GetSegment(given.segmentId) is None:
-                raise RefinementError(DELETED.format(f"The segment '{given.name}'"))
+                raise RefinementError(DELETED.format(f"The segment '{self._exchange.nameOf(given)}'"))
             if not np.array_equal(segmentMask(segmentation, given.segmentId, given.grid), given.mask):
-                raise RefinementError(CHANGED.format(given.name))
+                raise RefinementError(CHANGED.format(self._exchange.nameOf(given)))

@@ -35,6 +35,16 @@ def ownMask(segmentation, segmentId: str) -> tuple[np.ndarray, Grid]:
     return _voxels(image) == segment.GetLabelValue(), gridOfImage(image)
 
 
+def segmentName(segmentation, segmentId: str) -> str:
+    """What to call a segment in messages: its name, with its id where others have the same, or the id alone."""
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    names = [segmentation.GetSegment(known).GetName() for known in ids]
+    name = names[ids.index(segmentId)]
+    if not name:
+        return segmentId
+    return f"{name} ({segmentId})" if names.count(name) > 1 else name
+
+
 def segmentGrid(segmentation, segmentId: str, spacing_mm: float = 1.0) -> Grid:
     """A grid that holds a segment: its labelmap's, cropped, or a box around its surface.
 
@@ -42,7 +52,8 @@ def segmentGrid(segmentation, segmentId: str, spacing_mm: float = 1.0) -> Grid:
     """
     segment, source = segmentation.GetSegment(segmentId), segmentation.GetSourceRepresentationName()
     if source not in (LABELMAP, SURFACE):
-        raise RefinementError(f"'{segment.GetName()}' is stored as {source.lower()}; convert it to a binary labelmap.")
+        name = segmentName(segmentation, segmentId)
+        raise RefinementError(f"'{name}' is stored as {source.lower()}; convert it to a binary labelmap.")
     if source == LABELMAP:
         mask, grid = ownMask(segmentation, segmentId)
         if mask.any():
@@ -54,7 +65,7 @@ def segmentGrid(segmentation, segmentId: str, spacing_mm: float = 1.0) -> Grid:
             low, high = np.floor(bounds[:, 0]).astype(int) - 1, np.ceil(bounds[:, 1]).astype(int) + 1
             matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
             return Grid(matrix, tuple(map(int, low)), tuple(map(int, high - low + 1)))
-    raise RefinementError(f"The segment '{segment.GetName()}' is empty; choose another.")
+    raise RefinementError(f"The segment '{segmentName(segmentation, segmentId)}' is empty; choose another.")
 
 
 def writeMask(segmentation, segmentId: str, mask: np.ndarray, grid: Grid, surface=None) -> None:

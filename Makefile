@@ -7,11 +7,11 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.reshapeit-env
 
-.PHONY: env demo test bench lint audit clean help
+.PHONY: env demo test bench lint audit slicer-source clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make env | demo | test | bench | lint | audit | clean"
+	@echo "make env | demo | test | bench | lint | audit | slicer-source | clean"
 
 env: $(STAMP)
 
@@ -34,6 +34,29 @@ bench: env
 
 lint: env
 	$(BIN)/ruff check .
+
+# Slicer's Python and the CMake macros of Slicer, CTK and its launcher, for the tests of the Slicer side: shallow clones of
+# these folders. The tests find them in this place, or beside the checkout of Slicer that RESHAPEIT_SLICER_SOURCE names.
+SOURCES ?= $(HOME)/.cache/reshapeit
+SLICER_VERSION ?= main
+SOURCE_URL := https://github.com
+Slicer_FOLDERS := Base/Python Base/QTCore/Testing/Python CMake Extensions/CMake Modules/Scripted/SampleData Utilities/Templates/Extensions
+CTK_FOLDERS := CMake
+AppLauncher_FOLDERS := CMake
+# repository, folder, branch or tag; what was there before stays until all of the new one has come
+define clone
+	rm -rf $(SOURCES)/$(2).new
+	git clone --quiet --depth 1 --filter=blob:none --sparse --branch $(3) $(SOURCE_URL)/$(1) $(SOURCES)/$(2).new
+	git -C $(SOURCES)/$(2).new sparse-checkout set $($(2)_FOLDERS)
+	rm -rf $(SOURCES)/$(2)
+	mv $(SOURCES)/$(2).new $(SOURCES)/$(2)
+endef
+
+slicer-source:
+	@mkdir -p $(SOURCES)
+	$(call clone,Slicer/Slicer,Slicer,$(SLICER_VERSION))
+	$(call clone,commontk/CTK,CTK,master)
+	$(call clone,commontk/AppLauncher,AppLauncher,main)
 
 # Asks public databases about the pinned versions, in an environment of its own.
 audit:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,8 @@ import numpy as np
 import pytest
 
 from ReShapeITLib.cli.common import DEVICES, PRESETS
-from ReShapeITLib.labels import LabelVolume
+from ReShapeITLib.geometry import ImageGeometry
+from ReShapeITLib.labels import LabelVolume, Segment
 from ReShapeITLib.surface_io import read_surface
 from ReShapeITLib.template_store import available_templates
 from ReShapeITLib.volume_io import read_labels, write_labels
@@ -69,25 +72,43 @@ def script_module():
     return module
 
 
+def temporary_file(folder: Path, node_id: str, extension: str = ".nrrd") -> str:
+    """Where vtkSlicerCLIModuleLogic puts the data of a node: process number and id, with letters in place of digits."""
+    letters = str.maketrans("0123456789", "ABCDEFGHIJ")
+    return f"{folder}/{str(os.getpid()).translate(letters)}_{node_id.translate(letters)}{extension}"
+
+
 def command_line(values: dict[str, str]) -> list[str]:
-    """Arguments in the order and style in which vtkSlicerCLIModuleLogic writes them."""
+    """Arguments in the order and style in which vtkSlicerCLIModuleLogic writes them.
+
+    Numbers and choices always; a switch where it is true; texts and files where they are not empty; nodes that are
+    chosen; last what has an index. A file for returned values is asked for where an output has neither flag nor index.
+    """
     flagged, indexed = [], {}
     for element in parameters():
-        name = element.findtext("name")
+        name, flag = element.findtext("name"), f"--{element.findtext('longflag')}"
         value = values.get(name, element.findtext("default") or "")
         if element.find("index") is not None:
             indexed[int(element.findtext("index"))] = value
         elif element.tag == "boolean":
-            flagged += [f"--{element.findtext('longflag')}"] if value == "true" else []
+            flagged += [flag] if value == "true" else []
         elif value or element.tag in ("integer", "string-enumeration"):
-            flagged += [f"--{element.findtext('longflag')}", value]
+            flagged += [flag, value]
     return [*flagged, *(indexed[index] for index in sorted(indexed))]
 
 
-def run_script(values: dict[str, str], **options) -> subprocess.CompletedProcess:
+def run_script(values: dict[str, str], *more: str, **options) -> subprocess.CompletedProcess:
     """The script in a process of its own, in a folder from which nothing of this project can be imported."""
-    command = [sys.executable, str(SCRIPT), *command_line(values)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    command = [sys.executable, str(SCRIPT), *more, *command_line(values)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, encoding="utf-8", **options)
+
+
+def seen_by_slicer(stdout: str) -> str:
+    """What is left of the output when Slicer has taken its progress tags out, by the expressions that it uses."""
+    names = ("progress", "stage-progress", "name", "comment", "time", "start", "end")
+    for name in names:
+        stdout = re.sub(rf"<filter-{name}>[^<]*</filter-{name}>[ \t\n\r]*", "", stdout)
+    return stdout
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +176,14 @@ def test_the_description_has_what_slicers_parser_does_not_insist_on():
 
 
 def test_description_and_script_have_the_same_arguments_and_defaults():
-    known = {action.dest: action for action in script_module().parser()._actions if action.dest != "help"}
+    actions = script_module().parser()._actions
+    known = {action.dest: action for action in actions if action.help != argparse.SUPPRESS and action.dest != "help"}
     for element in parameters():
         flag = element.findtext("longflag") or element.findtext("name")
         action = known.pop(flag)
-        assert element.find("index") is not None or action.option_strings == [f"--{flag}"]
+        kebab = re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", flag)
+        options = {f"--{flag}", f"--{kebab}"}  # as the description has it, and as the reshapeit command has it
+        assert element.find("index") is not None or set(action.option_strings) == options
         default = element.findtext("default") or None
         assert element.tag == "boolean" or str(action.default) == str(default), flag
         if action.choices:
@@ -177,9 +201,17 @@ def test_choices_are_those_of_the_library_and_licences_are_told():
     assert set(choices["template"]) == marked
 
 
-def test_the_script_tells_its_description():
-    told = subprocess.run([sys.executable, str(SCRIPT), "--xml"], capture_output=True, text=True, check=True).stdout
-    assert ElementTree.fromstring(told.encode()).findtext("title") == "ReShapeIT Refine"
+def test_the_script_tells_its_description_on_every_console():
+    command = [sys.executable, str(SCRIPT), "--xml"]
+    told = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert told.stdout == DESCRIPTION.read_bytes() and not told.stderr
+
+
+def test_slicer_asks_for_no_file_of_returned_values():
+    # It would for an output that has neither flag nor index.
+    outputs = [element for element in parameters() if element.findtext("channel") == "output"]
+    assert len(outputs) == 3
+    assert all(element.findtext("longflag") or element.findtext("index") for element in outputs)
 
 
 @pytest.fixture(scope="module")
@@ -215,21 +247,170 @@ def test_the_script_refines_as_slicer_would_run_it(two_organs, tiny_template_fil
     assert surface.volume_mm3 / 1000 == pytest.approx(volume_ml, rel=0.05)
 
 
+def test_slicer_logs_no_error_after_a_good_run_and_sees_only_sentences(two_organs, tiny_template_file, tmp_path):
+    values = {
+        "inputVolume": str(two_organs), "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode12"),
+        "label": "4", "template": str(tiny_template_file), "preset": "draft", "device": "cpu",
+    }  # fmt: skip
+    own = ["--returnparameterfile", str(tmp_path / "x.params"), "--processinformationaddress", "0x7f", "--echo"]
+    done = run_script(values, *own, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    left = seen_by_slicer(done.stdout)
+    assert "filter-" not in left and "label 4" in left
+    assert {path.name for path in tmp_path.iterdir()} == {Path(values["outputVolume"]).name}
+
+
+def test_names_outside_ascii_and_blanks_do_not_matter(two_organs, tiny_template_file, tmp_path):
+    folder = tmp_path / "Dr. Müller & Söhne 肝"
+    folder.mkdir()
+    shutil.copy(two_organs, folder / "Leber größer.nrrd")
+    values = {
+        "inputVolume": str(folder / "Leber größer.nrrd"), "outputVolume": str(folder / "aus gabe.nrrd"), "label": "4",
+        "template": str(shutil.copy(tiny_template_file, folder / "Милт.safetensors")),
+        "report": str(folder / "отчёт.json"), "surface": str(folder / "面.vtp"), "preset": "draft", "device": "cpu",
+    }  # fmt: skip
+    done = run_script(values, env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.iterdir()} >= {"aus gabe.nrrd", "отчёт.json", "面.vtp"}
+    again = run_script({**values, "label": "9"}, env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+    assert again.returncode == 2 and "gr\\xf6\\xdfer" in again.stderr
+
+
 def test_bad_input_is_one_line_and_writes_nothing(two_organs, tmp_path):
     done = run_script(
         {"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "9", "device": "cpu"}
     )
     assert done.returncode == 2 and not list(tmp_path.iterdir())
-    assert len(done.stderr.splitlines()) == 1 and "9" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "9" in done.stderr and done.stderr.startswith("ReShapeIT: ")
+    comments = re.findall("<filter-comment>(.*)</filter-comment>", done.stdout)
+    assert f"ReShapeIT: {comments[-1]}" == done.stderr.strip() and seen_by_slicer(done.stdout) == ""
 
 
-def test_the_choice_of_a_non_commercial_template_says_so(two_organs, tmp_path):
-    values = {"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "4"}
-    done = run_script(
-        {**values, "template": "lung_middle_lobe_right (non-commercial)", "preset": "draft", "device": "cpu"}
-    )
-    assert "non-commercial use only" in done.stdout
-    assert done.returncode in (0, 3)
+def test_a_mistyped_flag_is_refused_in_one_sentence(two_organs, tmp_path):
+    done = run_script({"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd")}, "--lable", "4")
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert re.fullmatch(r"ReShapeIT: Unrecognized arguments: --lable.*; --help lists the arguments\.\n", done.stderr)
+
+
+NON_COMMERCIAL_CHOICES = (
+    {"label": "4", "template": "lung_middle_lobe_right (non-commercial)"}, {"templates": "4=lung_middle_lobe_right"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", NON_COMMERCIAL_CHOICES, ids=["one organ", "several organs"])
+def test_a_non_commercial_template_is_refused_without_the_word_for_it(choice, two_organs, tmp_path):
+    done = run_script({"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), **choice})
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert "non-commercial use only" in done.stderr and "--non-commercial" in done.stderr
+
+
+def test_a_non_commercial_template_is_used_with_the_word_for_it(two_organs, tmp_path):
+    values = {"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), **NON_COMMERCIAL_CHOICES[0]}
+    done = run_script({**values, "device": "cpu", "preset": "draft", "nonCommercial": "true"})
+    assert done.returncode in (0, 3) and "--non-commercial" not in done.stderr
+    assert "non-commercial use only" in done.stdout  # the licence is told all the same
+
+
+def test_a_killed_run_leaves_nothing_behind(two_organs, tiny_template_file, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    values = {
+        "inputVolume": str(two_organs), "outputVolume": temporary_file(temporary, "vtkMRMLLabelMapVolumeNode1"),
+        "surface": temporary_file(temporary, "vtkMRMLModelNode4", ".vtp"), "label": "4",
+        "template": str(tiny_template_file), "device": "cpu", "preset": "fine",
+    }  # fmt: skip
+    command = [sys.executable, str(SCRIPT), *command_line(values)]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            if line.startswith("<filter-progress>0.2"):
+                process.kill()  # as Slicer cancels
+                break
+    assert process.returncode not in (0, 1) and not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("reference", [True, False], ids=["with its scan", "without a scan"])
+def test_a_segmentation_node_keeps_its_segments_and_has_room(reference, tiny_template_file, tmp_path):
+    pytest.importorskip("slicer", reason="segmentation nodes need slicer-core")
+    from Testing.Slicer.scene import new_scene
+
+    world = new_scene(tmp_path)
+    given, masks = overlapping_segmentation(world.scene, tmp_path, reference)
+    values = {
+        "inputVolume": temporary_file(tmp_path, given.GetID()),
+        "outputVolume": temporary_file(tmp_path, "vtkMRMLSegmentationNode7"),
+        "templates": f"Größere Leber={tiny_template_file}", "preset": "draft", "device": "cpu",
+    }  # fmt: skip
+    assert stored(given, values["inputVolume"], "WriteData")
+    tight = read_labels(values["inputVolume"]).geometry.size_ijk
+    assert (tight == masks[0].shape[::-1]) == reference
+    done = run_script(values, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stderr == "" and "Gr\\xf6\\xdfere Leber" in done.stdout, done.stderr
+    refined = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert stored(refined, values["outputVolume"], "ReadData")
+    segments = [refined.GetSegmentation().GetNthSegment(index) for index in range(2)]
+    assert [segment.GetName() for segment in segments] == ["Größere Leber", "Rest"]
+    assert segments[0].GetColor() == pytest.approx((0.25, 0.5, 0.75))
+    volume = read_labels(values["outputVolume"])
+    room = np.subtract(volume.geometry.size_ijk, tight)
+    assert (room == 0).all() if reference else (room == 2 * 10).all()  # voxels of 3 mm
+    assert volume.mask("Rest").sum() == masks[1].sum() and len(volume.layers) == 2
+    for name in ("Größere Leber", "Rest"):
+        assert voxels_in_node(refined, name) == volume.mask(name).sum() > 1000
+
+
+def test_overlapping_segments_are_refused_for_a_label_map_node(tiny_template_file, tmp_path):
+    layers, geometry = np.zeros((2, 30, 30, 30), np.uint8), ImageGeometry.from_parts((30, 30, 30), (2, 2, 2), (0, 0, 0))
+    layers[:, 5:25, 5:25, 5:25] = 1
+    segments = (Segment(1, "one", "a", layer=0), Segment(1, "two", "b", layer=1))
+    write_labels(LabelVolume(tuple(layers), geometry, segments), tmp_path / "given.seg.nrrd")
+    values = {
+        "inputVolume": str(tmp_path / "given.seg.nrrd"), "device": "cpu", "templates": f"one={tiny_template_file}",
+        "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode1"),
+    }  # fmt: skip
+    done = run_script(values, cwd=tmp_path)
+    assert done.returncode == 2 and "overlapping segments" in done.stderr
+    output = next(element for element in parameters() if element.findtext("name") == "outputVolume")
+    assert "Overlapping segments need a segmentation" in output.findtext("description")
+
+
+def overlapping_segmentation(scene, folder: Path, reference: bool):
+    """A segmentation node of two overlapping segments, the first a patient of the test template; and their voxels.
+
+    With ``reference`` it knows the grid that it was drawn on.
+    """
+    mask, geometry = patient(np.random.default_rng(11))
+    masks = mask, np.roll(mask, 4, axis=2)
+    segments = (Segment(1, "Größere Leber", "a", (0.25, 0.5, 0.75), 0), Segment(1, "Rest", "b", (1, 0, 0), 1))
+    layers = tuple(voxels.astype(np.uint8) for voxels in masks)
+    write_labels(LabelVolume(layers, geometry, segments), folder / "given.seg.nrrd")
+    write_labels(LabelVolume(layers[:1], geometry), folder / "grid.nrrd")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert stored(node, str(folder / "given.seg.nrrd"), "ReadData")
+    if reference:
+        grid = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        assert stored(grid, str(folder / "grid.nrrd"), "ReadData")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(grid)
+    return node, masks
+
+
+def voxels_in_node(node, name: str) -> int:
+    """How many voxels a segment has in the scene."""
+    import slicer
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = slicer.vtkOrientedImageData()
+    assert node.GetBinaryLabelmapRepresentation(node.GetSegmentation().GetSegmentIdBySegmentName(name), image)
+    return int(np.count_nonzero(vtk_to_numpy(image.GetPointData().GetScalars())))
+
+
+def stored(node, path: str, action: str) -> bool:
+    """Write or read a node's data as the application does for command-line modules."""
+    storage = node.CreateDefaultStorageNode()
+    storage.UnRegister(None)
+    storage.SetFileName(path)
+    storage.ConfigureForDataExchange()
+    return bool(getattr(storage, action)(node))
 
 
 def test_a_missing_package_is_told_with_what_to_do(two_organs, tmp_path):
@@ -238,6 +419,23 @@ def test_a_missing_package_is_told_with_what_to_do(two_organs, tmp_path):
     values = {"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "4"}
     done = run_script(values, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1 and "package torch is missing" in done.stderr and "ReShapeIT module" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_package_that_cannot_be_loaded_is_told_with_what_to_do(two_organs, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('DLL load failed', name='torch._C')")
+    values = {"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "4"}
+    done = run_script(values, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1 and "torch" in done.stderr and "ReShapeIT module" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_script_without_its_library_asks_to_install_the_extension_again(tmp_path):
+    shutil.copy(SCRIPT, tmp_path)
+    command = [sys.executable, "-S", str(tmp_path / SCRIPT.name), "in.nrrd", "out.nrrd"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "install the ReShapeIT extension again" in done.stderr
 
 
 def test_an_installed_extension_finds_the_library_beside_its_scripted_modules(tmp_path):

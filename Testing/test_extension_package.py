@@ -1,47 +1,36 @@
-"""The extension as a package: metadata, and what the CMake rules install where."""
+"""The extension as a package: metadata, and what Slicer's CMake macros make of it."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from ReShapeITLib.volume_io import read_labels, write_labels
+from Testing.Slicer import cmake_project
+from Testing.Slicer.cmake_project import Installed
+from Testing.tiny_template import label_volume, patient
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "ReShapeIT"
-# What Slicer's and CTK's macros do with the files they are given, without compiling Python and generating tests.
-SLICER_CONFIG = """
-set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
-set(Slicer_EXTENSION_GENERATE_CONFIG ${Slicer_USE_FILE})
-set(Slicer_EXTENSION_CPACK ${Slicer_USE_FILE})
-set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.12/qt-scripted-modules)
-set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR ${Slicer_QTSCRIPTEDMODULES_LIB_DIR})
-set(Slicer_INSTALL_CLIMODULES_BIN_DIR lib/Slicer-5.12/cli-modules)
-function(install_relative)
-  foreach(file ${ARGN})
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
-      message(FATAL_ERROR "there is no ${file}")
-    endif()
-    get_filename_component(folder ${file} DIRECTORY)
-    install(FILES ${file} DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
-  endforeach()
-endfunction()
-macro(ctkMacroCompilePythonScript)
-  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR" "TARGET_NAME;DESTINATION_DIR;INSTALL_DIR" "SCRIPTS;RESOURCES" ${ARGN})
-  install_relative(${MY_SCRIPTS} ${MY_RESOURCES})
-endmacro()
-macro(slicerMacroBuildScriptedModule)
-  cmake_parse_arguments(MY "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
-  install_relative(${MY_SCRIPTS} ${MY_RESOURCES})
-endmacro()
-macro(SlicerMacroBuildScriptedCLI)
-  cmake_parse_arguments(MY "" "NAME" "" ${ARGN})
-  install(FILES ${MY_NAME}.py ${MY_NAME}.xml DESTINATION ${Slicer_INSTALL_CLIMODULES_BIN_DIR})
-endmacro()
+# Runs a script as a program, then says where the library came from.
+RUN_SCRIPT = """
+import runpy, sys
+try:
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    code = end.code
+import ReShapeITLib
+print(ReShapeITLib.__file__)
+sys.exit(code)
 """
 
 
@@ -50,25 +39,26 @@ def variable(name: str) -> str:
     return re.search(rf'set\({name} "(.*?)"\)', (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")).group(1)
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The tree that ``cmake --install`` makes."""
-    cmake = shutil.which("cmake")
-    if not cmake or not shutil.which("c++"):
+def installed_by(checkouts, folder: Path) -> Installed:
+    """The extension, built in ``folder``; what the build tree has twice is removed."""
+    if not cmake_project.cmake()[0] or not shutil.which("c++"):
         pytest.skip("the rules of the package are run with cmake and a C++ compiler, which are not installed")
-    work = tmp_path_factory.mktemp("package")
-    (work / "config").mkdir()
-    (work / "config" / "SlicerConfig.cmake").write_text(SLICER_CONFIG)
-    (work / "config" / "empty.cmake").write_text("")
-    configure = [cmake, "-S", ROOT, "-B", work / "build", f"-DSlicer_DIR={work / 'config'}"]
-    configure.append(f"-DCMAKE_INSTALL_PREFIX={work / 'tree'}")
-    subprocess.run(configure, check=True, capture_output=True)
-    subprocess.run([cmake, "--install", work / "build"], check=True, capture_output=True)
-    return work / "tree" / "lib" / "Slicer-5.12"
+    made = cmake_project.build_and_install(folder, checkouts)
+    shutil.rmtree(made.build / "lib", ignore_errors=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Installed:
+    """What Slicer's own macros install, or the stand-ins for them."""
+    checkouts, which = cmake_project.macros_in_use()
+    made = installed_by(checkouts, tmp_path_factory.mktemp("package"))
+    print(f"{which}; the installed extension has {made.size_mb():.0f} MB.")
+    return made
 
 
 def test_all_packages_and_trained_files_are_installed(installed):
-    modules = installed / "qt-scripted-modules"
+    modules = installed.library / "qt-scripted-modules"
     for package, root in (("ReShapeITLib", ROOT), ("ReShapeITPanel", MODULE), ("ReShapeITSlicer", MODULE)):
         for path in (root / package).rglob("*.py"):
             assert (modules / path.relative_to(root)).is_file(), path.relative_to(root)
@@ -77,15 +67,85 @@ def test_all_packages_and_trained_files_are_installed(installed):
         assert shipped == {path.name for path in (modules / "Resources" / folder).iterdir()}
     for file in ("ReShapeIT.py", "Resources/UI/ReShapeIT.ui", "Resources/requirements.txt", "LICENSE.txt"):
         assert (modules / file).is_file()
-    names = {path.name for path in (installed / "cli-modules").iterdir()}
+    names = {path.name for path in (installed.library / "cli-modules").iterdir()}
     assert names == {"ReShapeITRefine.py", "ReShapeITRefine.xml"}
+
+
+def test_nothing_else_is_installed(installed):
+    modules = installed.library / "qt-scripted-modules"
+    names = {path.name for path in modules.iterdir() if path.suffix != ".pyc"}
+    packages = {"ReShapeIT.py", "ReShapeITLib", "ReShapeITPanel", "ReShapeITSlicer"}
+    assert names == packages | {"Resources", "LICENSE.txt"}
+    resources = {path.name for path in (modules / "Resources").iterdir()}
+    assert resources == {"Templates", "Restoration", "UI", "Icons", "requirements.txt"}
+    strays = [file for file in installed.files() if re.search(r"Testing|Studies|\btest_|/docs/|Screenshots", file)]
+    assert not strays
+    megabytes = installed.size_mb()
+    shipped = sum(path.stat().st_size for path in (ROOT / "Resources").rglob("*.safetensors")) / 1e6
+    assert shipped < megabytes < shipped + 10
+
+
+def test_the_installed_python_compiles(installed, tmp_path):
+    command = [sys.executable, "-m", "compileall", "-q", "-f", str(installed.library)]
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(list(tmp_path.rglob("*.pyc"))) == len(list(installed.library.rglob("*.py")))
+
+
+def test_slicer_gets_a_generic_test_and_the_self_test(installed):
+    assert installed.tests() == ["py_nomainwindow_qSlicerReShapeITModuleGenericTest", "py_ReShapeIT"]
+
+
+def test_the_catalogue_shows_the_whole_description(installed):
+    entry = json.loads((ROOT / "docs" / "ReShapeIT.json").read_text(encoding="utf-8"))
+    told = installed.description()
+    for field in ("description", "category", "homepage", "iconurl", "screenshoturls", "depends", "contributors"):
+        assert told[field] == variable(f"EXTENSION_{field.upper()}"), field
+    assert "CC BY-NC-SA" in told["description"] and "not a medical device" in told["description"]
+    assert told["tier"] == str(entry["tier"]) and told["depends"].split() == entry["build_dependencies"]
+
+
+def test_the_package_shows_its_own_licence_and_read_me(installed):
+    files = {key: Path(path) for key, path in installed.package_files().items()}
+    assert files == {"licence": ROOT / "LICENSE.txt", "read-me": ROOT / "README.md"}
+
+
+def test_the_stand_ins_do_what_slicers_macros_do(installed, tmp_path):
+    checkouts, which = cmake_project.macros_in_use()
+    twin = installed_by(None, tmp_path) if checkouts else installed
+    assert twin.files() == installed.files(), which
+    assert twin.description() == installed.description() and twin.tests() == installed.tests()
+    assert twin.package_files() == installed.package_files()
 
 
 def test_the_installed_library_finds_its_templates(installed):
     code = "import ReShapeITLib.template_store as store; print(store.find_template('liver'))"
-    command, modules = [sys.executable, "-S", "-c", code], installed / "qt-scripted-modules"
+    command, modules = [sys.executable, "-S", "-c", code], installed.library / "qt-scripted-modules"
     told = subprocess.run(command, cwd=modules, capture_output=True, text=True, check=True)
     assert Path(told.stdout.strip()) == modules / "Resources" / "Templates" / "liver.safetensors"
+
+
+def test_the_installed_command_line_module_runs_with_the_library_beside_it(installed, tiny_template_file, tmp_path):
+    script = installed.library / "cli-modules" / "ReShapeITRefine.py"
+    write_labels(label_volume(*patient(np.random.default_rng(5))), tmp_path / "in.nrrd")
+    options = ["--template", str(tiny_template_file), "--preset", "draft", "--device", "cpu"]
+    command = [sys.executable, "-c", RUN_SCRIPT, str(script), *options, "in.nrrd", "out.nrrd"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert read_labels(tmp_path / "out.nrrd").label_values() == (1,)
+    library = Path(done.stdout.splitlines()[-1])
+    assert library == installed.library / "qt-scripted-modules" / "ReShapeITLib" / "__init__.py"
+
+
+def test_make_slicer_source_brings_all_that_the_tests_read():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    folders = dict(re.findall(r"^(\w+)_FOLDERS := (.*)$", text, re.MULTILINE))
+    assert set(folders) == set(cmake_project.NEEDED)
+    for name, files in cmake_project.NEEDED.items():
+        for file in (*files, *(("Base/Python/slicer/util.py", "Modules/Scripted/SampleData/x") * (name == "Slicer"))):
+            top = "/" not in file  # files of the top folder always come along
+            assert top or any(file.startswith(f"{folder}/") for folder in folders[name].split()), (name, file)
 
 
 def test_the_index_entry_agrees_with_the_metadata():

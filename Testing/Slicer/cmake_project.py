@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from .slicer_python import CACHE, STAND_INS, VARIABLE
+
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path.home() / ".cache" / "reshapeit"
 VERSION = "5.12"
 # What of each checkout the macros read.
 NEEDED = {
@@ -101,11 +102,11 @@ set_target_properties(Qt5::qmake PROPERTIES IMPORTED_LOCATION @packages@/qmake)
     "PyTorch": "",
     **dict.fromkeys(("CTKAppLauncherLib", "ITK", "CURL", "Teem", "VTK", "RapidJSON", "PythonQt"), ""),
 }
-# What Slicer's and CTK's macros do with the files they are given, without compiling Python and generating tests.
+# What Slicer's and CTK's macros do with what they are given, without compiling Python.
 _STAND_INS = """
-set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
-set(Slicer_EXTENSION_GENERATE_CONFIG ${Slicer_USE_FILE})
-set(Slicer_EXTENSION_CPACK ${Slicer_USE_FILE})
+set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/use.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/cpack.cmake)
 set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-@VERSION@/qt-scripted-modules)
 set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR ${Slicer_QTSCRIPTEDMODULES_LIB_DIR})
 set(Slicer_INSTALL_CLIMODULES_BIN_DIR lib/Slicer-@VERSION@/cli-modules)
@@ -125,12 +126,47 @@ endmacro()
 macro(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(MY "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
   install_relative(${MY_SCRIPTS} ${MY_RESOURCES})
+  if(BUILD_TESTING AND MY_WITH_GENERIC_TESTS)
+    add_test(NAME py_nomainwindow_qSlicer${MY_NAME}ModuleGenericTest COMMAND Slicer)
+  endif()
 endmacro()
 macro(SlicerMacroBuildScriptedCLI)
   cmake_parse_arguments(MY "" "NAME" "" ${ARGN})
   install(FILES ${MY_NAME}.py ${MY_NAME}.xml DESTINATION ${Slicer_INSTALL_CLIMODULES_BIN_DIR})
 endmacro()
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(MY "" "SCRIPT" "" ${ARGN})
+  get_filename_component(name ${MY_SCRIPT} NAME_WE)
+  add_test(NAME py_${name} COMMAND Slicer)
+endmacro()
 """
+# Licence and read-me are Slicer's where the extension names none; a text ends at its first semicolon, as arguments do.
+_STAND_IN_USE = """
+include(CTest)
+foreach(name LICENSE README)
+  if(NOT DEFINED EXTENSION_${name}_FILE)
+    set(EXTENSION_${name}_FILE Slicer)
+  endif()
+endforeach()
+if(NOT DEFINED EXTENSION_TIER)
+  set(EXTENSION_TIER 1)
+endif()
+"""
+_STAND_IN_CPACK = """
+set(description)
+foreach(field @FIELDS@)
+  string(TOUPPER ${field} name)
+  cmake_parse_arguments(MY "" "${name}" "" ${name} ${EXTENSION_${name}})
+  string(APPEND description "${field} ${MY_${name}}\\n")
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/${PROJECT_NAME}.s4ext "${description}")
+install(FILES ${CMAKE_BINARY_DIR}/${PROJECT_NAME}.s4ext DESTINATION share/Slicer-@VERSION@)
+file(WRITE ${CMAKE_BINARY_DIR}/CPackConfig.cmake "set(CPACK_RESOURCE_FILE_LICENSE \\"${EXTENSION_LICENSE_FILE}\\")
+set(CPACK_PACKAGE_DESCRIPTION_FILE \\"${EXTENSION_README_FILE}\\")
+")
+"""
+# What of the extension's description the tests ask for.
+FIELDS = ("depends", "category", "homepage", "iconurl", "screenshoturls", "description", "tier", "contributors")
 
 
 @dataclass(frozen=True)
@@ -157,18 +193,39 @@ class Installed:
         paths = (path.relative_to(self.tree) for path in self.tree.rglob("*") if path.is_file())
         return {path.as_posix() for path in paths if path.suffix != ".pyc"}
 
+    def description(self) -> dict[str, str]:
+        """What Slicer's catalogue is told, by keyword."""
+        text = (self.build / "ReShapeIT.s4ext").read_text(encoding="utf-8")
+        lines = dict(line.partition(" ")[::2] for line in text.splitlines() if line and not line.startswith("#"))
+        return {field: lines[field] for field in FIELDS}
+
+    def package_files(self) -> dict[str, str]:
+        """Licence and read-me that the package shows, as CPack was told."""
+        text = (self.build / "CPackConfig.cmake").read_text(encoding="utf-8")
+        names = {"licence": "CPACK_RESOURCE_FILE_LICENSE", "read-me": "CPACK_PACKAGE_DESCRIPTION_FILE"}
+        return {key: re.search(rf'set\({name} "(.*)"\)', text).group(1) for key, name in names.items()}
+
+    def tests(self) -> list[str]:
+        """Names of the tests that CTest would run in Slicer."""
+        ctest = Path(cmake()[0]).with_name("ctest")
+        told = subprocess.run([ctest, "-N"], cwd=self.build, capture_output=True, text=True, check=True).stdout
+        return re.findall(r"Test +#\d+: (\S+)", told)
+
     def size_mb(self) -> float:
         """Size of the tree in MB."""
         return sum(path.stat().st_size for path in self.tree.rglob("*") if path.is_file()) / 1e6
 
 
 def sources() -> dict[str, Path] | str:
-    """Checkouts with Slicer's macros by name, or what of them is missing.
+    """Checkouts with Slicer's macros by name, or why there are none.
 
     ``RESHAPEIT_SLICER_SOURCE`` names the checkout of Slicer; the others lie beside it. Without it all lie in the user's
     cache folder, where ``make slicer-source`` puts them.
     """
-    slicer = Path(os.environ.get("RESHAPEIT_SLICER_SOURCE") or CACHE / "Slicer")
+    named = os.environ.get(VARIABLE)
+    if named == STAND_INS:
+        return f"{VARIABLE} asks for them"
+    slicer = Path(named or CACHE)
     found = {"Slicer": slicer, **{name: slicer.parent / name for name in NEEDED if name != "Slicer"}}
     missing = [str(found[name] / file) for name, files in NEEDED.items() for file in files]
     missing = [path for path in missing if not Path(path).is_file()]
@@ -219,8 +276,10 @@ def build_and_install(work: Path, checkouts: dict[str, Path] | None) -> Installe
 def write_stand_ins(folder: Path) -> None:
     """A SlicerConfig.cmake whose macros only install."""
     folder.mkdir()
-    (folder / "SlicerConfig.cmake").write_text(_STAND_INS.replace("@VERSION@", VERSION))
-    (folder / "empty.cmake").write_text("")
+    values = {"VERSION": VERSION, "FIELDS": " ".join(FIELDS)}
+    files = {"SlicerConfig": _STAND_INS, "use": _STAND_IN_USE, "cpack": _STAND_IN_CPACK, "empty": ""}
+    for name, text in files.items():
+        (folder / f"{name}.cmake").write_text(_filled(text, values))
 
 
 def write_slicer_config(folder: Path, checkouts: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,14 @@ def test_refining_imports_nothing_that_is_not_installed_with_the_extension(tiny_
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.vtp").is_file()
+
+
+def test_the_extension_asks_for_the_versions_that_the_library_asks_for():
+    """Lower bounds of requirements.txt, and of PyTorch in the panel, are those of pyproject.toml."""
+    project = dict(re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    text = (ROOT / "ReShapeIT" / "Resources" / "requirements.txt").read_text(encoding="utf-8")
+    required = dict(re.findall(r"^([A-Za-z0-9_-]+)>=([0-9.]+)$", text, re.MULTILINE))
+    panel = (ROOT / "ReShapeIT" / "ReShapeITPanel" / "dependencies.py").read_text(encoding="utf-8")
+    required["torch"] = re.search(r'TORCH_VERSION = ">=([0-9.]+)"', panel)[1]
+    assert len(required) == 3
+    assert required == {name: project[name] for name in required}

@@ -1,21 +1,7 @@
-"""The change map in the views: its colours, its legend, and moving the views to a point."""
+"""The views: moving them to a point or to a segment, and the colours of the change map."""
 
 import qt
 import slicer
-
-SCALARS = "signed_change_mm"
-
-
-def showChangeMap(scene, modelNodeIds, visible: bool) -> None:
-    """Show or hide how far the refined surfaces moved, with a colour legend in the 3D view.
-
-    :param modelNodeIds: of the models that carry the change; ids that are no longer in the scene are passed over.
-    """
-    displays = [display for display in (_display(scene, modelId) for modelId in modelNodeIds) if display]
-    for index, display in enumerate(displays):
-        display.SetVisibility(visible)
-        display.SetScalarVisibility(visible)
-        _showLegend(display, visible and index == 0)  # all have the same colours
 
 
 def jumpTo(scene, positionRas) -> None:
@@ -26,6 +12,19 @@ def jumpTo(scene, positionRas) -> None:
         crosshair.SetCrosshairRAS(list(positionRas))
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")):
         _lookAt(scene.GetNthNodeByClass(index, "vtkMRMLCameraNode"), positionRas)
+
+
+def centreOn(scene, segmentationNode, segmentId: str) -> bool:
+    """Centre all views on a segment, wherever a transform puts it.
+
+    :returns: False where the segment is empty or not there; the views stay.
+    """
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    centre = segmentationNode.GetSegmentCenterRAS(segmentId) if segment is not None else None
+    if not centre:
+        return False
+    jumpTo(scene, centre)
+    return True
 
 
 def colourBar(scene, modelNodeIds, width: int, height: int):
@@ -56,21 +55,6 @@ def colourBar(scene, modelNodeIds, width: int, height: int):
 def _display(scene, modelId):
     model = scene.GetNodeByID(modelId) if modelId else None
     return model.GetDisplayNode() if model else None
-
-
-def _showLegend(display, visible: bool) -> None:
-    logic = slicer.vtkSlicerColorLogic
-    legend = logic.GetColorLegendDisplayNode(display)
-    if legend is None and visible:
-        legend = logic.AddDefaultColorLegendDisplayNode(display)
-        if legend:
-            legend.SetTitleText("moved, mm")
-            legend.SetLabelFormat("%+.1f")
-            # In slice views it would cover the image; the panel has a colour bar, too.
-            for index in range(display.GetScene().GetNumberOfNodesByClass("vtkMRMLViewNode")):
-                legend.AddViewNodeID(display.GetScene().GetNthNodeByClass(index, "vtkMRMLViewNode").GetID())
-    if legend:
-        legend.SetVisibility(visible)
 
 
 def _lookAt(camera, positionRas) -> None:

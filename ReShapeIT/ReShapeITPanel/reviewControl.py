@@ -1,10 +1,11 @@
-"""The review of a finished refinement: table, change map, jumps, opacity, blend, accept and reject."""
+"""The review of a finished refinement: table, change map, jumps, opacity, blend, accept, reject and export."""
 
 import qt
 from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.reviewExport import addTableNode, writeTable
 from slicer.i18n import tr as _
 
-from .changeView import colourBar, jumpTo, showChangeMap
+from .changeView import colourBar, jumpTo
 from .qtAdapter import connect, read
 from .reviewTable import ReviewTable
 
@@ -18,12 +19,13 @@ class ReviewControl:
     :param ui: widgets by name, see ReShapeIT.ui.
     :param scene: vtkMRMLScene.
     :param say: shows a sentence to the user.
+    :param askFile: function (title, name, filter) to the file to write, or to nothing; None for Qt's dialog.
     """
 
-    def __init__(self, ui, scene, say):
-        self._ui, self._scene, self._say = ui, scene, say
+    def __init__(self, ui, scene, say, askFile=None):
+        self._ui, self._scene, self._say, self._askFile = ui, scene, say, askFile or _askFile
         self._task, self._blends = None, {}
-        self._table = ReviewTable(ui.reviewTable, self._onSelection)
+        self._table = ReviewTable(ui.reviewTable, self._onSelection, self.centre)
         # Blending makes voxels anew: only when the slider rests.
         self._blendTimer = qt.QTimer()
         self._blendTimer.setSingleShot(True)
@@ -35,6 +37,9 @@ class ReviewControl:
         ui.acceptAllButton.clicked.connect(lambda: self.acceptAll())
         ui.undoButton.clicked.connect(lambda: self.undo())
         ui.nextChangeButton.clicked.connect(lambda: self.nextChange())
+        ui.centreButton.clicked.connect(lambda: self.centre())
+        ui.exportTableButton.clicked.connect(lambda: self.exportTable())
+        ui.tableNodeButton.clicked.connect(lambda: self.addTableNode())
         connect(ui.changeMapCheckBox, "toggled(bool)", lambda checked: self.updateViews())
         for slider in (ui.opacityBeforeSlider, ui.opacityAfterSlider):
             slider.valueChanged.connect(lambda value: self.updateViews())
@@ -46,7 +51,10 @@ class ReviewControl:
         return self._task is not None and any(row.state == "pending" for row in self._task.summary())
 
     def setTask(self, task) -> None:
-        """Review a task that is done, or nothing."""
+        """Review a task that is done, or nothing; all segments of the last one look again as before its review."""
+        review = getattr(self._task, "review", None)
+        if review is not None and task is not self._task:
+            review.close()
         self._blendTimer.stop()
         self._task, self._blends = task, {}
         self._ui.reviewCollapsibleButton.setEnabled(task is not None)
@@ -74,6 +82,31 @@ class ReviewControl:
         self._ui.changeLabel.setText(text)
         jumpTo(self._scene, change.positionRas)
 
+    def centre(self) -> None:
+        """Move the views to the centre of the selected segment."""
+        row = self._table.selected()
+        position = self._attempt(lambda: self._task.review.centreOf(row.segmentId)) if row else None
+        if position is not None:
+            jumpTo(self._scene, position)
+        elif row is not None:
+            self._say(_("'{name}' is not in the scene or empty.").format(name=row.name))
+
+    def exportTable(self) -> None:
+        """Write the table to a file that the user chooses."""
+        if self._task is None:
+            return
+        path = self._askFile(_("Export the review table"), "review.csv", _("Comma-separated values (*.csv)"))
+        if path:
+            written = self._attempt(lambda: writeTable(path, self._task.summary()))
+            if written is not None:
+                self._say(_("The table was written to {path}.").format(path=written))
+
+    def addTableNode(self) -> None:
+        """Put the table into the scene."""
+        node = self._attempt(lambda: addTableNode(self._scene, self._task.summary()))
+        if node is not None:
+            self._say(_("The table '{name}' is in the scene.").format(name=node.GetName()))
+
     def applyBlend(self) -> None:
         """Blend the selected segment as the slider says."""
         row = self._table.selected()
@@ -91,7 +124,6 @@ class ReviewControl:
     def undo(self) -> None:
         """Take everything back and end the review."""
         if self._task is not None:
-            showChangeMap(self._scene, self._modelIds(), False)
             self._attempt(lambda: self._task.undo())
             self.setTask(None)
             self._say(_("Everything was taken back; the scene is as it was before."))
@@ -132,15 +164,12 @@ class ReviewControl:
         visible = bool(read(self._ui.changeMapCheckBox, "checked")) and self.isOpen
         before, after = (read(s, "value") for s in (self._ui.opacityBeforeSlider, self._ui.opacityAfterSlider))
         self._task.setOpacity(before, after, visible)
-        showChangeMap(self._scene, self._modelIds(), visible)
-        bar = colourBar(self._scene, self._modelIds(), BAR_WIDTH, BAR_HEIGHT) if visible else None
+        modelIds = [row.modelNodeId for row in self._task.summary()] if visible else []
+        bar = colourBar(self._scene, modelIds, BAR_WIDTH, BAR_HEIGHT)
         if bar is None:
             self._ui.colorBarLabel.clear()
         else:
             self._ui.colorBarLabel.setPixmap(bar)
-
-    def _modelIds(self) -> list[str]:
-        return [row.modelNodeId for row in self._task.summary()]
 
     def _attempt(self, action):
         """Result of an action of the task; where its nodes are gone, the reason is told and None returned."""
@@ -151,6 +180,12 @@ class ReviewControl:
         except RefinementError as error:
             self._say(str(error))
             return None
+
+
+def _askFile(title: str, name: str, fileFilter: str) -> str:
+    """The file that the user chose to write, or nothing."""
+    chosen = qt.QFileDialog.getSaveFileName(None, title, name, fileFilter)
+    return chosen if isinstance(chosen, str) else chosen[0]  # PySide gives the chosen filter, too
 
 
 def _detail(row) -> str:

@@ -19,14 +19,16 @@ class ReviewTable:
 
     :param table: the widget.
     :param selectionChanged: called without arguments when another row is selected.
+    :param opened: called without arguments when a row is double-clicked.
     """
 
-    def __init__(self, table, selectionChanged):
+    def __init__(self, table, selectionChanged, opened):
         self._table, self._rows = table, []
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         connect(table, "itemSelectionChanged()", selectionChanged)
+        connect(table, "cellDoubleClicked(int,int)", lambda row, column: opened())
 
     def fill(self, rows) -> None:
         """Show SummaryRow objects; the selected row stays, or the first is selected."""

@@ -34,17 +34,24 @@ WIDER = box((3, 13))  # a reaches three voxels into b
 def world_of_boxes(folder):
     """``new_scene`` with ``node``, a segmentation of three boxes side by side in one labelmap."""
     world = new_scene(folder)
-    world.node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
-    world.node.CreateDefaultDisplayNodes()
+    world.node = add_boxes(world.scene)
+    return world
+
+
+def add_boxes(scene, display: bool = True):
+    """A segmentation node of three boxes side by side in one labelmap."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    if display:
+        node.CreateDefaultDisplayNodes()
     for segment_id, mask in ORGANS.items():
         source = slicer.vtkSegment()
         source.SetName(f"organ {segment_id}")
         source.SetColor(0.1, 0.5, 0.9)
         source.SetTerminology(f"code of {segment_id}")
         source.SetTag(TAG, "inprogress")
-        newSegment(world.node.GetSegmentation(), source, segment_id, mask, GRID)
-    world.node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    return world
+        newSegment(node.GetSegmentation(), source, segment_id, mask, GRID)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    return node
 
 
 def refined(segment_id: str, after: np.ndarray, before=None) -> Refined:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,16 @@ def test_of_two_slicers_the_one_that_is_later_takes_the_others_patient(applicati
     folder = sample.keptPatient(cache, lambda: contextlib.nullcontext(other_slicer))
     assert (folder / sample.RECORD).stat().st_ino == theirs[0]
     assert runs.read_text() == "xx" and not leftovers(cache)
+
+
+def test_what_a_slicer_that_was_killed_left_behind_goes(application, sample, runs):
+    old, new = (cache_folder(application) / f"{NAME}-{age}.part" for age in ("old", "new"))
+    old.mkdir()
+    new.mkdir()
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
+    sample.keptPatient(cache_folder(application))
+    assert leftovers(cache_folder(application)) == [new.name]
 
 
 def test_cancel_ends_the_program_and_leaves_nothing(application, sample):

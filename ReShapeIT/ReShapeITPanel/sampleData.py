@@ -29,7 +29,7 @@ FILE_TYPES = ("VolumeFile", "SegmentationFile")
 NODE_NAMES = ("SamplePatientCT", "SamplePatient")
 RECORD = "patient.json"
 PROGRAM = samplePatient.__file__
-POLL_S = 0.05
+POLL_S, LEFTOVER_S = 0.05, 24 * 3600
 
 
 class SampleDataError(Exception):
@@ -117,6 +117,7 @@ def keptPatient(cache: Path, progress=None) -> Path:
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        _removeLeftovers(cache)
         part = Path(tempfile.mkdtemp(prefix=f"{SAMPLE_NAME}-", suffix=".part", dir=cache))
         try:
             with progress() if progress else contextlib.nullcontext() as goOn:
@@ -132,6 +133,14 @@ def keptPatient(cache: Path, progress=None) -> Path:
               "Edit > Application Settings > Cache.").format(folder=cache, reason=error.strerror or error)
         ) from error  # fmt: skip
     return folder
+
+
+def _removeLeftovers(cache: Path) -> None:
+    """Remove what a Slicer that was killed left unfinished; what is younger may be another Slicer's work."""
+    for part in cache.glob(f"{SAMPLE_NAME}-*.part"):
+        with contextlib.suppress(OSError):  # another Slicer was faster
+            if time.time() - part.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(part)
 
 
 def _putInPlace(part: Path, folder: Path, origin: str) -> None:

@@ -1,6 +1,7 @@
 """ReShapeIT: repairs organ segmentations with learned anatomy. The module class, its widget, logic and self-test."""
 
 import os
+import sys
 
 import slicer
 import vtk
@@ -14,6 +15,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+PACKAGES = ("ReShapeITPanel", "ReShapeITSlicer", "ReShapeITLib")
 
 
 class ReShapeIT(ScriptedLoadableModule):
@@ -59,7 +62,9 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         addLibraryToPath()
         from ReShapeITPanel.panel import Panel
+        from ReShapeITSlicer.exchange import removeLeftovers
 
+        removeLeftovers(slicer.app.temporaryPath)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/ReShapeIT.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -68,6 +73,8 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.ui, slicer.mrmlScene, self._environment())
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -77,20 +84,28 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
 
+    def onReload(self) -> None:
+        """Load the module anew with all that it imports; Slicer itself reads this file only."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
     def enter(self) -> None:
         """The user opens the module."""
         self.initializeParameterNode()
 
     def exit(self) -> None:
         """The user opens another module; a running refinement goes on."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self._disconnect()
 
     def onSceneStartClose(self, caller, event) -> None:
         """The scene closes: a refinement has nowhere to go."""
-        self.panel.close()
+        if self.panel:
+            self.panel.close()
+        self.setParameterNode(None)
+
+    def onSceneStartImport(self, caller, event) -> None:
+        """A scene is loaded: its parameters come before its segments, and must not be taken for choices about none."""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -100,6 +115,8 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameter node; the first segmentation is selected where none is."""
+        if self.panel is None:  # setup() failed; Slicer opens the module all the same
+            return
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.segmentation:
             first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
@@ -108,16 +125,22 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect widgets and panel to a parameter node, or to none."""
-        if self._parameterNode:
-            if self._parameterNodeGuiTag is not None:
-                self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
-        self._parameterNode, self._parameterNodeGuiTag = parameterNode, None
+        self._disconnect()
+        self._parameterNode = parameterNode
         if parameterNode:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self._observeSegments()
-        self.panel.setParameters(parameterNode)
+        if self.panel:
+            self.panel.setParameters(parameterNode)
+
+    def _disconnect(self) -> None:
+        """Connect widgets and parameter node no longer, where they are connected."""
+        if self._parameterNodeGuiTag is None:
+            return
+        self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+        self._parameterNodeGuiTag = None
+        self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
 
     def onParametersModified(self, caller=None, event=None) -> None:
         """The user or a loaded scene changed a parameter."""
@@ -149,6 +172,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from ReShapeITPanel.dependencies import install, missingPackages
         from ReShapeITPanel.deviceProbe import DeviceProbe
         from ReShapeITPanel.panel import PanelEnvironment
+        from ReShapeITPanel.userSettings import UserSettings
         from ReShapeITSlicer.templates import availableTemplates
 
         def installWithBusyCursor(missing) -> None:
@@ -162,10 +186,12 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         return PanelEnvironment(
             templates=availableTemplates,
-            createTask=self.logic.createTask,
+            createTask=lambda *arguments: self.logic.createTask(*arguments),
             missing=missingPackages,
             install=installWithBusyCursor,
             confirm=lambda text: slicer.util.confirmOkCancelDisplay(text, _("ReShapeIT")),
+            userSettings=UserSettings(slicer.app.userSettings),
+            clipboard=slicer.app.clipboard,
             deviceProbe=DeviceProbe,
         )
 
@@ -197,14 +223,23 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
         """
         from ReShapeITSlicer.console import ReShapeITLogic as ConsoleLogic
 
+        options.setdefault("engineSettings", self._engineSettings())
         return ConsoleLogic(slicer.mrmlScene).refine(segmentationNode, templates, **options)
 
     def createTask(self, segmentationNode, templates, options):
         """A RefinementTask that is not started; the panel polls it."""
         from ReShapeITSlicer.refinement import RefinementTask
 
-        logic = slicer.modules.segmentations.logic()
-        return RefinementTask(slicer.mrmlScene, segmentationNode, templates, options, segmentationsLogic=logic)
+        return RefinementTask(
+            slicer.mrmlScene, segmentationNode, templates, options, engineSettings=self._engineSettings()
+        )
+
+    @staticmethod
+    def _engineSettings():
+        """Temporary files go where the user wants those of the application."""
+        from ReShapeITSlicer.engine import EngineSettings
+
+        return EngineSettings(temporaryFolder=slicer.app.temporaryPath)
 
 
 class ReShapeITTest(ScriptedLoadableModuleTest):

@@ -10,9 +10,10 @@ import qt
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
+from .logBox import LogBox
 from .reviewControl import ReviewControl
 from .runControl import RunControl
-from .segmentTable import SegmentTable
+from .segmentTable import SegmentTable, titleOf
 
 PROBE_MS = 300
 
@@ -26,6 +27,8 @@ class PanelEnvironment:
     :param missing: function to what is not installed, see ``dependencies.Missing``.
     :param install: function of that; raises an Exception with a sentence for the user.
     :param confirm: function (text) to the user's yes or no.
+    :param userSettings: UserSettings.
+    :param clipboard: function to the QClipboard.
     :param deviceProbe: function to a DeviceProbe, or None where nobody asks.
     """
 
@@ -34,6 +37,8 @@ class PanelEnvironment:
     missing: object
     install: object
     confirm: object
+    userSettings: object
+    clipboard: object
     deviceProbe: object = None
 
 
@@ -46,18 +51,21 @@ class Panel:
     """
 
     def __init__(self, ui, scene, environment: PanelEnvironment):
-        self.ui, self._environment = ui, environment
+        self.ui, self._scene, self._environment = ui, scene, environment
         self._parameters, self._shown, self._entries = None, None, environment.templates()
         self._missing = environment.missing()
-        self.segments = SegmentTable(ui.segmentTable, self._onTable)
-        self.run = RunControl(ui, self._onFinished)
+        self.log = LogBox(ui, environment.clipboard)
+        self.segments = SegmentTable(ui.segmentTable, self._onTable, self._centre)
+        self.run = RunControl(ui, self._onFinished, self.log)
         self.review = ReviewControl(ui, scene, self.run.say)
-        ui.refineButton.clicked.connect(lambda: self.refine())
-        ui.installButton.clicked.connect(lambda: self.installPackages())
+        ui.refineButton.connect("clicked()", self.refine)
+        ui.installButton.connect("clicked()", self.installPackages)
+        ui.nonCommercialCheckBox.checked = environment.userSettings.nonCommercialUseConfirmed
+        ui.nonCommercialCheckBox.connect("toggled(bool)", self._onNonCommercial)
         self._probe, self._probeTimer = None, qt.QTimer()
         self._probeTimer.setInterval(PROBE_MS)
-        self._probeTimer.timeout.connect(self.pollProbe)
-        self.ui.deviceReasonLabel.setVisible(False)
+        self._probeTimer.connect("timeout()", self.pollProbe)
+        self.ui.deviceReasonLabel.visible = False
         self._startProbe()
         self.refresh()
 
@@ -68,17 +76,17 @@ class Panel:
 
     def refresh(self) -> None:
         """Show the parameters; called whenever they or the segments change."""
-        self.ui.dependencyFrame.setVisible(bool(self._missing))
+        self.ui.dependencyFrame.visible = bool(self._missing)
         if self._missing:
             text = _("Python packages are missing: {names}.").format(names=self._missing.described())
-            self.ui.dependencyLabel.setText(text)
+            self.ui.dependencyLabel.text = text
         self._showSegments()
         self._showLicence()
         problem = self.problem()
-        self.ui.refineButton.setEnabled(not problem)
-        self.ui.refineButton.setToolTip(problem or _("Refine the checked segments."))
+        self.ui.refineButton.enabled = not problem
+        self.ui.refineButton.toolTip = problem or _("Refine the checked segments.")
         for widget in (self.ui.segmentationSelector, self.ui.optionsCollapsibleButton):
-            widget.setEnabled(not self.run.isRunning)
+            widget.enabled = not self.run.isRunning
         self.segments.setEnabled(not self.run.isRunning)
 
     def problem(self) -> str:
@@ -94,7 +102,10 @@ class Panel:
         templates = self.segments.templates()
         if not all(templates[segmentId] for segmentId in self.segments.selected()):
             return _("Choose the organ of each checked segment.")
-        if self._restricted() and not self._parameters.nonCommercialAccepted:
+        if self.segments.notInstalled():
+            names = ", ".join(map(titleOf, self.segments.notInstalled()))
+            return _("The template {names} is not installed; choose another.").format(names=names)
+        if self._restricted() and not self._environment.userSettings.nonCommercialUseConfirmed:
             return _("Confirm that you use the lung lobe templates non-commercially.")
         return ""
 
@@ -111,7 +122,8 @@ class Panel:
         self.review.setTask(None)
         templates = self.segments.templates()
         chosen = {segmentId: templates[segmentId] for segmentId in self.segments.selected()}
-        self.run.start(self._environment.createTask(self._parameters.segmentation, chosen, self.options()))
+        segmentation, options = self._parameters.segmentation, self.options()
+        self.run.start(lambda: self._environment.createTask(segmentation, chosen, options))
         self.refresh()
 
     def options(self) -> RefinementOptions:
@@ -125,6 +137,7 @@ class Panel:
             keepUnion=parameters.keepUnion,
             sparse=parameters.sparse,
             force=parameters.force,
+            nonCommercial=self._environment.userSettings.nonCommercialUseConfirmed,
         )
 
     def installPackages(self) -> None:
@@ -151,8 +164,8 @@ class Panel:
         self._probeTimer.stop()
         self._probe = None
         device, reason = found
-        self.ui.deviceReasonLabel.setVisible(bool(device))
-        self.ui.deviceReasonLabel.setText(
+        self.ui.deviceReasonLabel.visible = bool(device)
+        self.ui.deviceReasonLabel.text = (
             _("Automatic takes {device}: {reason}.").format(device=device, reason=reason) if device else ""
         )
 
@@ -172,60 +185,77 @@ class Panel:
             self._probeTimer.start()
 
     def _showSegments(self) -> None:
-        """Fill the table where it shows another segmentation, or other segments of it."""
+        """Fill the table where it shows something else than segmentation and parameters say."""
         node = self._parameters.segmentation if self._parameters else None
-        content = _contentOf(node) if node else None
-        if content == self._shown and content is not None:
+        wanted = self._wanted(node)
+        if wanted == self._shown and node is not None:
             return
         if node is None:
             self.segments.fill(None, self._entries, {}, [])
-        elif (self._shown and self._shown[0] != content[0]) or not self._belongsTo(node):
+        elif (self._shown and self._shown[0] != wanted[0]) or not self._belongsTo(node):
             self.segments.fill(node, self._entries, {}, None)
         else:
-            self.segments.fill(node, self._entries, self._parameters.templates, list(self._parameters.selected))
-        self._shown = content
+            templates, selected = dict(self._parameters.templates), list(self._parameters.selected)
+            self.segments.fill(node, self._entries, templates, selected)
+        self._shown = wanted
         if node is not None:
             self._store()
+
+    def _wanted(self, node) -> tuple:
+        """What the table should show of a segmentation: its id, its segments, the choices."""
+        if node is None:
+            return ()
+        segmentation = node.GetSegmentation()
+        ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+        names = tuple((segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in ids)
+        return node.GetID(), names, tuple(self._parameters.selected), tuple(self._parameters.templates.items())
 
     def _belongsTo(self, node) -> bool:
         """True where the stored choices are about segments of this node."""
         return any(node.GetSegmentation().GetSegment(segmentId) for segmentId in self._parameters.templates)
 
     def _store(self) -> None:
-        """Keep in the parameters what the table says."""
+        """Keep in the parameters what the table says; both at once, so that nobody sees a half."""
         selected, templates = self.segments.selected(), self.segments.templates()
+        wasModified = self._parameters.StartModify()
         if list(self._parameters.selected) != selected:
             self._parameters.selected = selected
         if dict(self._parameters.templates) != templates:
             self._parameters.templates = templates
+        # Before observers are told: they would fill the table again.
+        self._shown = self._wanted(self._parameters.segmentation)
+        self._parameters.EndModify(wasModified)
 
     def _restricted(self) -> list:
         """Templates of the checked segments that must not be used commercially."""
         return [entry for entry in self.segments.chosenEntries() if entry.nonCommercial]
 
     def _showLicence(self) -> None:
-        restricted = bool(self._restricted())
-        self.ui.nonCommercialCheckBox.setVisible(restricted)
-        self.ui.licenceLabel.setVisible(restricted)
+        restricted = self._restricted()
+        self.ui.nonCommercialCheckBox.visible = bool(restricted)
+        self.ui.licenceLabel.visible = bool(restricted)
         if restricted:
-            names = ", ".join(entry.name.replace("_", " ") for entry in self._restricted())
-            licences = ", ".join(sorted({entry.licence for entry in self._restricted()}))
-            self.ui.licenceLabel.setText(
-                _("<b>Non-commercial use only</b> ({licences}): {names}.").format(licences=licences, names=names)
+            names = ", ".join(titleOf(entry.name) for entry in restricted)
+            licences = ", ".join(sorted({entry.licence for entry in restricted}))
+            self.ui.licenceLabel.text = _("<b>Non-commercial use only</b> ({licences}): {names}.").format(
+                licences=licences, names=names
             )
+
+    def _onNonCommercial(self, confirmed: bool) -> None:
+        self._environment.userSettings.nonCommercialUseConfirmed = confirmed
+        self.refresh()
 
     def _onTable(self) -> None:
         if self._parameters is not None:
             self._store()
         self.refresh()
 
+    def _centre(self, segmentId: str) -> None:
+        from .changeView import centreOn
+
+        if self._parameters is not None and self._parameters.segmentation:
+            centreOn(self._scene, self._parameters.segmentation, segmentId)
+
     def _onFinished(self, task) -> None:
         self.review.setTask(task if task.status.state == "done" else None)
         self.refresh()
-
-
-def _contentOf(node) -> tuple:
-    """What of a segmentation the table shows."""
-    segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-    return node.GetID(), tuple((segmentId, segmentation.GetSegment(segmentId).GetName()) for segmentId in ids)

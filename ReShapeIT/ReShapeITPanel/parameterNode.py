@@ -16,7 +16,6 @@ class ReShapeITParameterNode:
     selected - ids of the segments to refine.
     templates - name of the template by segment id, where the user chose one or accepted the proposal.
     preset, device, resultMode, overlapPolicy, keepUnion, sparse, force - see ReShapeITSlicer's RefinementOptions.
-    nonCommercialAccepted - the user said that templates of non-commercial licence are used non-commercially.
     showChangeMap, opacityBefore, opacityAfter - how the review is shown.
     """
 
@@ -30,7 +29,6 @@ class ReShapeITParameterNode:
     keepUnion: bool = False
     sparse: bool = False
     force: bool = False
-    nonCommercialAccepted: bool = False
     showChangeMap: bool = True
     opacityBefore: Annotated[float, WithinRange(0, 1)] = 0.3
     opacityAfter: Annotated[float, WithinRange(0, 1)] = 1.0

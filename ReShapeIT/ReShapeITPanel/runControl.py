@@ -1,5 +1,7 @@
 """Refine, progress and Cancel: drives a refinement task from a timer and says in words where it is."""
 
+import traceback
+
 import qt
 from ReShapeITSlicer.errors import RefinementError
 from slicer.i18n import tr as _
@@ -13,15 +15,16 @@ class RunControl:
 
     :param ui: widgets by name: progressBar, statusLabel, cancelButton.
     :param finished: called with the task when it has ended, whatever the end.
+    :param log: LogBox.
     """
 
-    def __init__(self, ui, finished):
-        self._ui, self._finished = ui, finished
+    def __init__(self, ui, finished, log):
+        self._ui, self._finished, self._log = ui, finished, log
         self.task = None
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self.poll)
-        ui.cancelButton.clicked.connect(lambda: self.cancel())
+        self._timer.connect("timeout()", self.poll)
+        ui.cancelButton.connect("clicked()", self.cancel)
         self._show(0.0, "")
 
     @property
@@ -29,15 +32,23 @@ class RunControl:
         """True from start to end of a task."""
         return self.task is not None
 
-    def start(self, task) -> bool:
-        """Start a task; False, with the reason shown, where it cannot."""
+    def start(self, createTask) -> bool:
+        """Make a task and start it; False, with the reason shown, where it cannot.
+
+        :param createTask: function without arguments to a RefinementTask.
+        """
         try:
+            task = createTask()
             task.start()
         except RefinementError as error:
             self._show(0.0, str(error))
             return False
+        except Exception:
+            self._log.add(traceback.format_exc())
+            self._show(0.0, _("The refinement could not be started; the log below says why."))
+            return False
         self.task = task
-        self._ui.cancelButton.setEnabled(True)
+        self._ui.cancelButton.enabled = True
         self._show(0.0, _("Starting..."))
         self._timer.start()
         return True
@@ -68,17 +79,18 @@ class RunControl:
 
     def say(self, text: str) -> None:
         """Show a sentence where the progress is told."""
-        self._ui.statusLabel.setText(text)
+        self._ui.statusLabel.text = text
 
     def _stop(self):
         self._timer.stop()
-        self._ui.cancelButton.setEnabled(False)
+        self._ui.cancelButton.enabled = False
         task, self.task = self.task, None
+        self._log.show(task.log)
         return task
 
     def _show(self, fraction: float, text: str) -> None:
-        self._ui.progressBar.setValue(round(PROGRESS_STEPS * fraction))
-        self._ui.statusLabel.setText(text)
+        self._ui.progressBar.value = round(PROGRESS_STEPS * fraction)
+        self._ui.statusLabel.text = text
 
 
 def progressText(status) -> str:

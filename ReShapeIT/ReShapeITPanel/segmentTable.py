@@ -5,7 +5,6 @@ import vtk
 from slicer.i18n import tr as _
 
 from .organProposal import proposedOrgan
-from .qtAdapter import connect
 
 SEGMENT, TEMPLATE, LICENCE = range(3)
 NO_TEMPLATE = ""
@@ -16,10 +15,11 @@ class SegmentTable:
 
     :param table: the widget.
     :param changed: called without arguments after the user changed something.
+    :param centre: called with the id of a segment whose row was double-clicked.
     """
 
-    def __init__(self, table, changed):
-        self._table, self._changed = table, changed
+    def __init__(self, table, changed, centre=None):
+        self._table, self._changed, self._centre = table, changed, centre
         self._ids: list[str] = []
         self._boxes: list = []
         self._entries: list = []
@@ -28,14 +28,15 @@ class SegmentTable:
         header.setSectionResizeMode(SEGMENT, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(TEMPLATE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(LICENCE, qt.QHeaderView.ResizeToContents)
-        connect(table, "itemChanged(QTableWidgetItem*)", self._onChanged)
+        table.connect("itemChanged(QTableWidgetItem*)", self._onChanged)
+        table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
 
     def fill(self, segmentationNode, entries, templates, selected) -> None:
         """Show the segments of a node.
 
         :param segmentationNode: or None.
         :param entries: TemplateChoice of each available template.
-        :param templates: chosen template by segment id; segments that are not in it get the proposed one.
+        :param templates: dict of the chosen template by segment id; segments that are not in it get the proposed one.
         :param selected: ids of the segments to refine; None takes the only one that has a proposal, if it is one.
         """
         self._filling, self._entries = True, list(entries)
@@ -50,8 +51,8 @@ class SegmentTable:
         self._table.setRowCount(count)
         for row, segmentId in enumerate(self._ids):
             segment = segmentation.GetSegment(segmentId)
-            self._table.setItem(row, SEGMENT, self._segmentItem(segment, segmentId in selected))
-            box = self._templateBox(templates.get(segmentId, proposed[segmentId]))
+            self._table.setItem(row, SEGMENT, self._segmentItem(segment, segmentId, segmentId in selected))
+            box = self._templateBox(templates[segmentId] if segmentId in templates else proposed[segmentId])
             self._boxes.append(box)
             self._table.setCellWidget(row, TEMPLATE, box)
             self._table.setItem(row, LICENCE, qt.QTableWidgetItem())
@@ -68,9 +69,16 @@ class SegmentTable:
         """Chosen template by segment id, of all segments; an empty name where none is chosen."""
         return {segmentId: self._nameAt(row) for row, segmentId in enumerate(self._ids)}
 
+    def notInstalled(self) -> list[str]:
+        """Names of chosen templates of checked segments that are not installed here."""
+        known, templates = {entry.name for entry in self._entries}, self.templates()
+        names = {templates[segmentId] for segmentId in self.selected()} - {NO_TEMPLATE}
+        return sorted(names - known)
+
     def chosenEntries(self) -> list:
         """TemplateChoice of each checked segment that has one."""
-        chosen = {self.templates()[segmentId] for segmentId in self.selected()}
+        templates = self.templates()
+        chosen = {templates[segmentId] for segmentId in self.selected()}
         return [entry for entry in self._entries if entry.name in chosen]
 
     def check(self, segmentIds) -> None:
@@ -84,7 +92,7 @@ class SegmentTable:
 
     def setEnabled(self, enabled: bool) -> None:
         """Let the user change the table, or not while a refinement runs."""
-        self._table.setEnabled(enabled)
+        self._table.enabled = enabled
 
     def _proposal(self, segment) -> str:
         names = [entry.name for entry in self._entries]
@@ -94,12 +102,14 @@ class SegmentTable:
                 return entry.name
         return NO_TEMPLATE
 
-    def _segmentItem(self, segment, checked: bool):
-        item = qt.QTableWidgetItem(segment.GetName())
+    def _segmentItem(self, segment, segmentId: str, checked: bool):
+        item = qt.QTableWidgetItem(segment.GetName() or segmentId)
         item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        item.setToolTip(_("Double-click to centre the views on it."))
         swatch = qt.QPixmap(12, 12)
-        swatch.fill(qt.QColor(*(round(255 * value) for value in segment.GetColor())))
+        # A segment without a colour has negative values.
+        swatch.fill(qt.QColor(*(min(max(round(255 * value), 0), 255) for value in segment.GetColor())))
         item.setIcon(qt.QIcon(swatch))
         return item
 
@@ -107,21 +117,22 @@ class SegmentTable:
         box = qt.QComboBox()
         box.addItem(_("choose the organ"), NO_TEMPLATE)
         for entry in self._entries:
-            box.addItem(titleOf(entry), entry.name)
-        index = box.findData(name)
-        box.setCurrentIndex(max(index, 0))
-        connect(box, "currentIndexChanged(int)", self._onTemplate)
+            box.addItem(titleOf(entry.name), entry.name)
+        if name and box.findData(name) < 0:
+            box.addItem(_("{template} (not installed)").format(template=titleOf(name)), name)
+        box.currentIndex = max(box.findData(name), 0)
+        box.connect("currentIndexChanged(int)", self._onTemplate)
         return box
 
     def _nameAt(self, row: int) -> str:
         box = self._boxes[row]
-        return box.itemData(box.property("currentIndex")) or NO_TEMPLATE
+        return box.itemData(box.currentIndex) or NO_TEMPLATE
 
     def _onTemplate(self, index: int) -> None:
         if self._filling:
             return
         self._filling = True
-        for row, _segmentId in enumerate(self._ids):
+        for row in range(len(self._ids)):
             self._showLicence(row)
         self._filling = False
         self._changed()
@@ -129,6 +140,10 @@ class SegmentTable:
     def _onChanged(self, item) -> None:
         if not self._filling:
             self._changed()
+
+    def _onDoubleClick(self, row: int, column: int) -> None:
+        if self._centre and 0 <= row < len(self._ids):
+            self._centre(self._ids[row])
 
     def _showLicence(self, row: int) -> None:
         name = self._nameAt(row)
@@ -139,9 +154,9 @@ class SegmentTable:
         item.setToolTip(entry.licence if entry else "")
 
 
-def titleOf(entry) -> str:
+def titleOf(name: str) -> str:
     """Name of a template for people: "lung upper lobe right"."""
-    return entry.name.replace("_", " ")
+    return name.replace("_", " ")
 
 
 def licenceText(entry) -> str:

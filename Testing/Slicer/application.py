@@ -62,6 +62,8 @@ class Application:
         self._put("app", self.qt)
         self._put("modules", SimpleNamespace(segmentations=_with_logic(self.logics["Segmentations"])))
         self._put("selfTests", {})
+        self._put("qSlicerScriptedLoadableModule", ScriptedModule)
+        self._put("qSlicerScriptedLoadableModuleWidget", ModuleFrame)
         slicer.modules.colors = _with_logic(self._world.app.GetColorLogic())
         slicer.modules.volumes = _with_logic(self.logics["Volumes"])
         slicer.modules.markups = _with_logic(self.logics["Markups"])
@@ -132,6 +134,13 @@ class Application:
     def slot_errors(self) -> list[str]:
         """Tracebacks of what slots, observers and the module's functions raised so far."""
         return list(pythonqt.slot_errors)
+
+    @staticmethod
+    def mask(node, segmentId: str, grid):
+        """(K, J, I) bool voxels of a segment on a grid."""
+        from ReShapeITSlicer.segmentVoxels import segmentMask
+
+        return segmentMask(node.GetSegmentation(), segmentId, grid)
 
     def node_ids(self) -> list[str]:
         """Ids of all nodes of the scene, in its order."""

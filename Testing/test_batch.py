@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="needs dask: pip install 'ReShapeITLib[batch]'")
 
+from ReShapeITLib.batch.case_process import refined  # noqa: E402
 from ReShapeITLib.batch.cases import BatchCase, BatchOptions, read_cases  # noqa: E402
 from ReShapeITLib.batch.records import (  # noqa: E402
     DONE,
@@ -128,6 +129,41 @@ def test_failures_are_tried_again_and_refusals_are_not(inputs, tmp_path, tiny_te
         assert is_done(case) is done
     (tmp_path / "out" / ".batch" / "cases" / "case00.json").write_text('{"status": "done"')
     assert not is_done(case), "a damaged record says nothing"
+
+
+def test_that_a_use_is_non_commercial_changes_no_result(inputs, tmp_path, tiny_template_file):
+    case = read_cases(inputs, tmp_path / "out", BatchOptions(template=str(tiny_template_file)))[0]
+    finished(case)
+    assert is_done(replace(case, options=replace(case.options, non_commercial=True)))
+    assert BatchCase.from_dict(replace(case, options=replace(case.options, non_commercial=True)).as_dict()) != case
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "code"),
+    [
+        ("surfaces folder", FAILED, "cannot_write"),
+        ("output folder", FAILED, "cannot_write"),
+        ("device", FAILED, "device.unusable"),
+        ("input", REFUSED, "input.unreadable"),
+        ("template", REFUSED, "implausible"),
+    ],
+)
+def test_a_case_is_refused_for_its_input_and_failed_for_everything_else(
+    inputs, tmp_path, tiny_template_file, monkeypatch, wrong, status, code
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    options = BatchOptions(template=str(tiny_template_file), preset="draft", device="cpu", surface=".vtp")
+    options = replace(options, **{"device": {"device": "cuda"}, "template": {"template": "liver"}}.get(wrong, {}))
+    case = read_cases(inputs, tmp_path / "out", options)[0]
+    case.folder.mkdir()
+    if wrong == "surfaces folder":
+        case.surface.parent.write_text("a file is in the way")
+    elif wrong == "output folder":
+        case.output.mkdir()
+    elif wrong == "input":
+        case.input.write_text("not an image")
+    told = refined(case)
+    assert (told["status"], told["code"]) == (status, code), told["message"]
 
 
 def test_a_case_whose_input_is_gone_is_told_and_open(inputs, tmp_path, tiny_template_file):

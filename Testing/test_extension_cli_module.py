@@ -329,6 +329,19 @@ def test_a_killed_run_leaves_nothing_behind(two_organs, tiny_template_file, tmp_
     assert process.returncode not in (0, 1) and not list(temporary.iterdir())
 
 
+def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(two_organs, tiny_template_file, tmp_path):
+    values = {
+        "inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "4",
+        "template": str(tiny_template_file), "device": "cpu", "preset": "draft",
+    }  # fmt: skip
+    command = [sys.executable, str(SCRIPT), *command_line(values)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1 and errors == ""
+
+
 @pytest.mark.parametrize("reference", [True, False], ids=["with its scan", "without a scan"])
 def test_a_segmentation_node_keeps_its_segments_and_has_room(reference, tiny_template_file, tmp_path):
     pytest.importorskip("slicer", reason="segmentation nodes need slicer-core")

@@ -93,6 +93,11 @@ def test_the_installed_python_compiles(installed, tmp_path):
     assert len(list(tmp_path.rglob("*.pyc"))) == len(list(installed.library.rglob("*.py")))
 
 
+def test_slicer_tells_the_command_line_module_from_the_panel_by_the_first_line(installed):
+    commands = {path.name for path in installed.library.glob("*/*.py") if path.read_bytes().startswith(b"#!")}
+    assert commands == {"ReShapeITRefine.py"}
+
+
 def test_slicer_gets_a_generic_test_and_the_self_test(installed):
     assert installed.tests() == ["py_nomainwindow_qSlicerReShapeITModuleGenericTest", "py_ReShapeIT"]
 

@@ -45,6 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         return told(MISSING_LIBRARY if package == "ReShapeITLib" else MISSING_PACKAGE.format(package), 1)
     try:
         refine(arguments)
+    except BrokenPipeError:
+        # Whoever read our output is gone; stdout must not fail again when Python closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (Exception, KeyboardInterrupt) as error:
         error = explained(error)
         message = MISSING_PACKAGE.format(error.fields["package"]) if error.code == MISSING else str(error)

@@ -169,26 +169,28 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._segmentation = segmentation
 
     def _environment(self):
-        from ReShapeITPanel.dependencies import install, missingPackages
+        from ReShapeITPanel import dependencies
         from ReShapeITPanel.deviceProbe import DeviceProbe
         from ReShapeITPanel.panel import PanelEnvironment
         from ReShapeITPanel.userSettings import UserSettings
         from ReShapeITSlicer.templates import availableTemplates
 
-        def installWithBusyCursor(missing) -> None:
+        def withBusyCursor(action):
             import qt
 
-            qt.QApplication.setOverrideCursor(qt.Qt.WaitCursor)
+            slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
             try:
-                install(missing, slicer)
+                return action()
             finally:
-                qt.QApplication.restoreOverrideCursor()
+                slicer.app.restoreOverrideCursor()
 
         return PanelEnvironment(
             templates=availableTemplates,
             createTask=lambda *arguments: self.logic.createTask(*arguments),
-            missing=missingPackages,
-            install=installWithBusyCursor,
+            missing=dependencies.missingPackages,
+            install=lambda missing: withBusyCursor(lambda: dependencies.install(missing, slicer)),
+            reinstall=lambda names: withBusyCursor(lambda: dependencies.reinstall(names, slicer)),
+            versions=dependencies.versionsText,
             confirm=lambda text: slicer.util.confirmOkCancelDisplay(text, _("ReShapeIT")),
             userSettings=UserSettings(slicer.app.userSettings),
             clipboard=slicer.app.clipboard,

@@ -373,7 +373,8 @@ def test_missing_packages_are_named_and_installed_only_after_a_yes(application, 
     widget = application.open()
     widget.parent.show()
     assert widget.ui.dependencyFrame.visible
-    assert "PyTorch" in widget.ui.dependencyLabel.text and "Install" in widget.panel.problem()
+    assert "PyTorch" in widget.ui.dependencyLabel.text and widget.panel.problem() == widget.ui.dependencyLabel.text
+    assert widget.ui.installButton.text == "Install"
     application.answer = False
     widget.ui.installButton.click()
     assert len(missing) == 1 and "no image leaves" in application.dialogs[-1]
@@ -417,3 +418,64 @@ def test_the_panel_tells_which_device_automatic_takes_and_why(world):
     top_of(world)
     assert label.visible
     assert pythonqt.slot_errors == []
+
+
+def test_packages_that_do_not_work_are_told_and_installed_again_after_a_yes(application, monkeypatch):
+    from ReShapeITPanel import deviceProbe
+
+    class Probe:
+        broken, problem, log = ["safetensors"], "safetensors is installed but does not work: press Reinstall.", "why"
+
+        def poll(self):
+            return "", ""
+
+        def close(self):
+            pass
+
+    again = []
+    monkeypatch.setattr(dependencies, "missingPackages", lambda *arguments: Missing())
+    monkeypatch.setattr(deviceProbe, "DeviceProbe", Probe)
+    monkeypatch.setattr(dependencies, "reinstall", lambda names, *others: again.append(names) or "Restart Slicer.")
+    widget = application.open()
+    widget.parent.show()
+    application.wait(lambda: widget.ui.dependencyFrame.visible)
+    assert widget.panel.problem() == Probe.problem and not widget.ui.installButton.visible
+    assert "why" in widget.ui.logTextEdit.toPlainText()
+    application.answer = False
+    widget.ui.reinstallButton.click()
+    assert again == [] and "safetensors" in application.dialogs[-1]
+    application.answer = True
+    widget.ui.reinstallButton.click()
+    assert again == [["safetensors"]] and widget.ui.statusLabel.text == "Restart Slicer."
+
+
+def test_the_versions_of_the_packages_are_shown(world):
+    import torch
+
+    assert f"PyTorch {torch.__version__}" in world.ui.versionsLabel.text
+    assert "safetensors" in world.ui.versionsLabel.text
+
+
+def test_a_double_click_on_a_row_centres_the_views_on_the_segment(application, monkeypatch):
+    from Testing.Slicer.organs import CENTRE, add_organs
+
+    monkeypatch.setattr(dependencies, "missingPackages", lambda *arguments: Missing())
+    add_organs(application.scene, ("liver",))
+    red = application.scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    widget = application.open()
+    widget.ui.segmentTable.cellDoubleClicked(0, 0)
+    centre = [red.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
+    np.testing.assert_allclose(centre, CENTRE, atol=6)
+
+
+def test_show_3d_makes_the_surfaces_and_hides_them_again(application, monkeypatch):
+    from Testing.Slicer.organs import add_organs
+
+    monkeypatch.setattr(dependencies, "missingPackages", lambda *arguments: Missing())
+    node, _grid, _masks = add_organs(application.scene, ("liver",))
+    widget = application.open()
+    assert widget.ui.show3DButton.enabled and not widget.ui.show3DButton.checked
+    widget.ui.show3DButton.click()
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface") and widget.ui.show3DButton.checked
+    widget.ui.show3DButton.click()
+    assert not node.GetDisplayNode().GetVisibility3D()

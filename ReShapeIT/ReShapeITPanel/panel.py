@@ -6,16 +6,16 @@ so that the panel runs under any Qt with any scene.
 
 from dataclasses import dataclass
 
-import qt
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
+from .changeView import centreOn
 from .logBox import LogBox
+from .packagesControl import PackagesControl
 from .reviewControl import ReviewControl
 from .runControl import RunControl
 from .segmentTable import SegmentTable, titleOf
-
-PROBE_MS = 300
+from .show3D import Show3D
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,13 @@ class PanelEnvironment:
     :param templates: function to the list of TemplateChoice.
     :param createTask: function (segmentationNode, templates, options) to a RefinementTask.
     :param missing: function to what is not installed, see ``dependencies.Missing``.
-    :param install: function of that; raises an Exception with a sentence for the user.
+    :param install: function of that to a sentence, or ""; raises an Exception with a sentence for the user.
+    :param reinstall: the same, of names of packages.
+    :param versions: function to the installed versions in one line.
     :param confirm: function (text) to the user's yes or no.
     :param userSettings: UserSettings.
     :param clipboard: function to the QClipboard.
+    :param askFile: function (title, name, filter) to the file to write, or to nothing.
     :param deviceProbe: function to a DeviceProbe, or None where nobody asks.
     """
 
@@ -36,9 +39,12 @@ class PanelEnvironment:
     createTask: object
     missing: object
     install: object
+    reinstall: object
+    versions: object
     confirm: object
     userSettings: object
     clipboard: object
+    askFile: object = None
     deviceProbe: object = None
 
 
@@ -52,34 +58,26 @@ class Panel:
 
     def __init__(self, ui, scene, environment: PanelEnvironment):
         self.ui, self._scene, self._environment = ui, scene, environment
-        self._parameters, self._shown, self._entries = None, None, environment.templates()
-        self._missing = environment.missing()
+        self._parameters, self._shown, self._segmentation = None, None, None
+        self._entries = environment.templates()
         self.log = LogBox(ui, environment.clipboard)
         self.segments = SegmentTable(ui.segmentTable, self._onTable, self._centre)
         self.run = RunControl(ui, self._onFinished, self.log)
-        self.review = ReviewControl(ui, scene, self.run.say)
+        self.packages = PackagesControl(ui, environment, self.refresh, self.run.say, self.log)
+        self.review = ReviewControl(ui, scene, self.run.say, environment.askFile)
+        self.show3D = Show3D(ui.show3DButton, self.run.say)
         ui.refineButton.connect("clicked()", self.refine)
-        ui.installButton.connect("clicked()", self.installPackages)
         ui.nonCommercialCheckBox.checked = environment.userSettings.nonCommercialUseConfirmed
         ui.nonCommercialCheckBox.connect("toggled(bool)", self._onNonCommercial)
-        self._probe, self._probeTimer = None, qt.QTimer()
-        self._probeTimer.setInterval(PROBE_MS)
-        self._probeTimer.connect("timeout()", self.pollProbe)
-        self.ui.deviceReasonLabel.visible = False
-        self._startProbe()
         self.refresh()
 
     def setParameters(self, parameters) -> None:
         """Take another parameter node (see ReShapeITParameterNode), or None while the scene is closed."""
-        self._parameters, self._shown = parameters, None
+        self._parameters, self._shown, self._segmentation = parameters, None, None
         self.refresh()
 
     def refresh(self) -> None:
         """Show the parameters; called whenever they or the segments change."""
-        self.ui.dependencyFrame.visible = bool(self._missing)
-        if self._missing:
-            text = _("Python packages are missing: {names}.").format(names=self._missing.described())
-            self.ui.dependencyLabel.text = text
         self._showSegments()
         self._showLicence()
         problem = self.problem()
@@ -93,8 +91,8 @@ class Panel:
         """Why it cannot be refined now and what to do; empty where it can."""
         if self.run.isRunning:
             return _("A refinement is running.")
-        if self._missing:
-            return _("Install the missing Python packages first.")
+        if self.packages.problem:
+            return self.packages.problem
         if self._parameters is None or not self._parameters.segmentation:
             return _("Select a segmentation.")
         if not self.segments.selected():
@@ -140,53 +138,19 @@ class Panel:
             nonCommercial=self._environment.userSettings.nonCommercialUseConfirmed,
         )
 
-    def installPackages(self) -> None:
-        """Say what would be installed, ask, install."""
-        from .dependencies import question
-
-        if not self._environment.confirm(question(self._missing)):
-            return
-        try:
-            self._environment.install(self._missing)
-        except Exception as error:  # InstallError, or what pip's own dialogs raise: a sentence in either case
-            self.run.say(str(error))
-        else:
-            self.run.say(_("The Python packages are installed."))
-        self._missing = self._environment.missing()
-        self._startProbe()
-        self.refresh()
-
-    def pollProbe(self) -> None:
-        """Show what the automatic device is once it is known."""
-        found = self._probe.poll() if self._probe else ("", "")
-        if found is None:
-            return
-        self._probeTimer.stop()
-        self._probe = None
-        device, reason = found
-        self.ui.deviceReasonLabel.visible = bool(device)
-        self.ui.deviceReasonLabel.text = (
-            _("Automatic takes {device}: {reason}.").format(device=device, reason=reason) if device else ""
-        )
-
     def close(self) -> None:
         """Stop what runs; the scene is closing or the module is unloaded."""
         self.run.cancel()
         self.review.setTask(None)
-        self._probeTimer.stop()
-        if self._probe:
-            self._probe.close()
-            self._probe = None
-
-    def _startProbe(self) -> None:
-        """Ask in the background which device "automatic" takes; without the packages there is nothing to ask."""
-        if self._probe is None and self._environment.deviceProbe and not self._missing:
-            self._probe = self._environment.deviceProbe()
-            self._probeTimer.start()
+        self.show3D.setSegmentation(None)
+        self.packages.close()
 
     def _showSegments(self) -> None:
         """Fill the table where it shows something else than segmentation and parameters say."""
         node = self._parameters.segmentation if self._parameters else None
+        if node is not self._segmentation:
+            self._segmentation = node
+            self.show3D.setSegmentation(node)
         wanted = self._wanted(node)
         if wanted == self._shown and node is not None:
             return
@@ -251,8 +215,6 @@ class Panel:
         self.refresh()
 
     def _centre(self, segmentId: str) -> None:
-        from .changeView import centreOn
-
         if self._parameters is not None and self._parameters.segmentation:
             centreOn(self._scene, self._parameters.segmentation, segmentId)
 

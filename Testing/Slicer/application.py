@@ -482,8 +482,9 @@ class IoManager:
         node = self._segmentation(path) if fileType == "SegmentationFile" else self._volume(path, properties)
         if node is None:
             return False
-        if properties.get("name"):
-            node.SetName(self._scene.GetUniqueNameByString(properties["name"]))
+        name = properties.get("name")
+        if name and node.GetName() != name:
+            node.SetName(self._scene.GetUniqueNameByString(name))
         if loadedNodes is not None:
             loadedNodes.AddItem(node)
         return True

@@ -451,14 +451,16 @@ def test_a_script_without_its_library_asks_to_install_the_extension_again(tmp_pa
     assert done.returncode == 1 and "install the ReShapeIT extension again" in done.stderr
 
 
-def test_an_installed_extension_finds_the_library_beside_its_scripted_modules(tmp_path):
-    installed = tmp_path / "lib" / "Slicer-5.12" / "cli-modules"
-    installed.mkdir(parents=True)
-    library = installed.parent / "qt-scripted-modules" / "ReShapeITLib"
-    library.mkdir(parents=True)
+@pytest.mark.parametrize("folder", ["cli-modules", "cli-modules/Release"], ids=["installed", "built on Windows"])
+def test_an_extension_finds_the_library_beside_its_scripted_modules(folder, tmp_path):
+    version = tmp_path / "lib" / "Slicer-5.12"
+    library = version / "qt-scripted-modules" / "ReShapeITLib"
+    for made in (version / folder, library):
+        made.mkdir(parents=True)
     (library / "__init__.py").write_text("")
-    shutil.copy(SCRIPT, installed)
-    # -S: without this environment's own, editable install of the library
+    shutil.copy(SCRIPT, version / folder)
+    # This environment's own, editable install of the library is known, too.
     code = "import sys, ReShapeITRefine as m; m.addLibraryToPath(); import ReShapeITLib; print(ReShapeITLib.__file__)"
-    told = subprocess.run([sys.executable, "-S", "-c", code], cwd=installed, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, cwd=version / folder, capture_output=True, text=True, check=True)
     assert Path(told.stdout.strip()).parent == library

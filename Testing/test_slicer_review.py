@@ -7,7 +7,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer.changeMap import CHANGE, changes  # noqa: E402
+from ReShapeITSlicer.changeMap import CHANGE, changes, largestChanges  # noqa: E402
 from ReShapeITSlicer.errors import RefinementError  # noqa: E402
 from ReShapeITSlicer.options import (  # noqa: E402
     ALLOW_OVERLAP,
@@ -199,6 +199,26 @@ def test_changes_come_in_the_order_of_their_size_in_world_coordinates(world):
     point = np.add(result.surface.GetPoint(0), (0, 0, 100.0))
     assert first.changeMm == 3.0 and np.allclose(first.positionRas, point)
     assert done.nextLargestChange().changeMm == -1.0
+
+
+def test_the_largest_changes_are_places_apart_in_the_order_of_their_size(rng):
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    points, moved = rng.uniform(0, 60, size=(20_000, 3)), rng.normal(size=20_000)
+    surface, vtk_points = vtk.vtkPolyData(), vtk.vtkPoints()
+    vtk_points.SetData(numpy_to_vtk(points, deep=True))
+    surface.SetPoints(vtk_points)
+    array = numpy_to_vtk(moved, deep=True)
+    array.SetName(CHANGE)
+    surface.GetPointData().AddArray(array)
+    expected = []  # point after point
+    for index in np.argsort(-np.abs(moved)):
+        if abs(moved[index]) >= 0.5 and all(np.linalg.norm(points[index] - points[other]) > 15 for other in expected):
+            expected.append(index)
+    found = largestChanges(surface)
+    assert [change for _point, change in found] == [moved[index] for index in expected[:20]]
+    assert np.allclose([point for point, _change in found], points[expected[:20]])
 
 
 def test_the_change_map_is_a_model_under_the_transform_with_colours_of_its_own(world):

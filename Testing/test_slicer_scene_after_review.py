@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 import zipfile
 
 import numpy as np
@@ -373,6 +375,25 @@ def test_a_review_that_nobody_decides_ends_with_the_scene(world):
     world.scene.Clear(False)
     assert not of_review(world.scene) and world.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     done.undo()
+
+
+def test_a_review_that_nobody_holds_any_more_ends(world):
+    nodes, display = node_ids(world.scene), world.node.GetDisplayNode()
+    done = review(world, refined("a", WIDER))
+    done.setOpacity(0.3, 1.0, True)
+    del done
+    assert shown_display(world.node) is display and node_ids(world.scene) == nodes
+    assert list(voxels(world.node)) == ["a", "a_refined", "b", "c"]
+
+
+def test_a_scene_that_is_thrown_away_with_its_review_is_no_fault(tmp_path):
+    world = world_of_boxes(tmp_path)
+    world.review = review(world, refined("a", WIDER))
+    world.review.setOpacity(0.3, 1.0, True)
+    world.cycle, gone = world, weakref.ref(world.review)
+    del world
+    gc.collect()
+    assert gone() is None
 
 
 def test_segments_without_name_and_segments_of_one_name_can_be_told_apart(world):

@@ -158,3 +158,30 @@ def test_a_blend_ends_at_both_masks_and_is_halfway_between():
 def test_own_mask_of_an_empty_segment_is_empty(segmentation):
     segmentation.AddEmptySegment("nothing", "nothing")
     assert not ownMask(segmentation, "nothing")[0].any()
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 0.9, 2.5)])
+@pytest.mark.parametrize("shift", [1, 9])
+def test_a_blend_mixes_the_distances_to_the_nearest_voxel_beyond_each_border(spacing_mm, shift, rng):
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    smooth = gaussian_filter(rng.normal(size=(24, 26, 28)), 2.5)
+    before, after = smooth > 0.0, np.roll(smooth, shift, axis=2) > 0.01
+
+    def signed_mm(mask):
+        sampling = spacing_mm[::-1]
+        return distance_transform_edt(~mask, sampling=sampling) - distance_transform_edt(mask, sampling=sampling)
+
+    blend, differs = Blend(before, after, spacing_mm), before != after
+    for fraction in (0.25, 0.5, 0.9):
+        mixed = (1.0 - fraction) * signed_mm(before) + fraction * signed_mm(after)
+        clear = np.abs(mixed) > 1e-9
+        assert np.array_equal(blend.at(fraction)[clear], np.where(differs, mixed < 0.0, before)[clear])
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_blend_with_nothing_and_with_everything_has_both_at_its_ends(before):
+    empty, full = np.zeros(GRID.shape, dtype=bool), np.ones(GRID.shape, dtype=bool)
+    first, second = (full, empty) if before else (empty, full)
+    blend = Blend(first, second, (1.0, 1.0, 1.0))
+    assert np.array_equal(blend.at(0.1), first) and np.array_equal(blend.at(0.9), second)

@@ -17,6 +17,7 @@ OUTLINE_PIXELS = 3
 APART_MM = 15.0
 MOST_CHANGES = 20
 LEAST_CHANGE_MM = 0.5
+AT_ONCE = 8192  # points, largest changes first
 INWARDS, STILL, OUTWARDS = (0.13, 0.40, 0.67), (0.97, 0.97, 0.97), (0.70, 0.09, 0.17)
 
 
@@ -167,12 +168,23 @@ def changes(surface) -> np.ndarray:
 def largestChanges(surface) -> list[tuple[np.ndarray, float]]:
     """Points (local mm) with the largest changes, one for each place, largest first."""
     moved, points = changes(surface), vtk_to_numpy(surface.GetPoints().GetData()).astype(float)
-    open_, found = np.abs(moved) >= LEAST_CHANGE_MM, []
-    while open_.any() and len(found) < MOST_CHANGES:
-        index = int(np.argmax(np.where(open_, np.abs(moved), -1.0)))
-        found.append((points[index], float(moved[index])))
-        open_ &= np.linalg.norm(points - points[index], axis=1) > APART_MM
-    return found
+    order, found = np.argsort(-np.abs(moved), kind="stable"), []
+    order = order[np.abs(moved[order]) >= LEAST_CHANGE_MM]
+    for start in range(0, len(order), AT_ONCE):
+        left = order[start : start + AT_ONCE]
+        for place in found:
+            left = _apart(points, left, place)
+        while len(left) and len(found) < MOST_CHANGES:
+            found.append(left[0])
+            left = _apart(points, left, left[0])
+        if len(found) == MOST_CHANGES:
+            break
+    return [(points[place], float(moved[place])) for place in found]
+
+
+def _apart(points: np.ndarray, left: np.ndarray, place: int) -> np.ndarray:
+    """Of some points, by number, those that are not near another."""
+    return left[((points[left] - points[place]) ** 2).sum(axis=1) > APART_MM**2]
 
 
 def _addModel(scene, name: str, surface, colours, rangeMm: float):

@@ -245,7 +245,7 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
 
 
 class ReShapeITTest(ScriptedLoadableModuleTest):
-    """The self-test of docs/EXTENSION.md: what only the application can show."""
+    """The self-test: a person's first ten minutes, as docs/SLICER.md tells them."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
@@ -254,8 +254,9 @@ class ReShapeITTest(ScriptedLoadableModuleTest):
         """Run all steps in their order."""
         from ReShapeITPanel.selfTest import STEPS
 
+        self.setUp()
         for step in STEPS:
-            self.setUp()
             self.delayDisplay(step.__doc__.splitlines()[0])
-            step(self)
+            with self.subTest(step=step.__name__):
+                step(self)
         self.delayDisplay(_("ReShapeIT self-test passed"))

@@ -78,6 +78,7 @@ def application(tmp_path):
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """Say on which of the two forms of Slicer's Python the Slicer side was tested."""
+    from Testing.Slicer.cmake_project import macros_in_use
     from Testing.Slicer.slicer_python import which_form
 
-    terminalreporter.write_line(f"The Slicer side was tested on {which_form()}.")
+    terminalreporter.write_line(f"The Slicer side was tested on {which_form()}; {macros_in_use()[1]}.")

@@ -1,7 +1,8 @@
-"""The command-line module in the test application: nodes to files, the script by Slicer's command line, files to nodes."""
+"""The command-line module in the test application: nodes to files, the script as Slicer calls it, files to nodes."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -100,7 +101,7 @@ class CommandLineLogic:
         for element in self._parameters:
             name, value = element.findtext("name"), node.values.get(element.findtext("name"), "")
             if element.tag in ("image", "geometry") and value:
-                path = self._folder / f"{name}{'.vtp' if element.tag == 'geometry' else '.nrrd'}"
+                path = self._folder / _file_name(value, ".vtp" if element.tag == "geometry" else ".nrrd")
                 files.append(path)
                 if element.findtext("channel") == "output":
                     outputs.append((value, path))
@@ -114,7 +115,8 @@ class CommandLineLogic:
             elif value:
                 words += [f"--{element.findtext('longflag')}", value]
         command = [sys.executable, str(FOLDER / "ReShapeITRefine.py"), *words]
-        done = subprocess.run([*command, *(indexed[index] for index in sorted(indexed))], capture_output=True, text=True)
+        command += [indexed[index] for index in sorted(indexed)]
+        done = subprocess.run(command, capture_output=True, text=True)
         node._output, node._error = done.stdout, done.stderr
         node._status = "Completed" if done.returncode == 0 else "Completed with errors"
         for target, path in outputs if done.returncode == 0 else ():
@@ -124,6 +126,12 @@ class CommandLineLogic:
             path.unlink(missing_ok=True)
 
     Apply = ApplyAndWait
+
+
+def _file_name(node, extension: str) -> str:
+    """As Slicer names temporary files: digits of the node's id become letters."""
+    letters = "".join(chr(ord("A") + int(sign)) if sign.isdigit() else sign for sign in node.GetID())
+    return f"{os.getpid()}_{letters}{extension}"
 
 
 def _written(node, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Modules ``qt`` and ``ctk`` on PySide6 that behave as PythonQt, which Slicer uses, does.
 
-PythonQt differs from PySide in what breaks scripts: a property is an attribute (``label.text``, ``box.checked = True``) and
-hides the method of its name, enumerations are ints, a slot gets as many arguments as it takes, signals are also
+PythonQt differs from PySide in what breaks scripts: a property is an attribute (``label.text``, ``box.checked = True``)
+and hides the method of its name, enumerations are ints, a slot gets as many arguments as it takes, signals are also
 connected by signature (``button.connect("clicked()", slot)``), and an exception in a slot is printed, not raised.
 """
 

@@ -72,7 +72,8 @@ def install() -> Path | None:
         sys.path.append(str(source / SAMPLE_DATA))
     slicer.util = importlib.import_module("slicer.util")
     for part in PARTS:
-        setattr(slicer, part, importlib.import_module(f"slicer.{part}") if source else _stand_in(f"slicer.{part}", part))
+        name = f"slicer.{part}"
+        setattr(slicer, part, importlib.import_module(name) if source else _stand_in(name, part))
     if not source:
         _stand_in("SampleData", "SampleData")
     slicer._reshapeit_form = str(source or STAND_INS)

@@ -1,4 +1,4 @@
-"""Stand-ins for the widgets of CTK and Slicer that the extension uses, with the properties and signals of the originals."""
+"""Stand-ins for the widgets of CTK and Slicer that the extension uses, with the originals' properties and signals."""
 
 from __future__ import annotations
 

@@ -117,9 +117,9 @@ class SampleDataLogic:
     def downloadFromSource(self, source, maximumAttemptsCount=3, forceDownload=False):
         """Fetch and load; the source's own downloader is not asked."""
         loaded, paths = [], []
-        parts = zip(source.uris, source.fileNames, source.nodeNames, source.checksums, source.loadFiles,
-                    source.loadFileTypes, strict=False)  # fmt: skip
-        for uri, fileName, nodeName, checksum, loadFile, fileType in parts:
+        parts = zip(source.uris, source.fileNames, source.nodeNames, source.checksums, source.loadFileTypes,
+                    strict=False)  # fmt: skip
+        for uri, fileName, nodeName, checksum, fileType in parts:
             fileName = fileName or os.path.basename(urlparse(uri).path)
             for attempt in range(1, maximumAttemptsCount + 1):
                 try:
@@ -198,10 +198,10 @@ class SampleDataLogic:
         if name:
             fileProperties["name"] = name
         manager, nodes = slicer.app.coreIOManager(), vtk.vtkCollection()
-        if not manager.loadNodes(fileType or manager.fileType(uri), fileProperties, nodes):
-            if nodes.GetNumberOfItems() < 1:
-                self.logMessage("\tLoad failed!", logging.ERROR)
-                return None
+        loaded = manager.loadNodes(fileType or manager.fileType(uri), fileProperties, nodes)
+        if not loaded and nodes.GetNumberOfItems() < 1:
+            self.logMessage("\tLoad failed!", logging.ERROR)
+            return None
         for index in range(nodes.GetNumberOfItems()):
             node = nodes.GetItemAsObject(index)
             storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None

@@ -8,7 +8,8 @@ import qt
 import slicer
 
 __all__ = [
-    "ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic", "ScriptedLoadableModuleTest",
+    "ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModuleTest",
 ]  # fmt: skip
 
 

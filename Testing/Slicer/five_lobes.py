@@ -145,7 +145,7 @@ def measured(case: str, picture: Path | None) -> dict:
         watch = Watch()
         watch.start()
         started = time.perf_counter()
-        options = RefinementOptions(device="cpu", resultMode=IN_PLACE, force=True)
+        options = RefinementOptions(device="cpu", resultMode=IN_PLACE, force=True, nonCommercial=True)
         settings, templates = EngineSettings(str(program)), {organ: organ for organ in LOBES}
         task = RefinementTask(world.scene, node, templates, options, engineSettings=settings)
         task.start()

@@ -153,7 +153,8 @@ def test_report_and_notice_name_the_network_that_told_what_coarse_voxels_hide(
     for mask, grid, used in ((given, geometry, "organ_detail.safetensors"), (*fine, None)):
         told = []
         write_labels(LabelVolume.from_array(mask.astype(np.uint8), grid), tmp_path / "in.nrrd")
-        job = RefineJob(tmp_path / "in.nrrd", {None: str(tiny_template_file)}, tmp_path / "out.nrrd", preset="draft")
+        templates, out = {None: str(tiny_template_file)}, tmp_path / "out.nrrd"
+        job = RefineJob(tmp_path / "in.nrrd", templates, out, preset="draft", non_commercial=True)
         organ = run_refine_job(job, notice=told.append).report.organs[0]
         assert (organ.detail, organ.detail_licence) == (used, licence if used else None)
         assert any("organ_detail" in text and "non-commercial" in text for text in told) == bool(used)

@@ -15,6 +15,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
+from ReShapeITSlicer import exchange  # noqa: E402
 from ReShapeITSlicer.console import ReShapeITLogic  # noqa: E402
 from ReShapeITSlicer.engine import EngineSettings  # noqa: E402
 from ReShapeITSlicer.errors import RefinementError  # noqa: E402
@@ -23,7 +24,7 @@ from ReShapeITSlicer.geometry import Grid  # noqa: E402
 from ReShapeITSlicer.options import RefinementOptions  # noqa: E402
 from ReShapeITSlicer.refinement import RefinementTask  # noqa: E402
 from ReShapeITSlicer.segmentVoxels import newSegment  # noqa: E402
-from ReShapeITSlicer.wording import Told, inWords  # noqa: E402
+from ReShapeITSlicer.wording import REFINE_EVEN_IF, Told, inWords  # noqa: E402
 
 from ReShapeITLib.geometry import ImageGeometry  # noqa: E402
 from Testing.Slicer.scene import new_scene  # noqa: E402
@@ -65,7 +66,9 @@ def test_what_the_engine_says_of_a_label_is_said_of_the_segment():
     )  # fmt: skip
     words = inWords(told, {"organ1": "My 'organ1' {liver}"})
     assert words.startswith("Segment 'My 'organ1' {liver}' does not look like liver: is {odd}; check segment")
-    assert "--force" not in words and words.endswith("(force).")
+    assert "--force" not in words and words.endswith("(in scripts force=True).")
+    panel = Path(exchange.__file__).parents[1] / "Resources" / "UI" / "ReShapeIT.ui"
+    assert f"<string>{REFINE_EVEN_IF}</string>" in panel.read_text(encoding="utf-8")
 
 
 def test_what_the_engine_says_without_fields_stays_as_it_is():

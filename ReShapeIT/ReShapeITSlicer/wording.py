@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 DAMAGED = "The temporary file of the segmentation is missing or damaged"
 SEE_LOG = "the log has the details"
+REFINE_EVEN_IF = "Refine even if it does not look like the organ"  # as the panel calls it
 
 # Format strings of the fields of that code.
 MESSAGES = {
@@ -30,7 +31,7 @@ HINTS = {
     "input.protected": f"refine again; {SEE_LOG}",
     "input.unreadable": f"refine again; {SEE_LOG}",
     "device.unusable": "choose another device",
-    "implausible": "check segment and organ, or allow unlikely organs (force)",
+    "implausible": f"check segment and organ, or choose '{REFINE_EVEN_IF}' (in scripts force=True)",
     "label.nothing_left": "check segment and organ",
     "out_of_memory": "close other programs or use a draft",
     "missing_package": f"open the ReShapeIT module and press Install; {SEE_LOG}",

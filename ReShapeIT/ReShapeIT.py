@@ -74,7 +74,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -107,6 +107,14 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartImport(self, caller, event) -> None:
         """A scene is loaded: its parameters come before its segments, and must not be taken for choices about none."""
         self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller, event) -> None:
+        """A scene was loaded; one that was saved during a review has an empty folder of its change map."""
+        from ReShapeITSlicer.changeMap import removeEmptyFolders
+
+        removeEmptyFolders(slicer.mrmlScene)
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     def onSceneEndClose(self, caller, event) -> None:
         """Start anew where the module is shown."""

@@ -12,10 +12,10 @@ pytest.importorskip("slicer", reason="the console's test needs slicer-core")
 pytest.importorskip("PySide6", reason="the panel's package needs PySide6-Essentials")
 from ReShapeITSlicer import console  # noqa: E402
 
-from Testing.qt_stand_ins import import_qt  # noqa: E402
+from Testing.Slicer import slicer_python  # noqa: E402
 from Testing.Slicer.scene import new_scene  # noqa: E402
 
-import_qt()
+slicer_python.install()
 
 from ReShapeITPanel.sampleData import FILES, makeSamplePatient  # noqa: E402
 

@@ -38,7 +38,7 @@ def opened(application, resultMode=None):
 
 def choose(widget, *segmentIds) -> None:
     """Check these segments, with the generated template."""
-    templates = {segmentId: ORGAN for segmentId in segmentIds}
+    templates = dict.fromkeys(segmentIds, ORGAN)
     widget._parameterNode.templates = {**dict(widget._parameterNode.templates), **templates}
     widget.panel.segments.check(list(segmentIds))
 
@@ -121,6 +121,7 @@ def test_a_scene_that_is_loaded_while_another_module_is_shown_is_there_on_return
     assert widget.panel.segments.selected() == ["organ1"]
 
 
+@pytest.mark.computes
 def test_one_segment_is_refined_reviewed_and_accepted(tiny):
     widget, node, grid, masks = opened(tiny)
     task = refine(tiny, widget, "organ0")
@@ -138,6 +139,7 @@ def test_one_segment_is_refined_reviewed_and_accepted(tiny):
     assert "reshapeit" in widget.ui.logTextEdit.toPlainText().lower()
 
 
+@pytest.mark.computes
 def test_several_segments_are_refined_blended_and_taken_back(tiny):
     widget, node, grid, masks = opened(tiny)
     before, ids = node.GetSegmentation().GetNumberOfSegments(), tiny.node_ids()
@@ -157,6 +159,7 @@ def test_several_segments_are_refined_blended_and_taken_back(tiny):
         assert np.array_equal(tiny.mask(node, segmentId, grid), masks[segmentId])
 
 
+@pytest.mark.computes
 def test_in_place_and_back(tiny):
     from ReShapeITPanel.choices import ResultMode
 
@@ -168,6 +171,7 @@ def test_in_place_and_back(tiny):
 
 
 @pytest.mark.parametrize("when", ["at once", "after the first stage", "halfway"])
+@pytest.mark.computes
 def test_cancel_at_each_stage_leaves_the_scene_as_it_was(tiny, when):
     widget, node, grid, masks = opened(tiny)
     choose(widget, "organ0")
@@ -189,6 +193,7 @@ def test_cancel_at_each_stage_leaves_the_scene_as_it_was(tiny, when):
 
 
 @pytest.mark.parametrize("what", ["the scene", "the application", "the segmentation"])
+@pytest.mark.computes
 def test_closing_while_it_runs_ends_the_engine(tiny, what):
     widget, node, _grid, _masks = opened(tiny)
     choose(widget, "organ0")
@@ -207,6 +212,7 @@ def test_closing_while_it_runs_ends_the_engine(tiny, what):
     assert not list((tiny.folder / "temporary").glob("reshapeit-*"))
 
 
+@pytest.mark.computes
 def test_another_module_may_be_shown_while_it_runs(tiny):
     widget, node, _grid, _masks = opened(tiny)
     choose(widget, "organ0")
@@ -217,6 +223,7 @@ def test_another_module_may_be_shown_while_it_runs(tiny):
     assert widget.ui.reviewTable.rowCount == 1 and node.GetSegmentation().GetNumberOfSegments() == 4
 
 
+@pytest.mark.computes
 def test_closing_the_scene_during_the_review_leaves_nothing(tiny):
     widget, _node, _grid, _masks = opened(tiny)
     refine(tiny, widget, "organ0")
@@ -284,6 +291,7 @@ def test_the_console_needs_an_explicit_word_for_non_commercial_templates(applica
         logic.refine(node, {"organ0": "lung_upper_lobe_right"}, progress=None)
 
 
+@pytest.mark.computes
 def test_the_console_refines_into_the_scene(tiny):
     import slicer
 

@@ -14,6 +14,7 @@ pytest.importorskip("PySide6", reason="the panel needs PySide6-Essentials")
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "SLICER.md"
 
 
+@pytest.mark.computes
 def test_the_first_ten_minutes_go_as_the_guide_tells_them(application):
     """All steps of ReShapeITTest, with the sample patient and real refinements."""
     import slicer

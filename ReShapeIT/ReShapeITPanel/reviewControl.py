@@ -6,7 +6,6 @@ from ReShapeITSlicer.reviewExport import addTableNode, writeTable
 from slicer.i18n import tr as _
 
 from .changeView import colourBar, jumpTo
-from .qtAdapter import connect, read
 from .reviewTable import ReviewTable
 
 BLEND_DELAY_MS = 150
@@ -40,7 +39,7 @@ class ReviewControl:
         ui.centreButton.clicked.connect(lambda: self.centre())
         ui.exportTableButton.clicked.connect(lambda: self.exportTable())
         ui.tableNodeButton.clicked.connect(lambda: self.addTableNode())
-        connect(ui.changeMapCheckBox, "toggled(bool)", lambda checked: self.updateViews())
+        ui.changeMapCheckBox.connect("toggled(bool)", lambda checked: self.updateViews())
         for slider in (ui.opacityBeforeSlider, ui.opacityAfterSlider):
             slider.valueChanged.connect(lambda value: self.updateViews())
         self.setTask(None)
@@ -132,7 +131,7 @@ class ReviewControl:
         row = self._table.selected()
         if row is None:
             return
-        if self._blendTimer.property("active") and what == "accept":
+        if self._blendTimer.active and what == "accept":
             self.applyBlend()
         self._blendTimer.stop()
         self._attempt(lambda: getattr(self._task, what)(row.segmentId))
@@ -146,7 +145,7 @@ class ReviewControl:
 
     def _onSelection(self) -> None:
         row = self._table.selected()
-        if self._blendTimer.property("active"):
+        if self._blendTimer.active:
             self._blendTimer.stop()
         decided = row is None or row.state != "pending"
         for widget in (self._ui.acceptButton, self._ui.rejectButton, self._ui.blendSlider):
@@ -161,8 +160,8 @@ class ReviewControl:
 
     def _showInViews(self) -> None:
         # Once all is decided, the segments themselves are what is left to see.
-        visible = bool(read(self._ui.changeMapCheckBox, "checked")) and self.isOpen
-        before, after = (read(s, "value") for s in (self._ui.opacityBeforeSlider, self._ui.opacityAfterSlider))
+        visible = bool(self._ui.changeMapCheckBox.checked) and self.isOpen
+        before, after = (s.value for s in (self._ui.opacityBeforeSlider, self._ui.opacityAfterSlider))
         self._task.setOpacity(before, after, visible)
         modelIds = [row.modelNodeId for row in self._task.summary()] if visible else []
         bar = colourBar(self._scene, modelIds, BAR_WIDTH, BAR_HEIGHT)

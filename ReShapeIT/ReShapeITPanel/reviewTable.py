@@ -3,7 +3,6 @@
 import qt
 from slicer.i18n import tr as _
 
-from .qtAdapter import connect
 
 COLUMNS = (
     "name", "volumeBeforeMl", "volumeAfterMl", "largestMoveMm", "meanMoveMm", "dscToInput", "isPlausible", "state",
@@ -27,8 +26,8 @@ class ReviewTable:
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        connect(table, "itemSelectionChanged()", selectionChanged)
-        connect(table, "cellDoubleClicked(int,int)", lambda row, column: opened())
+        table.connect("itemSelectionChanged()", selectionChanged)
+        table.connect("cellDoubleClicked(int,int)", lambda row, column: opened())
 
     def fill(self, rows) -> None:
         """Show SummaryRow objects; the selected row stays, or the first is selected."""

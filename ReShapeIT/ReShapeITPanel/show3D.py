@@ -4,7 +4,6 @@ import slicer
 from ReShapeITSlicer.observers import Observers
 from slicer.i18n import tr as _
 
-from .qtAdapter import connect
 
 SURFACE = "Closed surface"
 
@@ -18,7 +17,7 @@ class Show3D:
 
     def __init__(self, button, say=None):
         self._button, self._say, self._node, self._observers = button, say, None, Observers()
-        connect(button, "toggled(bool)", self._onToggled)
+        button.connect("toggled(bool)", self._onToggled)
         self.setSegmentation(None)
 
     def setSegmentation(self, node) -> None:

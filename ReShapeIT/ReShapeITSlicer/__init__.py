@@ -59,6 +59,10 @@ Public API (module: names)::
                  task.setOpacity(before, after)     0..1, of the input and of the result segments; with a third
                                                     argument True the change map is shown, in 3D in place of both
                  task.undo()                        takes everything the task did to the scene back
+                 task.log                           what the engine was called with and wrote, a text
+                 task.review.close()                ends the review; the results stay
+                 task.review.keepChangeMap() -> ids of the models of the change map, which stay in the scene
+                 task.review.centreOf(segmentId) -> world RAS mm, or None
                  task.resultSegmentationNode        node that holds the results
                  SummaryRow(segmentId, resultSegmentId, modelNodeId, name, organ, volumeBeforeMl, volumeAfterMl,
                             largestMoveMm, meanMoveMm, dscToInput, plausibility, isPlausible, licence, nonCommercial,
@@ -69,6 +73,7 @@ Public API (module: names)::
     console:     ReShapeITLogic(scene=None, temporaryFolder=None).refine(segmentationNode, templates, progress=print,
                  referenceVolumeNode=None, **options) -> RefinementTask
                  blocking; templates by segment id or name; raises RefinementError
+    reviewExport: summaryTable(rows), writeTable(path, rows), addTableNode(scene, rows)
     exchange:    removeLeftovers(folder=None) -> number of folders that earlier sessions left and that are gone now
     processTree: quietProcess(ownGroup=False) -> keyword arguments of subprocess: no console window on Windows
     wording:     inWords(told, names=None) -> what the engine told by code and fields as a sentence

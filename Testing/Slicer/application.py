@@ -48,8 +48,8 @@ class Application:
         for name in ("temporary", "cache"):
             (self.folder / name).mkdir(exist_ok=True)
         self._slicer, self._saved = slicer, {}
-        self._world = new_scene(self.folder / "temporary")
-        self.scene, self.logics = self._world.scene, self._world.logics
+        self.world = new_scene(self.folder / "temporary")
+        self.scene, self.logics = self.world.scene, self.world.logics
         self._remote = self._remote_io()
         self.qt = SlicerApplication(self)
         self.module_manager = ModuleManager()
@@ -64,7 +64,7 @@ class Application:
         self._put("selfTests", {})
         self._put("qSlicerScriptedLoadableModule", ScriptedModule)
         self._put("qSlicerScriptedLoadableModuleWidget", ModuleFrame)
-        slicer.modules.colors = _with_logic(self._world.app.GetColorLogic())
+        slicer.modules.colors = _with_logic(self.world.app.GetColorLogic())
         slicer.modules.volumes = _with_logic(self.logics["Volumes"])
         slicer.modules.markups = _with_logic(self.logics["Markups"])
         self._windows()
@@ -185,7 +185,7 @@ class Application:
     def _remote_io(self):
         logic = self._slicer.vtkMRMLRemoteIOLogic()
         logic.SetMRMLScene(self.scene)
-        logic.SetMRMLApplicationLogic(self._world.app)
+        logic.SetMRMLApplicationLogic(self.world.app)
         logic.GetCacheManager().SetRemoteCacheDirectory(str(self.folder / "cache"))
         logic.AddDataIOToScene()
         return logic
@@ -251,7 +251,7 @@ class SlicerApplication:
 
     def applicationLogic(self):
         """vtkSlicerApplicationLogic."""
-        return self._owner._world.app
+        return self._owner.world.app
 
     def mrmlScene(self):
         """The scene."""

@@ -23,9 +23,9 @@ STAGES = ("", "read", "surface", "align", "restore", "fit", "blend", "voxels", "
 def main() -> None:
     """Measure."""
     sys.path.insert(0, str(ROOT / "ReShapeIT"))
-    from Testing.qt_stand_ins import import_qt
+    from Testing.Slicer import slicer_python
 
-    import_qt()
+    slicer_python.install()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps({stage or "start": round(cancelled_at(stage, Path(folder)), 2) for stage in STAGES}))
 

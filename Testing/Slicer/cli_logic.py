@@ -99,7 +99,7 @@ class CommandLineLogic:
         """Run the script; outputs go to their nodes."""
         words, indexed, outputs, files = [], {}, [], []
         for element in self._parameters:
-            name, value = element.findtext("name"), node.values.get(element.findtext("name"), "")
+            value = node.values.get(element.findtext("name"), "")
             if element.tag in ("image", "geometry") and value:
                 path = self._folder / _file_name(value, ".vtp" if element.tag == "geometry" else ".nrrd")
                 files.append(path)

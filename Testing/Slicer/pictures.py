@@ -9,56 +9,49 @@ slicer-core, PySide6-Essentials and OpenGL (EGL will do, no display).
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ReShapeITLib.drawing import INK, PAPER, footer, text
-from Testing.qt_stand_ins import default_parameters, fill_choices, import_qt, load_panel
+from Testing.Slicer.application import Application
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
-VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (540, 1100)
+VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (560, 1130)
 # Where the largest change of these segments is: in which slice, and how many mm wide.
 PLACES = {"liver": ("Axial", 330.0), "spleen": ("Coronal", 220.0)}
 
 
 def main() -> None:
     """Draw everything."""
-    sys.path.insert(0, str(ROOT / "ReShapeIT"))
-    qt = import_qt()
     with tempfile.TemporaryDirectory() as folder:
-        world = _world_with_patient(Path(folder))
+        application = Application(folder)
+        world = _world_with_patient(application)
         Image.fromarray(_three_d(world)).resize((260, 205), Image.LANCZOS).save(THUMBNAIL, optimize=True)
-        panel = _refined_panel(world, qt)
-        places = _largest_changes(world.task)
+        widget = _refined_panel(application)
+        places = _largest_changes(widget.panel.review._task)
         after = _views(world, places)
-        panel.ui.keptAlive[-1].grab().save(str(SCREENSHOTS / "slicer_panel.png"))
-        _show(panel, qt, before=1.0, after=0.0, change_map=False)
+        widget.parent.grab().save(str(SCREENSHOTS / "slicer_panel.png"))
+        _show(application, widget.ui, before=1.0, after=0.0, change_map=False)
         _review_sheet(_views(world, places), after)
-        panel.close()
+        application.quit()
 
 
-def _world_with_patient(folder: Path):
-    """A scene with the sample patient loaded as the Sample Data module would load it."""
-    from ReShapeITPanel import sampleData
+def _world_with_patient(application: Application):
+    """The application's scene with the sample patient, as the Sample Data module loads it, and views of it."""
+    from ReShapeITPanel.sampleData import loadSamplePatient
 
-    from Testing.Slicer.scene import new_scene
     from Testing.Slicer.views import SliceView, ThreeDView
 
-    world = new_scene(str(folder))
-    sampleData.makeSamplePatient(folder)
-    world.ct = _loaded(world.scene, "vtkMRMLScalarVolumeNode", "vtkMRMLVolumeArchetypeStorageNode", folder, 0)
+    world = application.world
+    world.ct, world.node = loadSamplePatient()
     display = world.ct.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevel(400, 40)
-    world.node = _loaded(world.scene, "vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode", folder, 1)
-    world.node.SetReferenceImageGeometryParameterFromVolumeNode(world.ct)
     world.node.CreateClosedSurfaceRepresentation()
     world.view = ThreeDView(world, VIEW_PIXELS)
     world.slices = {name: SliceView(world, SLICE_PIXELS, place[0], name) for name, place in PLACES.items()}
@@ -66,17 +59,6 @@ def _world_with_patient(folder: Path):
     world.bounds = np.zeros(6)
     world.node.GetRASBounds(world.bounds)
     return world
-
-
-def _loaded(scene, kind: str, storage_kind: str, folder: Path, index: int):
-    from ReShapeITPanel.sampleData import FILES, NODE_NAMES
-
-    storage, node = scene.AddNewNodeByClass(storage_kind), scene.AddNewNodeByClass(kind, NODE_NAMES[index])
-    storage.SetFileName(str(folder / FILES[index]))
-    if not storage.ReadData(node):
-        raise RuntimeError(f"{FILES[index]} cannot be read")
-    node.CreateDefaultDisplayNodes()
-    return node
 
 
 def _three_d(world) -> np.ndarray:
@@ -111,47 +93,28 @@ def _largest_changes(task) -> dict[str, tuple]:
     return found
 
 
-def _show(panel, qt, before: float, after: float, change_map: bool) -> None:
+def _show(application: Application, ui, before: float, after: float, change_map: bool) -> None:
     """Move the sliders of the review."""
-    panel.ui.opacityBeforeSlider.setValue(before)
-    panel.ui.opacityAfterSlider.setValue(after)
-    panel.ui.changeMapCheckBox.setChecked(change_map)
-    for _ in range(20):
-        qt.application.processEvents()
+    ui.opacityBeforeSlider.value, ui.opacityAfterSlider.value = before, after
+    ui.changeMapCheckBox.checked = change_map
+    application.work(20)
 
 
-def _refined_panel(world, qt):
-    """The panel after a user checked all segments and pressed Refine."""
-    from ReShapeITPanel.dependencies import missingPackages
-    from ReShapeITPanel.deviceProbe import DeviceProbe
-    from ReShapeITPanel.panel import Panel, PanelEnvironment
-    from ReShapeITSlicer.refinement import RefinementTask
-    from ReShapeITSlicer.templates import availableTemplates
-
-    top, ui = load_panel()
-    fill_choices(ui)
-    ui.segmentationSelector.addItem(world.node.GetName())
-
-    def create(node, templates, options):
-        logic = world.logics["Segmentations"]
-        world.task = RefinementTask(world.scene, node, templates, options, segmentationsLogic=logic)
-        return world.task
-
-    environment = PanelEnvironment(availableTemplates, create, missingPackages, None, lambda text: True, DeviceProbe)
-    panel = Panel(ui, world.scene, environment)
-    panel.setParameters(default_parameters(segmentation=world.node))
-    panel.segments.check([world.node.GetSegmentation().GetNthSegmentID(index) for index in range(4)])
-    top.resize(*PANEL_PIXELS)
-    top.show()
-    ui.refineButton.click()
-    while panel.run.isRunning or not ui.deviceReasonLabel.text():
-        qt.application.processEvents()
-        time.sleep(0.02)
-    if panel.ui.reviewTable.rowCount() == 0:
-        raise RuntimeError(ui.statusLabel.text())
-    ui.nextChangeButton.click()
-    _show(panel, qt, before=0.0, after=1.0, change_map=True)
-    return panel
+def _refined_panel(application: Application):
+    """The module's widget after a user checked all segments and pressed Refine."""
+    widget = application.open()
+    node = widget._parameterNode.segmentation
+    widget.panel.segments.check([node.GetSegmentation().GetNthSegmentID(index) for index in range(4)])
+    widget.parent.resize(*PANEL_PIXELS)
+    widget.parent.show()
+    application.wait(lambda: widget.ui.deviceReasonLabel.text)
+    widget.ui.refineButton.click()
+    application.wait(lambda: not widget.panel.run.isRunning)
+    if widget.ui.reviewTable.rowCount == 0:
+        raise RuntimeError(widget.ui.statusLabel.text)
+    widget.ui.nextChangeButton.click()
+    _show(application, widget.ui, before=0.0, after=1.0, change_map=True)
+    return widget
 
 
 def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def setCollapsed(self, collapsed):
         if collapsed != self._collapsed:
             self._collapsed = collapsed
+            self.setMaximumHeight(self.HEADER if collapsed else 16777215)
             self.contentsCollapsed.emit(collapsed)
 
     text = QtCore.Property(str, lambda self: self._text, setText)

@@ -23,8 +23,8 @@ GUIDE = Path(__file__).resolve().parents[1] / "docs" / "SLICER.md"
 
 
 def lines_of_the_guide() -> str:
-    """The first indented block after the heading "Python console"."""
-    section = GUIDE.read_text(encoding="utf-8").partition("## Python console")[2]
+    """The first indented block after the heading "Use the Python console"."""
+    section = GUIDE.read_text(encoding="utf-8").partition("### Use the Python console")[2]
     return re.search(r"\n\n((?:    .+\n)+)", section).group(1).replace("\n    ", "\n").strip()
 
 

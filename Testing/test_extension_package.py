@@ -185,5 +185,5 @@ def test_every_file_that_answers_a_rule_exists_and_every_step_of_the_self_test_i
     missing = [name for name in named if not any(any(folder.glob(name)) for folder in folders)]
     assert len(named) > 30 and not missing
     source = (MODULE / "ReShapeITPanel" / "selfTest.py").read_text(encoding="utf-8")
-    steps = re.findall(r"\bstep\w+", source.partition("STEPS = (")[2].partition(")")[0])
-    assert steps and re.findall(r"`(step\w+)`", text) == steps
+    steps = re.findall(r"\w+", source.partition("STEPS = (")[2].partition(")")[0])
+    assert len(steps) > 10 and [word for word in re.findall(r"`(\w+)`", text) if word in steps] == steps

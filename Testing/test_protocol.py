@@ -259,3 +259,12 @@ def test_without_consent_the_shipped_lobes_are_refused_and_the_other_organs_are_
         except BadInputError:
             refused.add(name)
     assert refused == {name for name in available_templates() if name.startswith("lung_")} != set()
+
+
+def test_a_torch_for_numpy_1_is_told_with_both_versions():
+    import numpy
+    import torch
+
+    told = command.explained(RuntimeError("Numpy is not available"))
+    assert told.code == "torch_numpy" and torch.__version__ in str(told) and numpy.__version__ in str(told)
+    assert "numpy<2" in told.hint

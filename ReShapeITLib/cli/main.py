@@ -90,6 +90,11 @@ def explained(error: BaseException) -> ReShapeITError:
         )
     if isinstance(error, ImportError):
         return _missing_package(error)
+    if isinstance(error, RuntimeError) and "Numpy is not available" in str(error):  # torch's words
+        return ReShapeITError(
+            "PyTorch {torch} was built for NumPy 1 and does not work with NumPy {numpy}",
+            "install numpy<2 or torch>=2.3", "torch_numpy", torch=_version("torch"), numpy=_version("numpy"),
+        )  # fmt: skip
     if isinstance(error, OSError) and error.errno in FULL:
         return BadInputError(
             "The disk is full ({path})", "free some space or choose another folder", DISK_FULL,
@@ -104,6 +109,12 @@ def explained(error: BaseException) -> ReShapeITError:
         "Unexpected {kind}: {reason}", "run again with --debug to see where", "unexpected",
         kind=type(error).__name__, reason=error,
     )  # fmt: skip
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
 
 
 def _missing_package(error: ImportError) -> ReShapeITError:

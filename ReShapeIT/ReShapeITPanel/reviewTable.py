@@ -3,7 +3,6 @@
 import qt
 from slicer.i18n import tr as _
 
-
 COLUMNS = (
     "name", "volumeBeforeMl", "volumeAfterMl", "largestMoveMm", "meanMoveMm", "dscToInput", "isPlausible", "state",
 )  # fmt: skip

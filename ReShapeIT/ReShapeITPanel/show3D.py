@@ -4,7 +4,6 @@ import slicer
 from ReShapeITSlicer.observers import Observers
 from slicer.i18n import tr as _
 
-
 SURFACE = "Closed surface"
 
 

@@ -50,7 +50,7 @@ def restoration_file(tiny_template_file, tmp_path_factory) -> Path:
     """A restoration network of that template which is not trained: it gives back what it is given."""
     from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
     from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-    from ReShapeITLib.template import read_shape_sha256
+    from ReShapeITLib.templates.template import read_shape_sha256
     from Testing.tiny_template import ORGAN
 
     path = tmp_path_factory.mktemp("network") / "network.safetensors"

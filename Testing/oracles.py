@@ -1,6 +1,6 @@
 """What the library's numbers are compared with: nested autograd, the paper's equations word by word, analytic shapes.
 
-Nothing here uses the sweeps of ``ReShapeITLib.siren``: derivatives come from ``torch.autograd.grad`` with
+Nothing here uses the sweeps of ``ReShapeITLib.field.siren``: derivatives come from ``torch.autograd.grad`` with
 ``create_graph``, the fields are plain matrix products, and the shapes have distances and normals in closed form.
 At the end a tiny model that is trained on such shapes once for all tests that need a trained one.
 """
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ReShapeITLib.fields import DeformTemplateField, FieldOptions
-from ReShapeITLib.geometry import Similarity
-from ReShapeITLib.losses import LossWeights
-from ReShapeITLib.sampling import ShapeSamples
-from ReShapeITLib.template import OrganTemplate, TemplateInfo
+from ReShapeITLib.core.geometry import Similarity
+from ReShapeITLib.field.deform_template import DeformTemplateField, FieldOptions
+from ReShapeITLib.field.losses import LossWeights
+from ReShapeITLib.templates.template import OrganTemplate, TemplateInfo
 from ReShapeITLib.training.config import OptimiserOptions, TrainingConfig
 from ReShapeITLib.training.data import TrainingSet
 from ReShapeITLib.training.loop import LOG_NAME, Trainer
+from ReShapeITLib.training.sampling import ShapeSamples
 
 MM_PER_UNIT = 100.0
 RADII = ((0.6, 0.6, 0.6), (0.75, 0.6, 0.5), (0.5, 0.6, 0.75), (0.7, 0.7, 0.7), (0.5, 0.5, 0.5))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ReShapeITLib.geometry import ImageGeometry
-from ReShapeITLib.labels import LabelVolume
-from ReShapeITLib.report import OrganReport, RefineReport, voxel_changes
-from ReShapeITLib.volume_io import write_labels
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.io.volumes import write_labels
+from ReShapeITLib.job.report import OrganReport, RefineReport, voxel_changes
 
 GEOMETRY = ImageGeometry.from_parts((26, 24, 20), (2.0, 2.0, 3.0), (-25.0, 40.0, 900.0))
 

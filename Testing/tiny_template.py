@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ReShapeITLib.cli.main import main
-from ReShapeITLib.geometry import ImageGeometry
-from ReShapeITLib.labels import LabelVolume
-from ReShapeITLib.volume_io import write_labels
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.io.volumes import write_labels
 
 SIZE_MM = 40.0
 ORGAN = "test_organ"
@@ -75,7 +75,7 @@ def train_tiny_template(folder: Path) -> Path:
 
 def with_licence(template: Path, licence: str, target: Path) -> Path:
     """A copy of a template file under another licence."""
-    from ReShapeITLib.template import OrganTemplate
+    from ReShapeITLib.templates.template import OrganTemplate
 
     loaded = OrganTemplate.load(template)
     replace(loaded, info=replace(loaded.info, licence=licence)).save(target)

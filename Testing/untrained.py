@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ReShapeITLib.fields import DeformTemplateField, FieldOptions
-from ReShapeITLib.template import OrganTemplate, TemplateInfo
+from ReShapeITLib.field.deform_template import DeformTemplateField, FieldOptions
+from ReShapeITLib.templates.template import OrganTemplate, TemplateInfo
 
 
 def untrained_template(organ: str = "test_organ") -> OrganTemplate:

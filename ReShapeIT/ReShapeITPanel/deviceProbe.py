@@ -25,7 +25,7 @@ for name in sys.argv[1:]:
     except Exception as error:
         broken.append([name, (str(error).strip() or type(error).__name__).splitlines()[0]])
 if not broken:
-    from ReShapeITLib.device import choose_device
+    from ReShapeITLib.core.device import choose_device
     chosen = choose_device("auto")
     device = [chosen.name, chosen.reason]
 print(json.dumps([*device, broken]))

@@ -169,7 +169,7 @@ def _origin() -> str:
     """Checksum of what decides how the patient looks: library, program and templates."""
     addLibraryToPath()
     from ReShapeITLib import __version__
-    from ReShapeITLib.template_store import available_templates
+    from ReShapeITLib.templates.store import available_templates
 
     templates = available_templates()
     files = [samplePatient.__file__, *(templates[organ] for organ in samplePatient.ORGANS if organ in templates)]

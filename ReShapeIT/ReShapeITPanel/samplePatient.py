@@ -28,8 +28,8 @@ def main(folder: str) -> None:
     import numpy as np
     import torch
 
-    from ReShapeITLib.labels import LabelVolume
-    from ReShapeITLib.volume_io import write_labels
+    from ReShapeITLib.core.labels import LabelVolume
+    from ReShapeITLib.io.volumes import write_labels
 
     torch.set_num_threads(1)  # sums depend on the number of threads, and where the damage falls on single voxels
     if not Path(folder).is_dir():
@@ -50,7 +50,7 @@ def patientGeometry():
     """The scanner's grid: columns run to the left, rows to the back."""
     import numpy as np
 
-    from ReShapeITLib.geometry import ImageGeometry
+    from ReShapeITLib.core.geometry import ImageGeometry
 
     half_mm = 0.5 * (np.array(SIZE_IJK) - 1) * SPACING_MM
     origin = half_mm * (1, 1, -1) + (0.0, 0.0, 1080.0)
@@ -62,12 +62,12 @@ def drawnOrgans(geometry) -> dict:
     import dataclasses
 
     import numpy as np
+    from ReShapeITLib.distance.of_mesh.narrow_band import label_voxels
 
-    from ReShapeITLib.demo import sample_field
-    from ReShapeITLib.extraction import label_voxels
-    from ReShapeITLib.geometry import Similarity
-    from ReShapeITLib.template import OrganTemplate
-    from ReShapeITLib.template_store import find_template
+    from ReShapeITLib.core.geometry import Similarity
+    from ReShapeITLib.job.demo import sample_field
+    from ReShapeITLib.templates.store import find_template
+    from ReShapeITLib.templates.template import OrganTemplate
 
     masks, taken = {}, np.zeros(geometry.shape_kji, bool)
     for name, (centre, _, _) in ORGANS.items():
@@ -87,8 +87,7 @@ def drawnOrgans(geometry) -> dict:
 def damagedOrgans(truth: dict, geometry) -> dict:
     """What a careless segmentation would have made of the organs; the left kidney stays as it is."""
     import numpy as np
-
-    from ReShapeITLib.damage import bite, holes, island
+    from ReShapeITLib.damage.shapes.shapes import bite, holes, island
 
     damaged, rng = dict(truth), np.random.default_rng(SEED)
     damaged["liver"] = holes(bite(damaged["liver"], geometry, rng, 35.0), geometry, rng, 4, 8.0)
@@ -100,7 +99,7 @@ def damagedOrgans(truth: dict, geometry) -> dict:
 
 def segments():
     """Name, id, colour and terminology of each segment as Slicer writes them."""
-    from ReShapeITLib.labels import Segment
+    from ReShapeITLib.core.labels import Segment
 
     structure, anywhere = "SCT^123037004^Anatomical Structure", "Anatomic codes - DICOM master list~^^~^^"
     kinds = {

@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     addLibraryToPath()
     try:
-        from ReShapeITLib.cli.main import explained
-        from ReShapeITLib.errors import MISSING_PACKAGE as MISSING
+        from ReShapeITLib.core.errors import MISSING_PACKAGE as MISSING
+        from ReShapeITLib.job.explanation import explained
     except ImportError as error:
         package = (error.name or "torch").partition(".")[0]
         return told(MISSING_LIBRARY if package == "ReShapeITLib" else MISSING_PACKAGE.format(package), 1)
@@ -131,10 +131,10 @@ def refine(arguments: argparse.Namespace) -> None:
     Raises:
         ReShapeITError: an input is wrong, or the refinement was refused or cancelled.
     """
-    from ReShapeITLib.cli.refine import parse_templates
-    from ReShapeITLib.progress import cancel_on_signals
-    from ReShapeITLib.refine_job import RefineJob, run_refine_job
-    from ReShapeITLib.surface_io import write_surface
+    from ReShapeITLib.core.progress import cancel_on_signals
+    from ReShapeITLib.io.surfaces import write_surface
+    from ReShapeITLib.job.job import RefineJob, run_refine_job
+    from ReShapeITLib.job.labels import parse_templates
 
     output, written = Path(arguments.outputVolume), writtenFile(arguments.outputVolume)
     # The job makes surfaces only where it writes them or a report; several go into one file here. The name is not taken
@@ -190,8 +190,8 @@ def giveRoom(path: Path) -> None:
     """
     import numpy as np
 
-    from ReShapeITLib.labels import LabelVolume
-    from ReShapeITLib.volume_io import read_labels, write_labels
+    from ReShapeITLib.core.labels import LabelVolume
+    from ReShapeITLib.io.volumes import read_labels, write_labels
 
     if SEGMENTATION_NODE not in path.name or not path.is_file():
         return
@@ -216,7 +216,7 @@ def tag(name: str, content: str) -> None:
 
 def taggedProgress():
     """A Progress that reports to Slicer."""
-    from ReShapeITLib.progress import Progress
+    from ReShapeITLib.core.progress import Progress
 
     class TaggedProgress(Progress):
         """Writes Slicer's progress tags to stdout."""
@@ -246,7 +246,7 @@ def joined(surfaces: dict):
     """One surface of all organs with their label as point data."""
     import numpy as np
 
-    from ReShapeITLib.mesh import TriangleSurface
+    from ReShapeITLib.core.mesh import TriangleSurface
 
     parts = list(surfaces.values())
     starts = np.cumsum([0, *(len(part.vertices_ras) for part in parts[:-1])])

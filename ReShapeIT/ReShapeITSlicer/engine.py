@@ -1,6 +1,6 @@
 """The background engine: runs ``reshapeit refine`` in its own process, follows its progress, ends it at once.
 
-The process tells where it is in JSON lines (ReShapeITLib.progress). Its last line is a result or an error;
+The process tells where it is in JSON lines (ReShapeITLib.core.progress). Its last line is a result or an error;
 where there is neither, the process crashed or was killed. Its exit code cannot tell: PythonSlicer is a launcher, which
 ends with 1 when its child was killed.
 """

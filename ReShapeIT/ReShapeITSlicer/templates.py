@@ -36,7 +36,7 @@ class TemplateChoice:
 def availableTemplates() -> list[TemplateChoice]:
     """The templates that are installed, by name; files that are no templates are left out."""
     addLibraryToPath()
-    from ReShapeITLib.template_store import available_templates
+    from ReShapeITLib.templates.store import available_templates
 
     choices = []
     for _name, path in sorted(available_templates().items()):

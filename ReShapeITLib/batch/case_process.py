@@ -15,10 +15,7 @@ import sys
 import threading
 import time
 
-from ..atomic import make_folder
-from ..cli.main import explained
-from ..cli.refine import parse_templates
-from ..errors import (
+from ..core.errors import (
     CANNOT_WRITE,
     DEVICE_UNUSABLE,
     DISK_FULL,
@@ -27,6 +24,9 @@ from ..errors import (
     BadInputError,
     ImplausibleError,
 )
+from ..io.atomic import make_folder
+from ..job.explanation import explained
+from ..job.labels import parse_templates
 from .cases import BatchCase
 from .records import DONE, FAILED, REFUSED
 
@@ -56,7 +56,7 @@ def refined(case: BatchCase) -> dict:
 
     Returns:
         ``status`` (done, refused, failed), ``message``, ``seconds``, of one that is not done ``code`` of the error, of
-        one that is ``organs``, a list of what :class:`ReShapeITLib.report.OrganReport` holds.
+        one that is ``organs``, a list of what :class:`ReShapeITLib.job.report.OrganReport` holds.
     """
     started = time.perf_counter()
     try:
@@ -73,7 +73,7 @@ def refined(case: BatchCase) -> dict:
 def _run(case: BatchCase) -> list[dict]:
     from dataclasses import asdict
 
-    from ..refine_job import RefineJob, run_refine_job
+    from ..job.job import RefineJob, run_refine_job
 
     options = case.options
     for path in (case.report, case.surface):

@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..atomic import file_suffix
-from ..errors import BadInputError
-from ..volume_io import LABEL_SUFFIXES
+from ..core.errors import BadInputError
+from ..io.atomic import file_suffix
+from ..io.volumes import LABEL_SUFFIXES
 
 COLUMNS = ("input", "name", "template", "label")
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What all cases share, see :class:`ReShapeITLib.refine_job.RefineJob`.
+    """What all cases share, see :class:`ReShapeITLib.job.job.RefineJob`.
 
     Args:
         template: as the command line takes it; "" where the table names one for each case.

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
-from ..atomic import atomic_path, require_file
-from ..cli.refine import parse_templates
-from ..errors import BadInputError
+from ..core.errors import BadInputError
+from ..io.atomic import atomic_path, require_file
+from ..job.labels import parse_templates
 from ..restoration.store import chosen_networks, restoration_sha256
-from ..template import read_info, read_shape_sha256
-from ..template_store import find_template
+from ..templates.store import find_template
+from ..templates.template import read_info, read_shape_sha256
 from .cases import BatchCase, BatchOptions
 
 STATE_FOLDER = ".batch"

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import make_folder
-from ..errors import MISSING_PACKAGE, BadInputError, Notice, ReShapeITError
-from ..licences import check_licences
-from ..progress import Progress
+from ..core.errors import MISSING_PACKAGE, BadInputError, Notice, ReShapeITError
+from ..core.progress import Progress
+from ..io.atomic import make_folder
+from ..job.licences import check_licences
 from .cases import BatchCase
 from .records import DONE, FAILED, folder_lock, is_done, model_checksums, read_record, template_files, write_record
 from .table import write_tables

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..atomic import atomic_path
+from ..io.atomic import atomic_path
 from .cases import BatchCase
 from .records import read_record
 

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from ..errors import ReShapeITError
+from ..core.errors import ReShapeITError
 from .cases import BatchCase
 from .records import FAILED, fingerprint, is_done, read_record, write_record
 

@@ -7,8 +7,8 @@ import contextlib
 import sys
 from collections.abc import Callable
 
-from ..errors import BadInputError
-from ..progress import Progress
+from ..core.errors import BadInputError
+from ..core.progress import Progress
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRESETS = ("draft", "standard", "fine")

@@ -27,8 +27,8 @@ def add_parser(commands) -> None:
 
 def run(arguments) -> None:
     """Run the demo and print what it measured."""
-    from ..demo import EASY_CASE, comparison_table, run_demo
-    from ..report import NOTICE
+    from ..job.demo import EASY_CASE, comparison_table, run_demo
+    from ..job.report import NOTICE
 
     folder = Path(arguments.output)
     result = run_demo(

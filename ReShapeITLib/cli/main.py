@@ -10,37 +10,36 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import __version__
-from ..atomic import FULL
-from ..device import is_out_of_memory
-from ..errors import (
-    DISK_FULL,
-    MISSING_PACKAGE,
-    OUT_OF_MEMORY,
-    BadInputError,
-    CancelledError,
-    ReShapeITError,
-)
-from ..progress import Progress, cancel_on_signals
-from . import batch, demo, evaluate, metrics, prepare, refine, report, templates, train, train_restoration
+from ..core.progress import Progress, cancel_on_signals
+from ..job.explanation import explained
+from . import batch, demo, metrics, prepare, refine, report, templates, train, train_restoration
 from .common import Parser, escape_unprintable
 
-COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, evaluate, demo)
-CPU_MEMORY_IS_FULL = ("can't allocate memory", "not enough memory")  # torch's, on Windows the second
+COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, demo)
 NOTICE = "Research software, not a medical device."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments); returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(build_parser, list(sys.argv[1:] if argv is None else argv))
+
+
+def run_command(make_parser: Callable[[], Parser], argv: list[str]) -> int:
+    """Parse and run, turning whatever goes wrong into one line and an exit code.
+
+    Args:
+        make_parser: to a parser whose arguments have ``run``, and ``progress`` where the command has that option.
+        argv: the arguments; ``--debug`` among them shows tracebacks.
+    """
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     escape_unprintable()
     progress = Progress("json" if _asks_for_json(argv) else "none")  # for usage errors; the subcommand's own follows
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = make_parser().parse_args(argv)
         progress = arguments.progress = Progress(getattr(arguments, "progress", "none"))
         return _run(arguments)
     except SystemExit as stop:  # --help and --version
@@ -72,59 +71,6 @@ def build_parser() -> Parser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-def explained(error: BaseException) -> ReShapeITError:
-    """An error in words for the user: what happened and what to do, with its exit code."""
-    if isinstance(error, ReShapeITError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return CancelledError("cancelled; nothing was written")
-    if is_out_of_memory(error):
-        return ReShapeITError(
-            "The GPU has too little free memory", "use --device cpu or close other programs", OUT_OF_MEMORY
-        )
-    if isinstance(error, MemoryError) or any(words in str(error) for words in CPU_MEMORY_IS_FULL):
-        return ReShapeITError(
-            "There is too little free memory", "close other programs, crop the input or use a draft", OUT_OF_MEMORY
-        )
-    if isinstance(error, ImportError):
-        return _missing_package(error)
-    if isinstance(error, RuntimeError) and "Numpy is not available" in str(error):  # torch's words
-        return ReShapeITError(
-            "PyTorch {torch} was built for NumPy 1 and does not work with NumPy {numpy}",
-            "install numpy<2 or torch>=2.3", "torch_numpy", torch=_version("torch"), numpy=_version("numpy"),
-        )  # fmt: skip
-    if isinstance(error, OSError) and error.errno in FULL:
-        return BadInputError(
-            "The disk is full ({path})", "free some space or choose another folder", DISK_FULL,
-            path=error.filename or error,
-        )  # fmt: skip
-    if isinstance(error, OSError) and error.filename:
-        return BadInputError(
-            "{path}: {reason}", "check the path and its permissions", "file.refused",
-            path=error.filename, reason=error.strerror,
-        )  # fmt: skip
-    return ReShapeITError(
-        "Unexpected {kind}: {reason}", "run again with --debug to see where", "unexpected",
-        kind=type(error).__name__, reason=error,
-    )  # fmt: skip
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
-
-
-def _missing_package(error: ImportError) -> ReShapeITError:
-    package = (error.name or "").partition(".")[0]
-    hint = "install ReShapeITLib's requirements again"
-    if isinstance(error, ModuleNotFoundError):
-        return ReShapeITError("The Python package {package} is missing", hint, MISSING_PACKAGE, package=package)
-    words = "The Python package {package} cannot be loaded ({reason})"
-    package = package or "that is asked for"
-    return ReShapeITError(words, hint, MISSING_PACKAGE, package=package, reason=error)
 
 
 def _asks_for_json(argv: Sequence[str]) -> bool:

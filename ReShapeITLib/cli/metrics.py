@@ -6,13 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from ..atomic import atomic_path
-from ..errors import BadInputError
+from ..core.errors import BadInputError
+from ..io.atomic import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..labels import LabelVolume
+    from ..core.labels import LabelVolume
     from ..metrics import SegmentationMetrics
 
 _DESCRIPTION = """Compare a segmentation with a reference on the same voxel grid: Dice and normalised surface Dice,
@@ -41,8 +41,8 @@ def run(arguments) -> int:
     Raises:
         BadInputError: a file, a label or an option is wrong.
     """
+    from ..io.volumes import read_labels
     from ..metrics import evaluate
-    from ..volume_io import read_labels
 
     reference, test = read_labels(arguments.reference), read_labels(arguments.test)
     if not reference.geometry.same_grid_as(test.geometry):

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from ..errors import BadInputError
+from ..core.errors import BadInputError
 from .common import add_command, add_progress_option, add_seed_option, positive_number
 
 
@@ -46,16 +46,16 @@ def add_parser(commands) -> None:
 
 def run(arguments) -> None:
     """Sample all files, then move the samples into the folder: it never holds half a set."""
-    from ..sampling import SamplingOptions
     from ..training.prepare import PrepareOptions, prepare_shapes
+    from ..training.sampling import SamplingOptions
 
     paths = label_files(arguments.inputs)
     sampling = SamplingOptions(arguments.surface_points, arguments.free_points, arguments.near_surface_fraction)
     options = PrepareOptions(sampling=sampling, least_spacing_mm=arguments.least_spacing, seed=arguments.seed)
     reference = None
     if arguments.frame_of:
-        from ..template import OrganTemplate
-        from ..template_store import find_template
+        from ..templates.store import find_template
+        from ..templates.template import OrganTemplate
 
         reference = OrganTemplate.load(find_template(arguments.frame_of)).points_unit
     folder = Path(arguments.output)
@@ -78,7 +78,7 @@ def label_files(inputs: list[str]) -> list[Path]:
     Raises:
         BadInputError: something is absent or a folder holds none.
     """
-    from ..volume_io import label_file_suffix
+    from ..io.volumes import label_file_suffix
 
     def is_label_file(path: Path) -> bool:
         try:

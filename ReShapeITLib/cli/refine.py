@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import BadInputError
+from ..job.labels import parse_templates
 from .common import (
     PRESETS,
     add_command,
@@ -66,7 +66,7 @@ def add_parser(commands) -> None:
 def run(arguments) -> None:
     """Refine and say in one line per organ what changed."""
     templates = parse_templates(arguments.template, arguments.label)
-    from ..refine_job import RefineJob, run_refine_job
+    from ..job.job import RefineJob, run_refine_job
 
     job = RefineJob(
         input=Path(arguments.input),
@@ -90,30 +90,3 @@ def run(arguments) -> None:
     arguments.progress.result({"output": str(job.output), "organs": result.report.to_json()["organs"]})
     if arguments.progress.mode != "json":
         print("\n".join([*summaries, f"wrote {job.output}"]))
-
-
-def parse_templates(text: str, label: str | None) -> dict[int | str | None, str]:
-    """Template of each label from ``--template`` and ``--label``; the key None stands for the only label there is.
-
-    Raises:
-        BadInputError: the mapping is malformed or names a label twice.
-    """
-    which = None if label is None else _label(label)
-    if "=" not in text or Path(text).is_file():
-        return {which: text}
-    if which is not None:
-        raise BadInputError(f"--template '{text}' names labels itself; leave out --label {label}.")
-    chosen: dict[int | str | None, str] = {}
-    for pair in text.split(","):
-        key, equals, name = (part.strip() for part in pair.partition("="))
-        if not (key and equals and name):
-            raise BadInputError(f"--template '{text}' is malformed at '{pair}'; write LABEL=NAME,LABEL=NAME,...")
-        if _label(key) in chosen:
-            raise BadInputError(f"--template '{text}' names label {key} twice; name each label once.")
-        chosen[_label(key)] = name
-    return chosen
-
-
-def _label(text: str) -> int | str:
-    """A label number where it is one, else a segment id or name."""
-    return int(text) if text.strip().isdecimal() else text.strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import BadInputError
+from ..core.errors import BadInputError
 from .common import add_command, add_progress_option, positive_number
 
 _NOTES = """\
@@ -43,7 +43,7 @@ def run(arguments) -> None:
     if output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"{output} is no HTML file name; give one that ends in .html.")
     from ..review.build import write_review
-    from ..review.cases import find_cases
+    from ..review.sources import find_cases
 
     source = Path(arguments.source)
     cases = find_cases(source, _path(arguments.truth), _path(arguments.image))

@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import BadInputError
-from ..template_store import FOLDERS_VARIABLE
+from ..core.errors import BadInputError
+from ..templates.store import FOLDERS_VARIABLE
 from .common import add_command, add_progress_option
 
 
@@ -36,7 +36,7 @@ def run_list(arguments) -> None:
     """One line per template: name, cases, licence, file; damaged files are named as such."""
     if arguments.index:
         return _list_index(arguments)
-    from ..template_store import available_templates
+    from ..templates.store import available_templates
 
     described = {name: _description(path) for name, path in available_templates().items()}
     if arguments.json:
@@ -49,8 +49,8 @@ def run_list(arguments) -> None:
 
 def run_show(arguments) -> None:
     """Everything the file says about itself; its checksum is verified."""
-    from ..template import OrganTemplate
-    from ..template_store import find_template
+    from ..templates.store import find_template
+    from ..templates.template import OrganTemplate
 
     path = find_template(arguments.template)
     OrganTemplate.load(path)
@@ -80,10 +80,10 @@ def run_render(arguments) -> None:
     """Draw the template's surface, at the average size of its training cases."""
     import numpy as np
 
-    from ..geometry import Similarity
-    from ..rendering import render_panels
-    from ..template import OrganTemplate
-    from ..template_store import find_template
+    from ..core.geometry import Similarity
+    from ..pictures.rendering import render_panels
+    from ..templates.store import find_template
+    from ..templates.template import OrganTemplate
     from ..training.export import template_surface
 
     if not arguments.output.lower().endswith(".png"):
@@ -98,8 +98,8 @@ def run_render(arguments) -> None:
 
 def run_fetch(arguments) -> None:
     """Download and verify one template; only ever from the host that the user named."""
-    from ..template_index import fetch_template, read_index
-    from ..template_store import template_folders
+    from ..templates.index import fetch_template, read_index
+    from ..templates.store import template_folders
 
     if not arguments.folder and not os.environ.get(FOLDERS_VARIABLE):
         raise BadInputError(f"Where should the template go? Name a folder with --folder or ${FOLDERS_VARIABLE}.")
@@ -119,7 +119,7 @@ def run_fetch(arguments) -> None:
 
 
 def _list_index(arguments) -> None:
-    from ..template_index import read_index
+    from ..templates.index import read_index
 
     offered = read_index(arguments.index)
     if arguments.json:
@@ -130,7 +130,7 @@ def _list_index(arguments) -> None:
 
 def _description(path: Path) -> dict:
     """What a file says about itself, as plain values; of a damaged one, the error."""
-    from ..template import read_info
+    from ..templates.template import read_info
 
     try:
         info, options, sha256 = read_info(path)

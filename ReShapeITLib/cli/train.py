@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import BadInputError, CancelledError
+from ..core.errors import BadInputError, CancelledError
 from .common import add_command, add_device_option, add_progress_option, positive_number
 
 _NOTES = """\
@@ -38,7 +38,7 @@ def run(arguments) -> None:
     config = _config(arguments)
     target = Path(arguments.template_out or folder / f"{config.organ}.safetensors")
     if arguments.template_out:
-        from ..atomic import check_writable
+        from ..io.atomic import check_writable
 
         check_writable(target)
     trainer = _trainer(arguments, config, folder)
@@ -75,7 +75,7 @@ def _config(arguments):
 
 
 def _trainer(arguments, config, folder: Path):
-    from ..device import choose_device
+    from ..core.device import choose_device
     from ..training.data import TrainingSet
     from ..training.loop import Trainer
     from ..training.prepare import SUFFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CancelledError
+from ..core.errors import CancelledError
 from .common import add_command, add_device_option, add_progress_option, positive_number
 
 
@@ -27,12 +27,12 @@ def add_parser(commands) -> None:
 
 def run(arguments) -> None:
     """Prepare the cases, train, export."""
-    from ..atomic import check_writable
-    from ..device import choose_device
-    from ..restoration.cases import training_cases
-    from ..restoration.config import read_restoration_config
+    from ..core.device import choose_device
+    from ..io.atomic import check_writable
     from ..restoration.model import RestorationInfo, RestorationModel
-    from ..restoration.training import RestorationTrainer
+    from ..restoration_training.cases import training_cases
+    from ..restoration_training.config import read_restoration_config
+    from ..restoration_training.loop import RestorationTrainer
 
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)

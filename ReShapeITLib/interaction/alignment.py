@@ -14,8 +14,8 @@ from math import log, sqrt
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..errors import BadInputError
-from ..geometry import Similarity
+from ..core.errors import BadInputError
+from ..core.geometry import Similarity
 from .cpd import CpdOptions, CpdResult, box_volume, checked_points, similarity_cpd
 from .posterior import compact_order
 

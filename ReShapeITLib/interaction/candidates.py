@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Similarity
-from ..mesh import TriangleSurface
-from ..surface import DistanceGrid
+from ..core.geometry import Similarity
+from ..core.mesh import TriangleSurface
+from ..distance.surface import DistanceGrid
 
 
 @dataclass(frozen=True)

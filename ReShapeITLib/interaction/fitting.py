@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..fields import DOMAIN_RADIUS_UNIT
-from ..geometry import Similarity
-from ..losses import eikonal_loss
-from ..siren import Layers, siren_jet
-from ..template import OrganTemplate
+from ..core.geometry import Similarity
+from ..field.deform_template import DOMAIN_RADIUS_UNIT
+from ..field.losses import eikonal_loss
+from ..field.siren import Layers, siren_jet
+from ..templates.template import OrganTemplate
 from .adam import Adam
 from .candidates import Candidates
 from .pose import Pose

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Similarity
+from ..core.geometry import Similarity
 from .posterior import Mixture, Posterior
 
 if TYPE_CHECKING:
-    from .cpd import CpdOptions
+    from .options import CpdOptions
 
 
 @dataclass(frozen=True, eq=False)

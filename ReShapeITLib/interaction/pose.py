@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..geometry import Similarity
+from ..core.geometry import Similarity
 
 
 class Pose:

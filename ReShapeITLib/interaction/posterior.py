@@ -13,7 +13,7 @@ from math import log, pi, sqrt
 
 import numpy as np
 
-from ..geometry import Similarity
+from ..core.geometry import Similarity
 
 _SKIP_ERROR = 1e-6  # share of the outliers' density that left-out source points may hold together
 _LOWEST_EXPONENT = -80.0  # keeps float32 out of denormals, which are slow; exp(-80) adds nothing

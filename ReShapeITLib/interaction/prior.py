@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..template import OrganTemplate
+from ..templates.template import OrganTemplate
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry import ImageGeometry
+from ..core.geometry import ImageGeometry
 from .masks import compare_masks
 from .points import SurfaceMetrics, compare_surfaces
 
 if TYPE_CHECKING:
-    from ..mesh import TriangleSurface
+    from ..core.mesh import TriangleSurface
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,6 @@ def _surface_of(mask, geometry, surface) -> TriangleSurface:
     """``surface``, or that of the mask as it is: cleaning away specks and cavities would hide them from the metrics."""
     if surface is not None:
         return surface
-    from ..surface import SurfaceOptions, surface_from_mask
+    from ..distance.surface import SurfaceOptions, surface_from_mask
 
     return surface_from_mask(mask, geometry, SurfaceOptions(min_island_mm3=0.0, fill_holes=False))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import BadInputError
-from ..geometry import ImageGeometry
+from ..core.errors import BadInputError
+from ..core.geometry import ImageGeometry
 from .surfels import is_surfel, neighbourhood_codes, surfel_areas_mm2, surfel_distances_mm
 
 _TIE_MM = 1e-6  # a distance of exactly the tolerance counts as agreement, whatever its rounding

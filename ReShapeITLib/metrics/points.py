@@ -9,10 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from ..errors import BadInputError
+from ..core.errors import BadInputError
 
 if TYPE_CHECKING:
-    from ..mesh import TriangleSurface
+    from ..core.mesh import TriangleSurface
 
 
 class SurfaceMetrics(NamedTuple):

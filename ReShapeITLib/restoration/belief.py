@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..surface import DistanceGrid
+from ..distance.surface import DistanceGrid
 from .model import Restoration
 
 _NEIGHBOURS = np.ones((3, 3, 3))

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..geometry import Similarity
-from ..surface import DistanceGrid
-from ..template import OrganTemplate
+from ..core.geometry import Similarity
+from ..distance.surface import DistanceGrid
+from ..templates.template import OrganTemplate
 from .grid import CELL_UNIT, told_by_voxels
 from .model import RestorationModel, restore
 from .network import GIVEN_LIMIT_CELLS

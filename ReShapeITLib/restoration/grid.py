@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..geometry import ImageGeometry, Similarity
-from ..surface import DistanceGrid
-from ..template import OrganTemplate
+from ..core.geometry import ImageGeometry, Similarity
+from ..distance.surface import DistanceGrid
+from ..templates.template import OrganTemplate
 
 CELL_UNIT = 0.036
 MARGIN_UNIT = 0.35

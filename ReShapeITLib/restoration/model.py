@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..geometry import Similarity
-from ..licences import is_non_commercial
-from ..parallel import together
-from ..surface import DistanceGrid
-from ..template import OrganTemplate, read_shape_sha256
-from ..weights_file import WeightsKind
+from ..core.geometry import Similarity
+from ..core.licences import is_non_commercial
+from ..core.parallel import together
+from ..distance.surface import DistanceGrid
+from ..io.weights_file import WeightsKind
+from ..templates.template import OrganTemplate, read_shape_sha256
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 from .store import ChosenNetworks, chosen_networks

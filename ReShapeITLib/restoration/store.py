@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import BadInputError
+from ..core.errors import BadInputError
 
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "RESHAPEIT_RESTORATION"

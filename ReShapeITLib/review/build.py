@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from ..atomic import atomic_path, check_writable
-from ..errors import CancelledError, ReShapeITError
-from ..progress import Progress
+from ..core.errors import CancelledError, ReShapeITError
+from ..core.progress import Progress
+from ..io.atomic import atomic_path, check_writable
 from .cases import ReviewCase
-from .measures import Measures, told, worst_first
+from .measures import told, worst_first
 from .page import page_html
+from .reviewed import Reviewed
 
 DETAILS = 100
-
-
-@dataclass(frozen=True)
-class Reviewed:
-    """A case with all that the page shows of it.
-
-    Args:
-        case, measures: the organ and its numbers.
-        trouble: why there are no pictures, or no result; "" where all went well.
-        thumbnail, surfaces, slices: data URIs; "" where there is no such picture.
-        detailed: the case has a section of its own.
-    """
-
-    case: ReviewCase
-    measures: Measures
-    trouble: str = ""
-    thumbnail: str = ""
-    surfaces: str = ""
-    slices: str = ""
-    detailed: bool = True
-
-    @property
-    def status(self) -> str:
-        """failed: there is no result, or it cannot be shown; check: the input may not be the organ; done."""
-        if self.trouble:
-            return "failed"
-        return "check" if self.measures.problems else "done"
 
 
 def write_review(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..report import voxel_changes
+from ..job.report import voxel_changes
 from .cases import ReviewCase
 
 if TYPE_CHECKING:
-    from ..mesh import TriangleSurface
+    from ..core.mesh import TriangleSurface
     from ..metrics.masks import MaskMetrics
     from .voxels import CaseVoxels
 

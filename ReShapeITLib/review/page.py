@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..licences import is_non_commercial
-from ..report import NOTICE
+from ..core.licences import is_non_commercial
+from ..job.report import NOTICE
 from .measures import NSD_TOLERANCE_MM, number
 
 if TYPE_CHECKING:
-    from .build import Reviewed
+    from .reviewed import Reviewed
 
 _PARTS = Path(__file__).resolve().parent / "page"
 

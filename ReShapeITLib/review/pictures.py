@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BadInputError
-from ..rendering import panel_sheet
-from ..shading import PictureStyle, camera_for, render_array, scalar_range
-from ..slices import SliceOptions, slices_through
+from ..core.errors import BadInputError
+from ..pictures.rendering import panel_sheet
+from ..pictures.shading import PictureStyle, camera_for, render_array, scalar_range
+from ..pictures.slices import SliceOptions, slices_through
 from .cases import ReviewCase
 from .voxels import CaseVoxels, largest_change_ras
 
 if TYPE_CHECKING:
-    from ..mesh import TriangleSurface
+    from ..core.mesh import TriangleSurface
 
 THUMBNAIL_PIXELS = 88
 _VIEWS = ("anterior", "superior")
@@ -49,7 +49,7 @@ class MovedSurfaces:
 
 def moved_surfaces(case: ReviewCase, voxels: CaseVoxels) -> MovedSurfaces:
     """The surfaces of a case: the result's own mesh with its change map where it was written, else from its voxels."""
-    from ..surface import SurfaceOptions, signed_distance_grid, surface_from_grid
+    from ..distance.surface import SurfaceOptions, signed_distance_grid, surface_from_grid
 
     as_it_is = SurfaceOptions(min_island_mm3=0.0, fill_holes=False)
     distance_before = signed_distance_grid(voxels.before, voxels.geometry, as_it_is)
@@ -63,7 +63,7 @@ def moved_surfaces(case: ReviewCase, voxels: CaseVoxels) -> MovedSurfaces:
 
 def _written_surface(path: Path | None) -> tuple[TriangleSurface, np.ndarray] | None:
     """A mesh file's surface and change map; None where there is none, or a mesh of another kind."""
-    from ..surface_io import read_surface
+    from ..io.surfaces import read_surface
 
     if path is None:
         return None

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from os.path import isfile
 from pathlib import Path
 
-from ..atomic import file_suffix
-from ..errors import BadInputError
+from ..core.errors import BadInputError
+from ..io.atomic import file_suffix
 from .cases import ReviewCase, cases_of_summary, existing_file, read_summary, surface_beside
 
 # What is taken from a table, each with the names that its column may have.

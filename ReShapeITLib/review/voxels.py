@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..atomic import require_file
-from ..errors import BadInputError
-from ..geometry import ImageGeometry
-from ..labels import LabelVolume
-from ..volume_io import label_file_suffix, read_labels, read_voxels
+from ..core.errors import BadInputError
+from ..core.geometry import ImageGeometry
+from ..core.labels import LabelVolume
+from ..io.atomic import require_file
+from ..io.volumes import label_file_suffix, read_labels, read_voxels
 from .cases import ReviewCase
 
 _MARGIN_MM = 15.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..atomic import atomic_path
-from ..errors import BadInputError
+from ..core.errors import BadInputError
+from ..io.atomic import atomic_path
 
 
 def save_checkpoint(path: Path, model, codes: dict, optimiser, generator, extra: dict, step: int, config: dict) -> None:

@@ -7,10 +7,10 @@ import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
-from ..errors import BadInputError
-from ..fields import FIELD_PRESETS, FieldOptions
-from ..losses import LossWeights
-from ..yaml_file import yaml_mapping
+from ..core.errors import BadInputError
+from ..field.deform_template import FIELD_PRESETS, FieldOptions
+from ..field.losses import LossWeights
+from ..io.settings import yaml_mapping
 
 _LONGEST_TOLD = 80  # characters of a wrong value in a message
 

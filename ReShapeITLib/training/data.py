@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import BadInputError
-from ..sampling import ShapeSamples
+from ..core.errors import BadInputError
+from .sampling import ShapeSamples
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import ReShapeITError
-from ..extraction import extract_zero_level
+from ..core.errors import ReShapeITError
+from ..core.mesh import TriangleSurface
+from ..core.organs import ORGANS
+from ..distance.narrow_band import extract_zero_level
 from ..interaction.alignment import AlignmentOptions, align_to_template
-from ..mesh import TriangleSurface
-from ..organs import ORGANS
-from ..template import OrganTemplate, TemplateInfo
+from ..templates.template import OrganTemplate, TemplateInfo
 from .loop import Trainer
 
 FRAME = (

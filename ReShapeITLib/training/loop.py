@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import losses
-from ..errors import BadInputError, ReShapeITError
-from ..extraction import extract_zero_level
-from ..fields import DeformTemplateField
-from ..mesh import TriangleSurface
-from ..progress import Progress
-from ..siren import siren_jet, siren_values
-from ..template import OrganTemplate
-from ..template_store import find_template
+from ..core.errors import BadInputError, ReShapeITError
+from ..core.mesh import TriangleSurface
+from ..core.progress import Progress
+from ..distance.narrow_band import extract_zero_level
+from ..field import losses
+from ..field.deform_template import DeformTemplateField
+from ..field.siren import siren_jet, siren_values
+from ..templates.store import find_template
+from ..templates.template import OrganTemplate
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .config import TrainingConfig
 from .data import PointBatch, TrainingSet

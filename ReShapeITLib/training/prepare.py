@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadInputError
-from ..geometry import ImageGeometry, Similarity
+from ..core.errors import BadInputError
+from ..core.geometry import ImageGeometry, Similarity
+from ..core.mesh import TriangleSurface
+from ..core.progress import Progress
+from ..distance.surface import SurfaceOptions, surface_from_mask
 from ..interaction.cpd import CpdOptions, similarity_cpd
-from ..mesh import TriangleSurface
-from ..progress import Progress
-from ..sampling import SamplingOptions, sample_shape
-from ..surface import SurfaceOptions, surface_from_mask
-from ..volume_io import read_labels
+from ..io.volumes import read_labels
+from .sampling import SamplingOptions, sample_shape
 
 SUFFIX = ".samples.safetensors"
 

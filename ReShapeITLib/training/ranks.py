@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import ReShapeITError
+from ..core.errors import ReShapeITError
 from .data import PointBatch
 
 _MEETING_S = 600.0

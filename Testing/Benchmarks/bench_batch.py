@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from ReShapeITLib.damage.shapes.shapes import combined
 
-from ReShapeITLib.damage import combined
-from ReShapeITLib.demo import draw_patient
-from ReShapeITLib.labels import LabelVolume
-from ReShapeITLib.template import OrganTemplate
-from ReShapeITLib.template_store import find_template
-from ReShapeITLib.volume_io import write_labels
+from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.io.volumes import write_labels
+from ReShapeITLib.job.demo import draw_patient
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import DATA, machine, rounded
 
 ROOT = Path(__file__).resolve().parents[2]

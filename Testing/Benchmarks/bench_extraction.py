@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level
 from scipy.spatial import cKDTree
 
-from ReShapeITLib.demo import sample_field
-from ReShapeITLib.extraction import extract_zero_level
-from ReShapeITLib.template import OrganTemplate
-from ReShapeITLib.template_store import find_template
+from ReShapeITLib.job.demo import sample_field
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import compare, machine, rounded
 from Testing.Benchmarks.paper_formulation import dense_zero_level
 

@@ -22,17 +22,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
+from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
+from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, alignment_with_scale_prior
 
-from ReShapeITLib.demo import draw_patient
-from ReShapeITLib.distance import MeshDistance
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, with_free_space
 from ReShapeITLib.interaction.fitting import FitOptions, fit_field
-from ReShapeITLib.refinement import REFINE_PRESETS, alignment_with_scale_prior
-from ReShapeITLib.surface import surface_from_mask
-from ReShapeITLib.template import OrganTemplate
-from ReShapeITLib.template_store import find_template
-from ReShapeITLib.volume_io import read_labels
+from ReShapeITLib.io.volumes import read_labels
+from ReShapeITLib.job.demo import draw_patient
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import DATA, machine, processor_seconds, rounded
 from Testing.Benchmarks.paper_formulation import FINE_TUNING_STEPS, POINTS_OF_EACH_KIND, FineTuning, Target
 

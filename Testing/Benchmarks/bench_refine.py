@@ -20,13 +20,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from ReShapeITLib.damage.shapes.shapes import combined
 
-from ReShapeITLib.damage import combined
-from ReShapeITLib.demo import draw_patient
-from ReShapeITLib.labels import LabelVolume
-from ReShapeITLib.template import OrganTemplate
-from ReShapeITLib.template_store import find_template
-from ReShapeITLib.volume_io import read_labels, write_labels
+from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.io.volumes import read_labels, write_labels
+from ReShapeITLib.job.demo import draw_patient
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import DATA, machine, rounded
 
 SHAPE_KJI = (500, 512, 512)
@@ -41,7 +41,7 @@ _, status, usage = os.wait4(process.pid, 0)
 print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-IMPORTS = "import ReShapeITLib.refine_job, ReShapeITLib.refinement"
+IMPORTS = "import ReShapeITLib.job.job, ReShapeITLib.refinement.refine"
 
 
 def placed(volume: LabelVolume, file: Path) -> Path:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from ReShapeITLib import losses
-from ReShapeITLib.fields import FIELD_PRESETS, DeformTemplateField
-from ReShapeITLib.siren import siren_jet
+from ReShapeITLib.field import losses
+from ReShapeITLib.field.deform_template import FIELD_PRESETS, DeformTemplateField
+from ReShapeITLib.field.siren import siren_jet
 from Testing.Benchmarks.measuring import compare, machine
 from Testing.Benchmarks.paper_formulation import training_loss, weighted_loss
 from Testing.oracles import nested_laplacian, plain_siren, relative_error

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ReShapeITLib import losses
-from ReShapeITLib.fields import DeformTemplateField
+from ReShapeITLib.field import losses
+from ReShapeITLib.field.deform_template import DeformTemplateField
 from Testing.oracles import nested_gradient, nested_laplacian, paper_field, paper_temp, plain_siren
 
 FINE_TUNING_STEPS = 1500

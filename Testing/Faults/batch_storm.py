@@ -102,8 +102,8 @@ def _runs(process: psutil.Process, word: str) -> bool:
 
 def storm(folder: Path, n_cases: int, n_kills: int, seed: int) -> dict:
     """Run and judge."""
-    from Testing.test_batch import write_patients
     from Testing.tiny_template import train_tiny_template
+    from Testing.Unit.test_batch import write_patients
 
     inputs, out = folder / "in", folder / "out"
     write_patients(inputs, n_cases)

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     told = parser.parse_args()
     with atheris.instrument_imports(include=["ReShapeITLib", "Testing.Fuzz.targets"]):
-        from ReShapeITLib.errors import ReShapeITError
+        from ReShapeITLib.core.errors import ReShapeITError
         from Testing.Fuzz.targets import make_targets
 
     corpus = told.output / "corpus"

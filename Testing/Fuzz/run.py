@@ -109,7 +109,7 @@ def _ask(worker, kind: str, number: int, seconds: float) -> str | None:
 
 def _work(seed: int, output: Path) -> None:
     """The second process: reads what it is told on stdin, one answer a line."""
-    from ReShapeITLib.errors import ReShapeITError
+    from ReShapeITLib.core.errors import ReShapeITError
     from Testing.Fuzz.targets import make_targets
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ReShapeITLib.geometry import ImageGeometry
-from ReShapeITLib.labels import LabelVolume, Segment
-from ReShapeITLib.mesh import TriangleSurface
-from ReShapeITLib.surface_io import read_surface, write_surface
-from ReShapeITLib.volume_io import read_labels, write_labels
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.labels import LabelVolume, Segment
+from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.io.surfaces import read_surface, write_surface
+from ReShapeITLib.io.volumes import read_labels, write_labels
 from Testing.review_files import write_case
 from Testing.untrained import untrained_template
 
@@ -146,7 +146,7 @@ def _mesh(path: Path) -> None:
 
 
 def _template(path: Path) -> None:
-    from ReShapeITLib.template import OrganTemplate, read_info
+    from ReShapeITLib.templates.template import OrganTemplate, read_info
 
     read_info(path)
     OrganTemplate.load(path)
@@ -162,22 +162,22 @@ def _network(path: Path) -> None:
 
 def _summary(path: Path) -> None:
     from ReShapeITLib.review.build import Reviewed
-    from ReShapeITLib.review.cases import find_cases
     from ReShapeITLib.review.measures import told
     from ReShapeITLib.review.page import page_html
+    from ReShapeITLib.review.sources import find_cases
 
     cases = find_cases(path)
     assert "</html>" in page_html([Reviewed(case, told(case)) for case in cases], "fuzz")
 
 
 def _table(path: Path) -> None:
-    from ReShapeITLib.review.cases import find_cases
+    from ReShapeITLib.review.sources import find_cases
 
     find_cases(path)
 
 
 def _index_entries(path: Path) -> None:
-    from ReShapeITLib.template_index import parse_index
+    from ReShapeITLib.templates.index import parse_index
 
     for entry in parse_index(path.read_bytes(), "https://host.example/index.json").values():
         assert entry.url.startswith("https://host.example/") and "/" not in entry.name and "." not in entry.name

@@ -2,7 +2,7 @@
 
     RESHAPEIT_SLICER_SOURCE=stand-ins python -m Testing.Slicer.behaviours
 
-``Testing/test_slicer_contract.py`` compares the stand-ins' answers with those of a checkout.
+``Testing/Slicer/test_slicer_contract.py`` compares the stand-ins' answers with those of a checkout.
 """
 
 import enum

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from Testing.Evaluation.wrong_organs import DATA, LOBES
+from Testing.Studies.wrong_organs import DATA, LOBES
 
 ROOT = Path(__file__).resolve().parents[2]
 PALETTE = np.zeros((9, 3), dtype=np.uint8)
@@ -94,9 +94,10 @@ class Watch(threading.Thread):
 
 def damaged_lobes(case: str):
     """Truth and damaged (K, J, I) uint8 labels of a case, 4 to 8 as in the data set, and their geometry."""
-    from ReShapeITLib.damage_levels import damage_input
-    from ReShapeITLib.evaluation.families import label_file
-    from ReShapeITLib.volume_io import read_labels
+    from ReShapeITLib.damage.shapes.levels import damage_input
+
+    from ReShapeITLib.io.volumes import read_labels
+    from Testing.Studies.evaluation.families import label_file
 
     volume = read_labels(label_file(DATA / "lung_lobes", case))
     truth = (volume.flattened() % 512).astype(np.uint8)

@@ -38,8 +38,8 @@ def main() -> None:
 
 def _liver():
     """Surface of the liver template in its unit frame."""
-    from ReShapeITLib.template import OrganTemplate
-    from ReShapeITLib.template_store import find_template
+    from ReShapeITLib.templates.store import find_template
+    from ReShapeITLib.templates.template import OrganTemplate
     from ReShapeITLib.training.export import template_surface
 
     return template_surface(OrganTemplate.load(find_template("liver")).model)

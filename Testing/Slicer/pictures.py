@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ReShapeITLib.drawing import INK, PAPER, footer, text
+from ReShapeITLib.pictures.drawing import INK, PAPER, footer, text
 from Testing.Slicer.application import Application
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,1 @@
+"""What everything speaks of: errors, frames, labels, surfaces, organs, progress."""

@@ -1,0 +1,1 @@
+"""Files and nothing else: label volumes, surfaces, weights, settings, downloads."""

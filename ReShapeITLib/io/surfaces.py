@@ -1,0 +1,240 @@
+"""Surfaces from and to files: .vtp .vtk .ply .stl .obj, marked with their frame as 3D Slicer does.
+
+Slicer writes LPS and says so: ``SPACE=LPS`` in the header or comment, in a .vtp as a field data array. Files without
+that mark are taken as LPS, as Slicer takes them. Going between LPS and RAS is half a turn about the third axis, so
+faces stay counter-clockwise from outside. Vertices come back as 64-bit numbers exactly, faces in their order, except
+from .stl, which has 32-bit numbers and no shared vertices. .vtp and .vtk keep normals and point data as well; from the
+others the normals are made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import BadInputError
+from ..core.mesh import TriangleSurface
+from .atomic import atomic_path, came_out_broken, file_suffix, require_file
+from .vtk_legacy_check import legacy_file_is_sound
+from .vtk_xml_check import xml_file_is_sound
+
+_EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
+_FRAMES = ("LPS", "RAS")
+_DAMAGED = "Cannot read {}: it is damaged or of another format, export it again."
+_NO_FACES = "{} has no usable faces: give a surface mesh of triangles or polygons."
+_FARTHEST_MM = 1e6
+_LPS_TO_RAS_SIGNS = np.array([-1.0, -1.0, 1.0])
+
+
+def write_surface(surface: TriangleSurface, path, frame: str = "LPS") -> None:
+    """Write a surface in the given frame; the extension says the format.
+
+    Raises:
+        BadInputError: unknown extension or frame, no faces, or the folder does not take the file.
+    """
+    suffix, path = surface_file_suffix(path), Path(path)
+    if not len(surface.faces):
+        raise BadInputError(f"Cannot write {path}: the surface has no faces.")
+    moved = _in_other_frame(surface, _known_frame(frame))
+    with atomic_path(path) as temporary:
+        if suffix in (".vtp", ".vtk"):
+            if not _write_with_vtk(moved.to_vtk(), temporary, frame):
+                raise came_out_broken(path)
+        else:
+            writer = {".ply": _write_ply, ".stl": _write_stl, ".obj": _write_obj}[suffix]
+            writer(moved, temporary, _mark(frame))
+
+
+def read_surface(path, frame: str | None = None) -> TriangleSurface:
+    """Read a surface mesh (polygons are split into triangles); ``frame`` overrules what the file says.
+
+    Raises:
+        BadInputError: the file is missing, damaged, without faces, or of an unknown extension.
+    """
+    suffix = surface_file_suffix(path)
+    path = require_file(path, "surface file")
+    surface, in_file = _read_with_vtk(path) if suffix in (".vtp", ".vtk") else _read_with_trimesh(path)
+    if not np.isfinite(surface.vertices_ras).all():
+        raise BadInputError(f"{path} has NaN or infinite vertices: export it again.")
+    if np.abs(surface.vertices_ras).max() > _FARTHEST_MM:
+        raise BadInputError(f"{path} has vertices more than a kilometre away: export it again, in mm.")
+    return _in_other_frame(surface, _known_frame(frame or in_file or "LPS"))
+
+
+def _in_other_frame(surface: TriangleSurface, frame: str) -> TriangleSurface:
+    """The surface with its coordinates taken from RAS to ``frame`` or back, which is the same."""
+    if frame == "RAS":
+        return surface
+    # + 0.0 turns -0.0 into 0.0
+    return dataclasses.replace(
+        surface,
+        vertices_ras=surface.vertices_ras * _LPS_TO_RAS_SIGNS + 0.0,
+        normals=surface.normals * _LPS_TO_RAS_SIGNS + 0.0,
+    )
+
+
+def surface_file_suffix(path) -> str:
+    """Suffix of a surface file, or BadInputError where this library neither reads nor writes such files."""
+    suffix = file_suffix(path)
+    if suffix not in _EXTENSIONS:
+        raise BadInputError(f"{path} has no known surface extension: use one of {', '.join(_EXTENSIONS)}.")
+    return suffix
+
+
+def _known_frame(frame: str) -> str:
+    if frame not in _FRAMES:
+        raise BadInputError(f"There is no surface frame {frame!r}: use LPS or RAS.")
+    return frame
+
+
+def _mark(frame: str) -> str:
+    """The header or comment by which Slicer tells the frame."""
+    return f"ReShapeIT output. SPACE={frame}"
+
+
+def _frame_in_text(path: Path) -> str | None:
+    """The frame named in the first bytes, where all formats but .vtp have their header or comment."""
+    with open(path, "rb") as stream:
+        found = re.search(rb"SPACE=(LPS|RAS)", stream.read(2048))
+    return found[1].decode() if found else None
+
+
+def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
+    """Write binary .vtp or .vtk; False where VTK met an error."""
+    from vtkmodules.vtkCommonCore import vtkStringArray
+    from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+    if path.suffix == ".vtp":
+        space = vtkStringArray()
+        space.SetName("SPACE")
+        space.InsertNextValue(frame)
+        polydata.GetFieldData().AddArray(space)
+        writer = vtkXMLPolyDataWriter()
+        writer.EncodeAppendedDataOff()
+    else:
+        writer = vtkPolyDataWriter()
+        writer.SetFileTypeToBinary()
+        writer.SetHeader(_mark(frame))
+    writer.SetFileName(str(path))
+    writer.SetInputData(polydata)
+    with _vtk_errors(writer, writer.GetExecutive()) as errors:
+        succeeded = writer.Write()
+    return bool(succeeded) and not errors and not writer.GetErrorCode()
+
+
+def _write_ply(surface: TriangleSurface, path: Path, mark: str) -> None:
+    """Binary Stanford PLY with 64-bit vertices."""
+    header = ["ply", "format binary_little_endian 1.0", f"comment {mark}"]
+    header += [f"element vertex {len(surface.vertices_ras)}"] + [f"property double {axis}" for axis in "xyz"]
+    header += [f"element face {len(surface.faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    faces = np.empty(len(surface.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, surface.faces
+    vertices = surface.vertices_ras.astype("<f8")
+    path.write_bytes("\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes())
+
+
+def _write_stl(surface: TriangleSurface, path: Path, mark: str) -> None:
+    """Binary STL: 80 bytes of header, then a normal and three corners per face."""
+    faces = np.zeros(len(surface.faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")])
+    lengths = np.linalg.norm(surface.face_vectors_mm2, axis=1, keepdims=True)
+    faces["normal"] = surface.face_vectors_mm2 / np.where(lengths > 0, lengths, 1.0)
+    faces["corners"] = surface.vertices_ras[surface.faces]
+    count = np.array(len(faces), dtype="<u4")
+    path.write_bytes(mark.encode("ascii").ljust(80, b"\0") + count.tobytes() + faces.tobytes())
+
+
+def _write_obj(surface: TriangleSurface, path: Path, mark: str) -> None:
+    """Wavefront text; Python prints 64-bit numbers so that they come back exactly."""
+    lines = [f"# {mark}"]
+    lines += (f"v {x} {y} {z}" for x, y, z in surface.vertices_ras.tolist())
+    lines += (f"f {a} {b} {c}" for a, b, c in (surface.faces + 1).tolist())
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
+    """The mesh of a .vtp or .vtk in the file's frame, and the frame the file names."""
+    from vtkmodules.vtkCommonCore import vtkStringArray
+    from vtkmodules.vtkIOLegacy import vtkPolyDataReader
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
+
+    is_xml = file_suffix(path) == ".vtp"
+    if not (xml_file_is_sound if is_xml else legacy_file_is_sound)(path):
+        raise BadInputError(_DAMAGED.format(path))
+    reader = vtkXMLPolyDataReader() if is_xml else vtkPolyDataReader()
+    reader.SetFileName(str(path))
+    with _vtk_errors(reader, reader.GetExecutive()) as errors:
+        reader.Update()
+    polydata = reader.GetOutput()
+    if errors or reader.GetErrorCode():
+        raise BadInputError(_DAMAGED.format(path))
+    try:
+        surface = TriangleSurface.from_vtk(polydata)
+    except (BadInputError, ValueError, AttributeError, TypeError) as error:
+        raise BadInputError(_NO_FACES.format(path)) from error
+    if not is_xml:
+        return surface, _frame_in_text(path)
+    space = polydata.GetFieldData().GetAbstractArray("SPACE")
+    named = space.GetValue(0) if isinstance(space, vtkStringArray) and space.GetNumberOfValues() else None
+    return surface, named if named in _FRAMES else None
+
+
+def _read_with_trimesh(path: Path) -> tuple[TriangleSurface, str | None]:
+    """The mesh of a .ply, .stl or .obj in the file's frame, and the frame the file names.
+
+    (VTK's reader of .ply crashes on a truncated file.)
+    """
+    import trimesh
+
+    suffix = file_suffix(path)
+    options = {"maintain_order": True, "skip_materials": True} if suffix == ".obj" else {}
+    try:
+        mesh = trimesh.load_mesh(str(path), file_type=suffix[1:], process=False, **options)
+        vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces)
+    except Exception as error:  # a damaged file makes trimesh raise about anything
+        raise BadInputError(_DAMAGED.format(path)) from error
+    if not len(faces):
+        raise BadInputError(_NO_FACES.format(path))
+    if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,) or not np.issubdtype(faces.dtype, np.integer):
+        raise BadInputError(_DAMAGED.format(path))
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise BadInputError(_DAMAGED.format(path))
+    if suffix == ".stl":
+        vertices, faces = _merged(vertices, faces)
+    return TriangleSurface.from_triangles(vertices, faces), _frame_in_text(path)
+
+
+def _merged(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give equal vertices one number, in the order of their first appearance."""
+    _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return vertices[first[order]], rank[inverse.ravel()][faces]
+
+
+@contextlib.contextmanager
+def _vtk_errors(*algorithms) -> Iterator[list[str]]:
+    """Collect what VTK has to complain about, in a list that is complete when the block ends.
+
+    Objects tell of errors by events (a listener keeps them off the console); but that the data of a legacy file ends
+    early comes as a general warning only, which reaches nothing but the output window.
+    """
+    from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkStringOutputWindow
+
+    errors: list[str] = []
+    for algorithm in algorithms:
+        algorithm.AddObserver("ErrorEvent", lambda _object, event: errors.append(event))
+    window, before = vtkStringOutputWindow(), vtkOutputWindow.GetInstance()
+    vtkOutputWindow.SetInstance(window)
+    try:
+        yield errors
+    finally:
+        vtkOutputWindow.SetInstance(before)
+        if "error" in window.GetOutput().lower():
+            errors.append(window.GetOutput())

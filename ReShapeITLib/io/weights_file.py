@@ -1,0 +1,94 @@
+"""Weights with a description in one safetensors file and a SHA-256 over both: how templates and networks are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import BadInputError
+from .atomic import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class WeightsKind:
+    """One kind of such files.
+
+    Args:
+        key: of the description in the file's metadata.
+        called: for messages, "template file".
+        otherwise: for messages, what to do where there is none.
+        format: written into the description; files of another one are refused.
+    """
+
+    key: str
+    called: str
+    otherwise: str
+    format: str
+
+    def write(self, path: str | Path, tensors: dict[str, torch.Tensor], description: dict) -> str:
+        """Write a file by way of a temporary one; returns its SHA-256.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        from safetensors.torch import save
+
+        text = json.dumps({"format": self.format, **description}, sort_keys=True)
+        digest = tensor_digest(tensors, text)
+        with atomic_path(path) as temporary:
+            # Not save_file: it leaves a file that nobody but its owner may read.
+            temporary.write_bytes(save(tensors, metadata={self.key: text, "sha256": digest}))
+        return digest
+
+    def read(
+        self, path: str | Path, wanted: Callable[[str], bool] | None = None
+    ) -> tuple[dict, str, dict[str, torch.Tensor]]:
+        """The description, the SHA-256 and the tensors of a file.
+
+        Args:
+            wanted: says by name which tensors to read; the SHA-256 is verified only where all are (None).
+
+        Raises:
+            BadInputError: the file is absent, damaged, altered or of another kind or format.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise BadInputError(f"There is no {self.called} {path}; {self.otherwise}.")
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                names = [name for name in handle.keys() if wanted is None or wanted(name)]  # noqa: SIM118
+                tensors = {name: handle.get_tensor(name) for name in names}
+            description = json.loads(metadata[self.key])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise BadInputError(f"{path} is not a {self.called} or is damaged; get a fresh copy of it.") from error
+        if not isinstance(description, dict) or description.pop("format", None) != self.format:
+            raise BadInputError(f"{path} is a {self.called} of another format; this version reads {self.format}.")
+        digest = metadata.get("sha256", "")
+        if wanted is None and tensor_digest(tensors, metadata[self.key]) != digest:
+            raise BadInputError(f"The {self.called} {path} does not match its checksum; get a fresh copy of it.")
+        return description, digest, tensors
+
+    def lacks_parts(self, path: str | Path, error: Exception) -> BadInputError:
+        """What to raise where a file is whole, but something cannot be made of its tensors or description."""
+        what = str(error).splitlines()[-1].strip()
+        return BadInputError(f"The {self.called} {path} lacks parts ({what}); get a fresh copy of it.")
+
+
+def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:
+    """SHA-256 over a description and named tensors, in an order of its own."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""Templates and networks whose licence forbids commercial use are refined with only after an explicit word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.errors import NON_COMMERCIAL, BadInputError
+from ..core.licences import is_non_commercial
+from ..restoration.store import chosen_networks, restoration_licence
+from ..templates.template import read_info, read_shape_sha256
+
+
+def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: bool = False) -> None:
+    """Refuse templates, and networks that would be asked with them, which are for non-commercial use only.
+
+    Args:
+        files: of the templates.
+        restoration, sparse: see :class:`ReShapeITLib.job.job.RefineJob`.
+
+    Raises:
+        BadInputError: there are such; it names them, their licences and the option that allows them.
+    """
+    licences: dict[str, str] = {}
+    for file in dict.fromkeys(files):
+        licences |= _licences(file, restoration, sparse)
+    restricted = {model: licence for model, licence in licences.items() if is_non_commercial(licence)}
+    if restricted:
+        raise BadInputError(
+            "For non-commercial use only ({licences}): {models}",
+            "if your use is non-commercial, say so with --non-commercial",
+            NON_COMMERCIAL, licences=", ".join(sorted(set(restricted.values()))), models=", ".join(restricted),
+        )  # fmt: skip
+
+
+def _licences(file: Path, restoration: str, sparse: bool) -> dict[str, str]:
+    """Licence of a template and of each network that goes with it, by name."""
+    networks = chosen_networks(restoration, read_shape_sha256(file), sparse)
+    told = {f"template {file.stem}": read_info(file)[0].licence}
+    return told | {f"network {path.stem}": restoration_licence(path) for path in networks if path}

@@ -1,0 +1,131 @@
+"""What belongs where nothing was seen, between drawn slices and in the doubted parts of an organ: the likeliest shape.
+
+That is not the closest surface. A field of the template's shape space is fitted (codes and pose, but no weights of
+Deform of their own) to what was seen, above all, and to the organ that the restoration network expects. An organ whose
+form the template does not know is not in that space; then the field misses what was seen, and counts less. Between
+slices, where most is unknown, a second field that believes the network more is averaged with it: their errors differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..core.geometry import Similarity
+from ..distance.between_slices import DrawnSlices
+from ..interaction.candidates import Candidates
+from ..interaction.fitting import FitOptions
+from .healing import TRUST_IN_GUESSES, Healed
+
+SignedDistance = Callable[[np.ndarray], np.ndarray]  # from (N, 3) RAS points to (N,) mm, negative inside
+_POSE_RATE = 5e-3
+_MOST_POINTS = 4000
+_USUAL_Z = 2.0
+_SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
+# Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
+# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (docs/RESULTS_networks.md).
+ERROR_PER_GAP = 1.0 / 12.0
+NETWORK_ERROR_PER_GAP = 1.0 / 24.0
+
+
+def in_shape_space(options: FitOptions) -> FitOptions:
+    """The options of a fit that leaves the template's shape space nowhere."""
+    return replace(options, code_steps=2 * options.code_steps, weight_steps=0, pose_learning_rate=_POSE_RATE)
+
+
+def likeliest_in_doubt(
+    shape_mm: SignedDistance, other_mm: SignedDistance, points_ras: np.ndarray, healed: Healed, volume_z: float = 0.0,
+    trust: float = 1.0,
+) -> SignedDistance:  # fmt: skip
+    """What belongs in the doubted parts of an organ.
+
+    Args:
+        shape_mm: of the template's shape that was fitted to the healed organ.
+        other_mm: what belongs there without that shape, from the network.
+        points_ras: (N, 3) points on the healed organ's surface.
+        healed: the organ.
+        volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
+        trust: ``BeliefOptions.shapes``.
+    """
+    trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
+    if not trust:
+        return other_mm
+    seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
+    misfit_mm = float(np.abs(shape_mm(seen)).mean()) if len(seen) else np.inf
+    share = trust * share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
+    return _mean([(share, healed.restoration.limited(shape_mm)), (1.0 - share, other_mm)])
+
+
+def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, healed: Healed | None) -> SignedDistance:
+    """What belongs between drawn slices.
+
+    Args:
+        shapes: that were fitted to the drawing.
+        drawn: the slices.
+        healed: what the network made of them; without one the interpolation between the slices stands in.
+    """
+    if healed is not None:
+        shapes = [healed.restoration.limited(shape) for shape in shapes]
+    mean = _mean([(1.0 / len(shapes), shape) for shape in shapes])
+    misfit_mm = float(np.abs(mean(contour_points(drawn))).mean())
+    share = share_of_shapes(misfit_mm, drawn.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
+    other = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
+    return _mean([(share, mean), (1.0 - share, other)])
+
+
+def _mean(weighted: Sequence[tuple[float, SignedDistance]]) -> SignedDistance:
+    return lambda points_ras: sum(weight * sdf_mm(points_ras) for weight, sdf_mm in weighted)
+
+
+def share_of_shapes(misfit_mm: float, gap_mm: float, error_per_gap: float = ERROR_PER_GAP) -> float:
+    """Weight (0 to 1) of the fitted shapes beside what is known without them.
+
+    As for two measurements of one thing by their variances: the error of the shapes is about by how much they miss what
+    was seen, that of the others grows with the extent of what was not.
+
+    Args:
+        misfit_mm: mean distance of what was seen to the fitted shapes.
+        gap_mm: way from slice to slice, or extent of a doubted part.
+        error_per_gap: error of the others as a share of that.
+    """
+    other_mm = error_per_gap * gap_mm
+    return other_mm**2 / (other_mm**2 + misfit_mm**2)
+
+
+def contour_points(drawn: DrawnSlices) -> np.ndarray:
+    """(N, 3) points on the drawn contours, RAS mm."""
+    from skimage.measure import find_contours
+
+    points = []
+    for number in drawn.slices:
+        layer = np.take(drawn.distance.values_mm, number, axis=drawn.axis)
+        for contour in find_contours(layer, 0.0):
+            points.append(np.insert(contour, drawn.axis, number, axis=1))
+    return drawn.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
+
+
+def trusting_contours(candidates: Candidates, drawn: DrawnSlices, ras_to_unit: Similarity, rng) -> Candidates:
+    """Candidates with the drawn contours beside them, which count in full while all else counts little.
+
+    A contour does not tell the surface's normal; the one of the nearest candidate stands in.
+
+    Args:
+        candidates: of an organ that is known on the contours only.
+        drawn: the slices.
+        ras_to_unit: the alignment that the candidates were made with.
+    """
+    contours = ras_to_unit.apply(contour_points(drawn))
+    contours = contours[rng.permutation(len(contours))[:_MOST_POINTS]]
+    normals = candidates.normals[cKDTree(candidates.points).query(contours)[1]]
+    # As many of the others, so that a step draws as many of either.
+    others = rng.permutation(len(candidates.points))[: len(contours)]
+    return replace(
+        candidates,
+        points=np.concatenate([contours, candidates.points[others]]),
+        normals=np.concatenate([normals, candidates.normals[others]]),
+        weights=np.concatenate([np.ones(len(contours)), np.full(len(others), TRUST_IN_GUESSES)]),
+        free_weights=np.full(len(candidates.free_points), TRUST_IN_GUESSES),
+    )

@@ -1,0 +1,116 @@
+"""The given organ with its doubted parts restored: what TIM takes its candidates from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from ..core.geometry import ImageGeometry, Similarity
+from ..core.mesh import TriangleSurface
+from ..distance.between_slices import DrawnSlices
+from ..distance.of_mesh import MeshDistance
+from ..distance.surface import DistanceGrid, surface_from_grid
+from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
+from ..restoration.belief import BeliefOptions, doubt
+from ..restoration.grid import CanonicalGrid
+from ..restoration.model import Restoration, RestorationModel, restore
+from ..templates.template import OrganTemplate
+from .blending import BlendedField
+from .truncation import OpenEnds
+
+# What a point that the network put in is worth beside one that was seen.
+TRUST_IN_GUESSES = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Healed:
+    """The given organ, restored where it is doubted.
+
+    Args:
+        field: given and restored distance with the weight of doubt.
+        surface: its zero level on the network's grid.
+        restoration: what the network said.
+    """
+
+    field: BlendedField
+    surface: TriangleSurface
+    restoration: Restoration
+
+    @property
+    def doubted_mm3(self) -> float:
+        """Volume in which the network is believed against the given organ."""
+        weight = self.field.weight
+        return float((weight.values_mm > 0.5).sum() * weight.geometry.voxel_volume_mm3)
+
+
+def heal(
+    model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
+    options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0, ends: OpenEnds | None = None,
+    poses: int = 4, blur_mm: float = 0.0,
+) -> Healed:  # fmt: skip
+    """Ask the network about a given organ and put in what it says where the two clearly differ.
+
+    Args:
+        grid: signed distance of the given organ.
+        ras_to_unit: its alignment.
+        options: when the network is believed, see :func:`believing`.
+        drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
+        volume_z: see :func:`doubt`.
+        ends: where the organ was cut off.
+        poses: see :func:`restore`.
+        blur_mm: see :func:`doubt`.
+    """
+    restoration = restore(model, template, grid, ras_to_unit, poses, drawn or ends)
+    if drawn is None:
+        weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
+    else:
+        weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
+    field = BlendedField(grid, restoration.restored.at_ras, weight)
+    given, restored = restoration.given.values_mm, restoration.restored.values_mm
+    blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
+    surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
+    return Healed(field, surface.without_specks(), restoration)
+
+
+def believing(options: BeliefOptions, model: RestorationModel, organ: str) -> BeliefOptions:
+    """The options with what the model itself knows about an organ in their place."""
+    return replace(options, **model.info.belief.get(organ, {}))
+
+
+def healed_candidates(
+    healed: Healed, ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
+) -> Candidates:  # fmt: skip
+    """Surface and free-space points of the healed organ, each with the trust it deserves.
+
+    Args:
+        ras_to_unit: the alignment.
+    """
+    points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
+    weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
+    sdf_mm = MeshDistance(healed.surface).signed
+    return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
+
+
+def without_far_pieces(
+    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
+) -> np.ndarray:
+    """The mask without the pieces that lie wholly outside the template's surroundings; the largest always stays.
+
+    The network does not see them, and no organ reaches there.
+    """
+    pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if n_pieces < 2:
+        return mask
+    grid = CanonicalGrid.around(template.points_unit)
+    where = np.argwhere(mask)
+    unit = ras_to_unit.apply(geometry.ijk_to_ras_points(where[:, ::-1]))
+    lower = np.array(grid.lower_unit)
+    upper = lower + grid.cell_unit * (np.array(grid.shape_zyx[::-1]) - 1)
+    near = ((unit > lower) & (unit < upper)).all(axis=1)
+    owner = pieces[tuple(where.T)]
+    sizes = np.bincount(owner, minlength=n_pieces + 1)
+    kept = np.bincount(owner[near], minlength=n_pieces + 1) > 0
+    kept[sizes.argmax()] = True
+    return mask & kept[pieces]

@@ -1,0 +1,128 @@
+"""Where a given organ was cut off: at the border of the image, or in a plane across the body.
+
+A scan that ends within the organ, or one that was cropped, leaves a flat end. Beyond it nothing is known, which is not
+the same as nothing being there: the restoration network is told so, and may go on there with the organ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.geometry import ImageGeometry
+from ..core.mesh import TriangleSurface
+
+LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
+_CONE_DEGREES = 14.0  # between the plane's normal and the axis of the body
+_FLAT_DEGREES = 9.0  # between a triangle of a flat end and the plane
+_MOST_BEYOND = 0.01  # share of the surface that may lie beyond a flat end
+
+
+@dataclass(frozen=True, eq=False)
+class OpenEnds:
+    """Planes beyond which nothing is known of an organ.
+
+    Args:
+        points_ras: (n, 3) a point in each plane, RAS mm.
+        normals_ras: (n, 3) unit normals that point away from the organ.
+    """
+
+    points_ras: np.ndarray
+    normals_ras: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points_ras)
+
+    def known_at(self, points_ras: np.ndarray, half_cell_mm: float) -> np.ndarray:
+        """(N,) bool: which of (N, 3) RAS points lie beyond no plane; ``half_cell_mm`` is not needed for that."""
+        beyond = (points_ras @ self.normals_ras.T - (self.points_ras * self.normals_ras).sum(axis=1)) > 0.0
+        return ~beyond.any(axis=1)
+
+
+def find_open_ends(
+    mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_shares: tuple[float, float]
+) -> OpenEnds | None:
+    """The ends of an organ that look cut off; None where there are none.
+
+    Args:
+        mask: (K, J, I) bool on the grid of the image, so that its borders are those of the image.
+        geometry: of the mask.
+        surface: of the organ, RAS mm.
+        least_flat_shares: of lower and upper end, see :func:`flat_end`; what covers less may be the organ's own.
+    """
+    found = [*_at_the_border(mask, geometry)]
+    surface = surface.components()[0]  # stray pieces may lie beyond
+    for side, least in zip((-1.0, 1.0), least_flat_shares, strict=True):
+        share, point, normal = flat_end(surface, side)
+        if share > least:
+            found.append((point, normal))
+    if not found:
+        return None
+    points, normals = (np.array(parts) for parts in zip(*found, strict=True))
+    return OpenEnds(points, normals)
+
+
+def _at_the_border(mask: np.ndarray, geometry: ImageGeometry):
+    """Point and outward normal of every face of the image that cuts the organ."""
+    centre = 0.5 * (np.array(geometry.size_ijk) - 1)
+    for axis_ijk in range(3):
+        layers = np.moveaxis(mask, 2 - axis_ijk, 0)
+        areas = layers.sum(axis=(1, 2))
+        for index, side in ((0, -1.0), (len(areas) - 1, 1.0)):
+            if areas[index] > LEAST_BORDER_SHARE * areas.max() and len(areas) > 1:
+                place = centre.copy()
+                place[axis_ijk] = index + 0.5 * side
+                # The normal of a face is the cofactor direction: its inverse transpose, also where axes are sheared.
+                normal = side * np.linalg.inv(geometry.ijk_to_ras[:3, :3])[axis_ijk]
+                yield geometry.ijk_to_ras_points(place[None])[0], normal / np.linalg.norm(normal)
+
+
+def flat_end(surface: TriangleSurface, side: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """How much of the organ's shadow along the body (0 to 1) one flat end at its upper or lower side covers.
+
+    Args:
+        surface: RAS mm, closed.
+        side: +1 for the upper end, -1 for the lower one.
+
+    Returns:
+        share, a point of the plane (3,) in RAS mm, and its outward normal (3,).
+    """
+    vectors = surface.face_vectors_mm2
+    areas = np.linalg.norm(vectors, axis=1)
+    centres = surface.vertices_ras[surface.faces].mean(axis=1)
+    axis = np.array([0.0, 0.0, side])
+    shadow = np.clip(vectors @ axis, 0.0, None).sum()
+    units = vectors / np.maximum(areas, 1e-12)[:, None]
+    none = 0.0, np.zeros(3), axis
+    flat = units @ axis > np.cos(np.radians(_CONE_DEGREES))
+    if not flat.any() or shadow <= 0.0:
+        return none
+    tolerance_mm = 0.01 * float(np.ptp(surface.vertices_ras, axis=0).max()) + 0.5
+    normal = axis
+    for _ in range(4):
+        heights = centres @ normal
+        near = flat & (units @ normal > np.cos(np.radians(_FLAT_DEGREES)))
+        if not near.any():
+            return none
+        level = _fullest(heights[near], areas[near], 2.0 * tolerance_mm)
+        inside = near & (np.abs(heights - level) <= tolerance_mm)
+        mean = vectors[inside].sum(axis=0)
+        normal = mean / np.linalg.norm(mean)
+    heights = centres @ normal
+    inside = flat & (units @ normal > np.cos(np.radians(_FLAT_DEGREES)))
+    level = _fullest(heights[inside], areas[inside], 2.0 * tolerance_mm) if inside.any() else 0.0
+    inside &= np.abs(heights - level) <= tolerance_mm
+    beyond = areas[heights > level + 2.0 * tolerance_mm].sum() > _MOST_BEYOND * areas.sum()
+    if beyond or not inside.any() or normal @ axis < np.cos(np.radians(_CONE_DEGREES)):
+        return none
+    point = np.average(centres[inside], axis=0, weights=areas[inside])
+    return float(vectors[inside].sum(axis=0) @ axis / shadow), point, normal
+
+
+def _fullest(values: np.ndarray, weights: np.ndarray, width: float) -> float:
+    """Centre of the window of that width that holds the most weight."""
+    order = np.argsort(values)
+    values, sums = values[order], np.concatenate([[0.0], np.cumsum(weights[order])])
+    last = np.searchsorted(values, values + width, side="right")
+    return float(values[int(np.argmax(sums[last] - sums[:-1]))] + 0.5 * width)

@@ -1,0 +1,1 @@
+"""Training the restoration network: cases, damaged copies, settings, the loop."""

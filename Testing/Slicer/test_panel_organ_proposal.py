@@ -1,0 +1,162 @@
+"""Which organ a segment is: real names and codes as TotalSegmentator, MONAI and Slicer's terminologies write them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ReShapeITPanel.organProposal import proposedOrgan
+
+from ReShapeITLib.core.organs import ORGANS
+
+GENERAL = "Segmentation category and type - 3D Slicer General Anatomy list"
+TOTAL = "Segmentation category and type - Total Segmentator"
+STRUCTURE = "SCT^123037004^Anatomical Structure"
+TISSUE = "SCT^85756007^Tissue~SCT^85756007^Tissue~^^"
+RIGHT, LEFT, NONE = "SCT^24028007^Right", "SCT^7771000^Left", "^^"
+
+
+def entry(kind: str, modifier=NONE, context=GENERAL, category=STRUCTURE, region=NONE) -> str:
+    """A terminology tag as Slicer writes it."""
+    return f"{context}~{category}~{kind}~{modifier}~Anatomic codes - DICOM master list~{region}~^^"
+
+
+BY_CODE = [
+    ("SCT^10200004^Liver", NONE, "liver"),
+    ("SCT^15776009^Pancreas", NONE, "pancreas"),
+    ("SCT^78961009^Spleen", NONE, "spleen"),
+    ("SCT^64033007^Kidney", LEFT, "kidney_left"),
+    ("SCT^64033007^Kidney", RIGHT, "kidney_right"),
+    ("SCT^45653009^Upper lobe of lung", LEFT, "lung_upper_lobe_left"),
+    ("SCT^45653009^Upper lobe of lung", RIGHT, "lung_upper_lobe_right"),
+    ("SCT^72481006^Middle lobe of right lung", NONE, "lung_middle_lobe_right"),
+    ("SCT^90572001^Lower lobe of lung", LEFT, "lung_lower_lobe_left"),
+    ("SCT^90572001^Lower lobe of lung", RIGHT, "lung_lower_lobe_right"),
+    ("SRT^T-62000^Liver", NONE, "liver"),
+    ("SRT^T-71000^Kidney", "SRT^G-A101^Left", "kidney_left"),
+]
+NOT_BY_CODE = [
+    ("SCT^39607008^Lung", RIGHT),
+    ("SCT^64033007^Kidney", "SCT^51440002^Right and left"),
+    ("SCT^59820001^Blood vessel", NONE),
+    ("SCT^71133005^Caudate lobe of liver", NONE),
+    ("SCT^277956007^Couinaud hepatic segment II", NONE),
+    ("SCT^28231008^Gallbladder", NONE),
+    ("SCT^77278001^Temporal lobe", NONE),
+]
+BY_NAME = [
+    # TotalSegmentator
+    *((name, name) for name in ORGANS),
+    # Slicer's terminologies
+    ("superior lobe of right lung", "lung_upper_lobe_right"),
+    ("superior lobe of left lung", "lung_upper_lobe_left"),
+    ("middle lobe of right lung", "lung_middle_lobe_right"),
+    ("inferior lobe of right lung", "lung_lower_lobe_right"),
+    ("inferior lobe of left lung", "lung_lower_lobe_left"),
+    ("left kidney", "kidney_left"),
+    # MONAI Auto3DSeg and VISTA3D
+    ("Left Kidney", "kidney_left"),
+    ("Right Upper lobe of lung", "lung_upper_lobe_right"),
+    ("Left Lower lobe of lung", "lung_lower_lobe_left"),
+    ("right lung middle lobe", "lung_middle_lobe_right"),
+    # Chest Imaging Platform, data sets, people
+    ("RightSuperiorLobe", "lung_upper_lobe_right"),
+    ("LeftInferiorLobe", "lung_lower_lobe_left"),
+    ("RML", "lung_middle_lobe_right"),
+    ("lkidney", "kidney_left"),
+    ("Kidney (R)", "kidney_right"),
+    ("Liver_1", "liver"),
+    ("SPLEEN - prediction", "spleen"),
+    ("Pancreas copy", "pancreas"),
+]
+NOT_BY_NAME = [
+    "liver_vessels", "liver tumor", "liver_segment_1", "kidney_cyst_left", "kidneys", "kidney", "lung_left",
+    "left and right kidney", "left middle lobe", "lobe", "temporal lobe left", "Segment_1", "", "portal vein", "lung",
+    "upper lobe", "gallbladder", "right liver",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "modifier", "organ"), BY_CODE)
+def test_a_code_tells_the_organ_whatever_the_name_says(kind, modifier, organ):
+    assert proposedOrgan("Segment_7", entry(kind, modifier)) == organ
+    assert proposedOrgan("gallbladder", entry(kind, modifier, TOTAL)) == organ
+
+
+@pytest.mark.parametrize(("kind", "modifier"), NOT_BY_CODE)
+def test_codes_of_other_structures_propose_nothing_even_where_the_name_would(kind, modifier):
+    assert proposedOrgan("liver", entry(kind, modifier)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "region"),
+    [
+        ("kidney_cyst_left", "SCT^367643001^Cyst", "SCT^64033007^Kidney"),
+        ("liver", "SCT^108369006^Neoplasm", "SCT^10200004^Liver"),
+        ("liver", "SCT^10200004^Liver", NONE),
+    ],
+)
+def test_what_is_marked_as_altered_is_no_organ(name, kind, region):
+    altered = "SCT^49755003^Morphologically Altered Structure"
+    assert proposedOrgan(name, entry(kind, category=altered, region=region)) is None
+
+
+@pytest.mark.parametrize(("name", "organ"), BY_NAME)
+def test_a_name_tells_the_organ_where_the_code_is_absent_or_general(name, organ):
+    assert proposedOrgan(name) == organ
+    assert proposedOrgan(name, f"{GENERAL}~{TISSUE}~Anatomic codes - DICOM master list~^^~^^") == organ
+
+
+@pytest.mark.parametrize("name", NOT_BY_NAME)
+def test_names_that_are_not_understood_word_for_word_propose_nothing(name):
+    assert proposedOrgan(name) is None
+
+
+def test_the_side_comes_from_the_name_where_the_code_has_none():
+    assert proposedOrgan("kidney_left", entry("SCT^64033007^Kidney")) == "kidney_left"
+    assert proposedOrgan("kidney", entry("SCT^64033007^Kidney")) is None
+
+
+def test_the_name_of_a_template_of_ones_own_is_taken_letter_for_letter():
+    assert proposedOrgan("Stomach", knownOrgans=["stomach"]) == "stomach"
+    assert proposedOrgan("Stomach", knownOrgans=["liver"]) is None
+
+
+def test_each_organs_own_code_is_a_snomed_code_of_one_organ():
+    codes = {organ.snomed_code: organ.name for organ in ORGANS.values()}
+    assert len(codes) == len(ORGANS)
+    for code, name in codes.items():
+        assert is_snomed_code(code)
+        assert proposedOrgan("Segment_1", entry(f"SCT^{code}^{ORGANS[name].meaning}")) == name
+    assert not is_snomed_code("10200005") and not is_snomed_code("10020004")
+
+
+def is_snomed_code(code: str) -> bool:
+    """The last digit of a SNOMED CT code checks the others (Verhoeff)."""
+    turned, place_in = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4], 0
+    for place, digit in enumerate(map(int, reversed(code))):
+        for _ in range(place % 8):
+            digit = turned[digit]
+        # The group of the turns and reflections of a pentagon: 0 to 4 are turns, 5 to 9 reflections.
+        turn = (place_in + digit if place_in < 5 else place_in - digit) % 5
+        place_in = turn + 5 * ((place_in < 5) != (digit < 5))
+    return place_in == 0
+
+
+@pytest.mark.parametrize("context", ["SlicerGeneralAnatomy", "DICOM-Master"])
+def test_of_all_structures_in_slicers_terminologies_just_the_organs_are_proposed(context):
+    source = os.environ.get("RESHAPEIT_SLICER_SOURCE")
+    if not source:
+        pytest.skip("set RESHAPEIT_SLICER_SOURCE to a checkout of Slicer to read its terminologies")
+    folder = Path(source, "Modules", "Loadable", "Terminologies", "Resources")
+    terms = json.loads((folder / f"SegmentationCategoryTypeModifier-{context}.json").read_text(encoding="utf-8"))
+    found = []
+    for category in terms["SegmentationCodes"]["Category"]:
+        for kind in category["Type"]:
+            for modifier in (*kind.get("Modifier", ()), None):
+                tag = entry(code_of(kind), code_of(modifier), category=code_of(category))
+                found.append(proposedOrgan("Segment_1", tag))
+    assert len(found) > 300 and sorted(filter(None, found)) == sorted(ORGANS)
+
+
+def code_of(term: dict | None) -> str:
+    return "^".join(term[key] for key in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")) if term else NONE

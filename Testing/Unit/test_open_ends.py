@@ -1,0 +1,123 @@
+"""Ends where an organ was cut off: found on solids with known answers, and said to the restoration network."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
+from ReShapeITLib.refinement.refine.truncation import OpenEnds, find_open_ends, flat_end
+
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.refinement.refine import refine as refinement
+from ReShapeITLib.restoration.belief import BeliefOptions
+from ReShapeITLib.templates.template import OrganTemplate
+from Testing.tiny_template import ellipsoid_mask, label_volume, patient
+
+SPACING_MM = (1.5, 1.5, 2.0)
+CENTRE = np.array([10.0, -20.0, 800.0])
+
+
+def ball(radius_mm: float = 40.0) -> tuple[np.ndarray, ImageGeometry]:
+    """A ball with free space all around."""
+    size = np.ceil(2.4 * radius_mm / np.array(SPACING_MM)).astype(int)
+    geometry = ImageGeometry.from_parts(size, SPACING_MM, CENTRE - 0.5 * (size - 1) * SPACING_MM)
+    return ellipsoid_mask(geometry, CENTRE, radius_mm), geometry
+
+
+def heights(geometry: ImageGeometry) -> np.ndarray:
+    """(K, J, I) S coordinate of the voxel centres."""
+    k, j, i = np.indices(geometry.shape_kji).reshape(3, -1)
+    return geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1))[:, 2].reshape(geometry.shape_kji)
+
+
+def test_a_whole_ball_has_no_open_end():
+    mask, geometry = ball()
+    assert find_open_ends(mask, geometry, surface_from_mask(mask, geometry), (0.12, 0.12)) is None
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_cut_ball_is_open_where_it_was_cut(side):
+    mask, geometry = ball()
+    cut = mask & (side * (heights(geometry) - CENTRE[2]) < 20.0)
+    ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))
+    assert len(ends) == 1
+    assert ends.normals_ras[0] == pytest.approx([0.0, 0.0, side], abs=0.05)
+    assert ends.points_ras[0, 2] == pytest.approx(CENTRE[2] + side * 20.0, abs=2.0)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_lower_and_upper_ends_have_shares_of_their_own(side):
+    mask, geometry = ball()
+    cut = mask & (np.abs(heights(geometry) - CENTRE[2]) < 20.0)
+    flat_share, flat_below = (0.12, 7.5) if side > 0 else (0.9, 0.13)
+    shares = BeliefOptions(flat_share=flat_share, flat_below=flat_below).flat_shares
+    ends = find_open_ends(cut, geometry, surface_from_mask(cut, geometry), shares)
+    assert len(ends) == 1
+    assert ends.normals_ras[0, 2] == pytest.approx(side, abs=0.05)
+
+
+def test_the_lower_end_has_the_share_of_the_upper_one_unless_told():
+    assert BeliefOptions(flat_share=0.4).flat_shares == (0.4, 0.4)
+    assert BeliefOptions(flat_share=0.4, flat_below=0.5).flat_shares == (0.2, 0.4)
+
+
+def test_the_flat_share_is_that_of_the_cut_disk():
+    mask, geometry = ball()
+    cut = mask & (heights(geometry) - CENTRE[2] < 20.0)
+    share, point, _ = flat_end(surface_from_mask(cut, geometry), 1.0)
+    disk = (40.0**2 - 20.0**2) / 40.0**2
+    assert 0.75 * disk < share < disk  # smoothing rounds the rim
+    assert point[2] == pytest.approx(CENTRE[2] + 20.0, abs=2.0)
+    assert flat_end(surface_from_mask(cut, geometry), -1.0)[0] < 0.1
+
+
+def test_a_stray_piece_beyond_the_cut_does_not_hide_it():
+    mask, geometry = ball()
+    z = heights(geometry)
+    cut = mask & (z - CENTRE[2] < 10.0)
+    cut |= ellipsoid_mask(geometry, CENTRE + [0.0, 0.0, 36.0], 6.0)
+    assert len(find_open_ends(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))) == 1
+
+
+def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
+    mask, geometry = ball()
+    middle = mask.shape[2] // 2
+    part = np.ascontiguousarray(mask[:, :, :middle])
+    cropped = geometry.cropped([0, 0, 0], part.shape[::-1])
+    ends = find_open_ends(part, cropped, surface_from_mask(part, cropped), (0.12, 0.12))
+    assert len(ends) == 1
+    assert ends.normals_ras[0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+    border = cropped.ijk_to_ras_points(np.array([[middle - 0.5, 0.0, 0.0]]))[0]
+    assert ends.points_ras[0, 0] == pytest.approx(border[0])
+
+
+def test_nothing_is_known_beyond_an_end():
+    ends = OpenEnds(np.array([[0.0, 0.0, 10.0]]), np.array([[0.0, 0.0, 1.0]]))
+    points = np.array([[5.0, 5.0, 9.0], [5.0, 5.0, 11.0]])
+    assert ends.known_at(points, 1.0).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("whole", "n_ends"), [(True, 0), (False, 1)])
+def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_it(
+    whole, n_ends, monkeypatch, tiny_template_file
+):
+    class Asked(Exception):
+        pass
+
+    def ask(*_, ends, **__):
+        raise Asked(0 if ends is None else len(ends))
+
+    monkeypatch.setattr(refinement, "heal", ask)
+    mask, geometry = patient(np.random.default_rng(1), spacing_mm=(1.5, 1.5, 8.0))  # its outermost slices are large
+    if not whole:
+        half = mask.shape[2] // 2
+        mask, geometry = mask[:, :, :half], geometry.cropped([0, 0, 0], (half, *mask.shape[1::-1]))
+    part = label_volume(mask, geometry).around(1)
+    network = SimpleNamespace(info=SimpleNamespace(belief={}))
+    options = refinement.RefineOptions(belief=BeliefOptions(flat_share=1.0))
+    template = OrganTemplate.load(tiny_template_file)
+    with pytest.raises(Asked) as asked:
+        refinement.refine(part.mask(1), part.geometry, template, options, force=True, restoration=network)
+    assert asked.value.args[0] == n_ends

@@ -1,0 +1,341 @@
+"""The restoration network around the network itself: grid, damage, belief, files, and refinement with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ReShapeITLib.distance.of_mesh.surface import DistanceGrid
+from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
+
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.geometry import ImageGeometry, Similarity
+from ReShapeITLib.damage.shapes import on_grid as damage
+from ReShapeITLib.refinement.healing import without_far_pieces
+from ReShapeITLib.restoration.belief import BeliefOptions, doubt
+from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
+from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
+from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
+from ReShapeITLib.restoration.store import chosen_restoration, find_restoration
+from ReShapeITLib.templates.template import OrganTemplate, read_shape_sha256
+from Testing.tiny_template import ORGAN, patient
+
+FRAME = Similarity(1 / 50.0, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.3, -0.1, 0.2]))
+SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
+INFO = RestorationInfo("CC0-1.0", "generated", {ORGAN: ["case0"]}, {ORGAN: "0" * 64})
+
+
+@pytest.fixture(scope="module")
+def template(tiny_template_file):
+    return OrganTemplate.load(tiny_template_file)
+
+
+def ball(radius: float, shape=(32, 32, 40), centre=(16, 16, 20)) -> np.ndarray:
+    """Distance in cells to a ball."""
+    return np.linalg.norm(np.indices(shape).T - np.array(centre), axis=-1).T.astype(np.float32) - radius
+
+
+def test_the_grid_holds_the_template_with_its_margin_and_can_be_halved_three_times():
+    points = np.random.default_rng(0).uniform([-0.9, -0.4, -0.2], [0.8, 0.5, 0.3], (500, 3))
+    grid = CanonicalGrid.around(points)
+    cells = grid.points_unit()
+    assert all(n % MULTIPLE == 0 for n in grid.shape_zyx)
+    assert (cells.min(0) <= points.min(0) - MARGIN_UNIT + grid.cell_unit).all()
+    assert (cells.max(0) >= points.max(0) + MARGIN_UNIT - grid.cell_unit).all()
+
+
+def test_the_grid_as_an_image_lies_where_its_cells_lie():
+    grid = CanonicalGrid((-0.5, -0.2, 0.1), (3, 4, 5))
+    k, j, i = np.indices(grid.shape_zyx).reshape(3, -1)
+    as_image = grid.geometry_ras(FRAME).ijk_to_ras_points(np.stack([i, j, k], axis=1))
+    np.testing.assert_allclose(FRAME.apply(as_image), grid.points_unit(), atol=1e-12)
+
+
+def test_padding_leaves_the_cells_where_they_were():
+    grid = CanonicalGrid((-0.5, -0.2, 0.1), (3, 4, 5))
+    padded = grid.padded(2).points_unit().reshape(7, 8, 9, 3)
+    np.testing.assert_allclose(padded[2:-2, 2:-2, 2:-2].reshape(-1, 3), grid.points_unit(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["bite", "holes", "erosion"])
+def test_damage_that_takes_away_adds_nothing(kind, rng):
+    sdf = ball(9.0)
+    hurt = damage.KINDS[kind](sdf, rng)
+    assert not ((hurt < 0) & (sdf >= 0)).any()
+    assert (hurt < 0).sum() < (sdf < 0).sum()
+
+
+def test_a_cut_takes_one_end_and_says_that_nothing_is_known_beyond():
+    sdf, noticed = ball(9.0), 0
+    for seed in range(20):
+        rest, known = damage.truncation(sdf, np.random.default_rng(seed))
+        assert not ((rest < 0) & (sdf >= 0)).any() and (rest < 0).sum() < (sdf < 0).sum()
+        if not known.all():
+            noticed += 1
+            lost = (sdf < 0) & (rest >= 0)
+            assert known[lost].mean() < 0.35 and known[rest < -1].mean() > 0.99
+    assert 10 <= noticed < 20
+
+
+def test_beyond_its_own_end_an_organ_has_hardly_a_cell():
+    for seed in range(10):
+        known = damage.unseen_beyond_the_end(ball(9.0), np.random.default_rng(seed))
+        assert (known == 0).sum() > 0 and ((known == 0) & (ball(9.0) < 0)).sum() < 0.1 * (ball(9.0) < 0).sum()
+
+
+@pytest.mark.parametrize("kind", ["leak", "island", "growth"])
+def test_damage_that_adds_takes_nothing_away(kind, rng):
+    sdf = ball(9.0)
+    hurt = damage.KINDS[kind](sdf, rng)
+    assert not ((hurt >= 0) & (sdf < 0)).any()
+    assert (hurt < 0).sum() > (sdf < 0).sum()
+
+
+def test_damage_is_never_without_end():
+    for seed in range(40):
+        hurt, known = damage.damaged(ball(9.0), np.random.default_rng(seed))
+        assert np.isfinite(hurt).all() and set(np.unique(known)) <= {0.0, 1.0}
+        assert (hurt * known < 0).any()
+
+
+def test_only_the_kinds_of_damage_that_are_asked_for_are_done():
+    others = dict.fromkeys(["leak", "island", "holes", "wobble", "erosion", "growth", "truncation"], 0.0)
+    bites = damage.DamageOptions(sparse=0.0, coarse=0.0, kinds_more=0.0, **others)
+    whole = ball(9.0)
+    hurt = [damage.damaged(whole, np.random.default_rng(seed), bites)[0] for seed in range(12)]
+    missing = [((h >= 0) & (whole < 0)).sum() > 0 and not ((h < 0) & (whole >= 0)).any() for h in hurt]
+    assert sum(missing) >= 8  # a fifth is made coarse besides
+
+
+def test_sparse_slices_are_parallel_planes():
+    _, known = damage.sparse_slices(ball(9.0), np.random.default_rng(3), 4, 14)
+    across = [known.any(axis=tuple(a for a in range(3) if a != axis)).all() for axis in range(3)]
+    assert sum(across) == 2  # along one axis there are gaps
+    assert 0 < known.mean() < 0.3
+
+
+def test_on_its_planes_a_sparse_organ_is_the_organ_and_between_them_near_it():
+    whole = ball(11.0)
+    for seed in range(5):
+        given, known = damage.sparse_slices(whole, np.random.default_rng(seed), 4, 14)
+        sure = (known > 0) & (np.abs(whole) > 1.5)
+        assert ((given < 0) == (whole < 0))[sure].mean() > 0.97
+        assert ((given < 0) & (whole < 0)).sum() > 0.5 * (whole < 0).sum()
+
+
+def test_a_new_network_gives_back_what_it_is_given():
+    network = RestorationNetwork(SMALL).eval()
+    given = torch.from_numpy(ball(9.0))[None]
+    with torch.no_grad():
+        out = network(given, torch.ones_like(given), given, torch.tensor([1]))
+    torch.testing.assert_close(out, given.clamp(-3, 3))
+
+
+def test_the_answer_is_the_same_in_smaller_parts(template):
+    network = RestorationNetwork(SMALL).eval()
+    torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(0))
+    model = RestorationModel(INFO, network)
+    grid = DistanceGrid(ball(9.0) * 4.0, ImageGeometry.from_parts((40, 32, 32), (4.0,) * 3, (-80.0, -64.0, -64.0)))
+    at_once = restore(model, template, grid, FRAME)
+    one_by_one = restore(replace(model, poses_at_once=1), template, grid, FRAME)
+    assert np.ptp(at_once.restored.values_mm) > 0
+    np.testing.assert_allclose(one_by_one.restored.values_mm, at_once.restored.values_mm, atol=1e-3)
+
+
+def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:
+    geometry = ImageGeometry.from_parts(given.shape[::-1], (2.0, 2.0, 2.0))
+    limited = [np.clip(2.0 * array, -6.0, 6.0).astype(np.float32) for array in (restored, given)]
+    return Restoration(*(DistanceGrid(array, geometry) for array in limited), cell_mm=2.0)
+
+
+def test_what_differs_by_less_than_a_cell_is_kept():
+    weight = doubt(_restoration(ball(9.0), ball(9.9)), BeliefOptions())
+    assert (weight.values_mm == 0).all()
+
+
+def test_a_bite_is_doubted_and_the_rest_is_not():
+    whole, centre = ball(9.0), (16, 16, 29)
+    bitten = np.maximum(whole, -ball(4.0, centre=centre))
+    weight = doubt(_restoration(bitten, whole), BeliefOptions()).values_mm
+    assert (weight[(whole < -0.7) & (ball(3.0, centre=centre) < 0)] == 1).all()
+    assert (weight[:, :, :20] == 0).all()
+
+
+def _unsure(restored: np.ndarray, cells: float) -> np.ndarray:
+    """Restored distances of a network that is nowhere surer than this."""
+    return np.clip(restored, -cells, cells)
+
+
+def test_coarse_voxels_are_contradicted_only_by_a_network_that_is_surer_than_they_are_large():
+    whole = ball(9.0)
+    bitten = np.maximum(whole, -ball(4.0, centre=(16, 16, 29)))
+    restoration = _restoration(bitten, _unsure(whole, 1.0))
+    for voxel_mm, taken in ((1.0, True), (2.0, True), (4.0, False)):
+        weight = doubt(restoration, replace(BeliefOptions(), add_cells=0.4), blur_mm=0.5 * voxel_mm)
+        assert (weight.values_mm == 1).any() == taken
+
+
+def test_much_that_is_missing_needs_a_surer_network_than_little():
+    whole = ball(9.0)
+    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
+    bitten = np.maximum(whole, -ball(3.5, centre=(16, 16, 29)))
+    for given, taken in ((bitten, True), (half, False)):
+        weight = doubt(_restoration(given, _unsure(whole, 1.5)), BeliefOptions()).values_mm
+        assert (weight[(whole < 0) & (given > 1)] == 1).any() == taken
+    sure = doubt(_restoration(half, whole), BeliefOptions()).values_mm
+    assert (sure[(whole < -1) & (half > 2)] == 1).all()
+
+
+def test_much_that_is_too_much_needs_a_surer_network_than_little():
+    whole, options = ball(9.0), replace(BeliefOptions(), remove_cells=1.5)
+    for radius, taken in ((3.0, True), (6.0, False)):
+        leaking = np.minimum(whole, ball(radius, centre=(16, 16, 32)))
+        weight = doubt(_restoration(leaking, _unsure(whole, 2.0)), options).values_mm
+        assert (weight[(leaking < 0) & (whole > 1)] == 1).any() == taken
+
+
+def test_little_is_missing_rather_from_an_organ_of_common_size_than_from_a_collapsed_one():
+    whole = ball(9.0)
+    restoration = _restoration(np.maximum(whole, -ball(3.5, centre=(16, 16, 29))), _unsure(whole, 0.8))
+    for volume_z, taken in ((-1.0, True), (-2.5, True), (-3.5, False)):
+        assert (doubt(restoration, BeliefOptions(), volume_z).values_mm == 1).any() == taken
+
+
+def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
+    whole = ball(9.0)
+    cut = np.arange(40.0)[None, None, :] - 20
+    restoration = _restoration(np.maximum(whole, cut), _unsure(whole, 1.0))
+    unseen = np.broadcast_to(cut > 0, whole.shape)
+    lost = (whole < -1) & (cut > 2)
+    assert (doubt(restoration, BeliefOptions()).values_mm[lost] == 0).all()
+    assert (doubt(restoration, BeliefOptions(), unseen=unseen).values_mm[lost] == 1).all()
+
+
+def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():
+    whole = ball(9.0)
+    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
+    restoration = _restoration(half, _unsure(whole, 2.2))
+    for volume_z, taken in ((-1.0, True), (1.0, False)):
+        weight = doubt(restoration, BeliefOptions(), volume_z).values_mm
+        assert (weight[(whole < -1) & (half > 2)] == 1).any() == taken
+
+
+def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
+    whole = ball(9.0)
+    for centre, given_up in (((16, 16, 36), True), ((16, 16, 31), False)):
+        given = np.minimum(whole, ball(3.0, centre=centre))
+        weight = doubt(_restoration(given, _unsure(whole, 2.0)), BeliefOptions()).values_mm
+        assert (weight[ball(2.0, centre=centre) < 0].min() == 1) == given_up
+
+
+def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
+    whole, options = ball(9.0), replace(BeliefOptions(), island_cells=1.0, island_much_cells=2.5)
+    for radius, given_up in ((1.5, True), (3.5, False)):
+        piece = ball(radius, centre=(16, 16, 36))
+        weight = doubt(_restoration(np.minimum(whole, piece), _unsure(whole, 2.0)), options).values_mm
+        assert (weight[piece < -1.0].min() == 1) == given_up
+
+
+@pytest.mark.parametrize("centre", [(16, 16, 36), (16, 16, 31)], ids=["apart", "attached"])
+def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_network(centre):
+    whole, options = ball(9.0), replace(BeliefOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5)
+    piece = ball(3.0, centre=centre)
+    restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
+    certain = _restoration(np.minimum(whole, piece), whole)
+    for network, volume_z, given_up in (
+        (restoration, -1.0, True), (restoration, -2.5, True), (restoration, -4.0, False), (certain, -8.0, True)
+    ):  # fmt: skip
+        weight = doubt(network, options, volume_z).values_mm
+        assert (weight[(piece < -1.0) & (whole > 1.0)].max() == 1) == given_up
+
+
+def test_a_field_is_held_to_within_a_cell_of_the_network():
+    restoration = _restoration(ball(9.0), ball(9.0))
+    points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))
+    np.testing.assert_allclose(restoration.limited(lambda p: np.full(len(p), 1.0))(points), [-4.0, 1.0, 4.0], atol=0.01)
+
+
+def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template):
+    geometry = ImageGeometry.from_parts((60, 30, 30), (5.0, 5.0, 5.0), (-75.0, -75.0, -75.0))
+    frame = Similarity(1 / 40.0, np.eye(3), np.zeros(3))
+    mask = np.zeros(geometry.shape_kji, dtype=bool)
+    mask[13:18, 13:18, 13:18] = True
+    near = mask.copy()
+    mask[13:15, 13:15, 50:52] = True  # 180 mm away
+    np.testing.assert_array_equal(without_far_pieces(mask, geometry, template, frame), near)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.5, 1.5, 1.5), (3.0, 3.0, 3.0), (1.0, 1.0, 5.0)])
+def test_a_network_that_changes_nothing_leaves_the_voxels_as_they_were(template, spacing_mm):
+    mask, geometry = patient(np.random.default_rng(3), spacing_mm=spacing_mm)
+    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())
+    shape = refine(mask, geometry, template, REFINE_PRESETS["draft"], restoration=model)
+    np.testing.assert_array_equal(shape.mask(geometry), mask)
+    assert abs(shape.surface().point_data["signed_change_mm"]).max() < 0.5
+
+
+def test_a_surface_without_point_data_is_the_same_and_needs_no_fit(template):
+    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval())
+    shape = refine(*patient(np.random.default_rng(3)), template, REFINE_PRESETS["draft"], restoration=model)
+    bare = shape.bare_surface()
+    assert not shape.fit.is_done
+    np.testing.assert_array_equal(bare.vertices_ras, shape.surface().vertices_ras)
+    assert shape.fit.is_done
+
+
+def test_the_same_network_comes_back_from_a_file(tmp_path):
+    network = RestorationNetwork(SMALL).eval()
+    with torch.no_grad():
+        network.head.weight.normal_()
+    RestorationModel(INFO, network).save(tmp_path / "net.safetensors")
+    loaded = RestorationModel.load(tmp_path / "net.safetensors")
+    assert loaded.info == INFO
+    given = torch.from_numpy(ball(9.0))[None]
+    with torch.no_grad():
+        asked = [n(given, torch.ones_like(given), given, torch.tensor([1])) for n in (network, loaded.network)]
+    torch.testing.assert_close(*asked, atol=0.02, rtol=0.01)  # half precision
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    RestorationModel(INFO, RestorationNetwork(SMALL)).save(path)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="checksum"):
+        RestorationModel.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(200)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    (tmp_path / "net.safetensors").write_bytes(content)
+    with pytest.raises(BadInputError, match="not a restoration file"):
+        RestorationModel.load(tmp_path / "net.safetensors")
+
+
+def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_template_file, monkeypatch):
+    sha256 = read_shape_sha256(tiny_template_file)
+    network = RestorationNetwork(SMALL)
+    RestorationModel(INFO, network).save(tmp_path / "other.safetensors")
+    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
+    assert find_restoration(sha256) is None
+    RestorationModel(replace(INFO, templates={ORGAN: sha256}), network).save(tmp_path / "own.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    # A network for this organ alone comes before one for several, whatever their names.
+    RestorationModel(replace(INFO, templates={ORGAN: sha256, "b": "1"}), network).save(tmp_path / "all.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    # One for few slices alone is asked about such alone.
+    few = replace(INFO, templates={ORGAN: sha256, "b": "1", "c": "2"}, few_slices=True)
+    RestorationModel(few, network).save(tmp_path / "few.safetensors")
+    assert find_restoration(sha256) == tmp_path / "own.safetensors"
+    assert chosen_restoration("auto", sha256, few_slices=True) == tmp_path / "few.safetensors"
+    assert RestorationModel.for_template(tiny_template_file, few_slices=True).info == few
+    (tmp_path / "few.safetensors").unlink()
+    assert find_restoration(sha256, few_slices=True) == tmp_path / "own.safetensors"
+    assert chosen_restoration("none", sha256) is None
+    with pytest.raises(BadInputError, match="was not trained with this template"):
+        chosen_restoration(str(tmp_path / "other.safetensors"), sha256)
+    with pytest.raises(BadInputError, match="There is no restoration file"):
+        chosen_restoration(str(tmp_path / "absent.safetensors"), sha256)

@@ -209,9 +209,9 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class ReShapeITLogic(ScriptedLoadableModuleLogic):
     """What Python scripts call::
 
-        logic = slicer.util.getModuleLogic("ReShapeIT")
-        task = logic.refine(segmentationNode, {"liver": "liver"})
-        print(task.summary())
+    logic = slicer.util.getModuleLogic("ReShapeIT")
+    task = logic.refine(segmentationNode, {"liver": "liver"})
+    print(task.summary())
     """
 
     def __init__(self) -> None:

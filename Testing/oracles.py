@@ -137,17 +137,27 @@ def ellipsoid_set(radii=RADII, n: int = 3000) -> TrainingSet:
 
 
 TINY_CONFIG = TrainingConfig(
-    model=FieldOptions(hidden=48, depth=4, code_size=4, hyper_hidden=16, hyper_depth=2, first_omega=15.0,
-                       hidden_omega=15.0),
+    model=FieldOptions(
+        hidden=48, depth=4, code_size=4, hyper_hidden=16, hyper_depth=2, first_omega=15.0, hidden_omega=15.0
+    ),
     weights=LossWeights(off_surface=20.0, alpha=4.0, beta=4.0),
     optimiser=OptimiserOptions(
-        steps=200, shapes_per_step=3, surface_points=150, free_points=150, laplacian_points=80, learning_rate=1e-3,
-        hyper_learning_rate=1e-3, code_learning_rate=2e-3, warmup_steps=10, final_rate=0.02, template_interval=50,
+        steps=200,
+        shapes_per_step=3,
+        surface_points=150,
+        free_points=150,
+        laplacian_points=80,
+        learning_rate=1e-3,
+        hyper_learning_rate=1e-3,
+        code_learning_rate=2e-3,
+        warmup_steps=10,
+        final_rate=0.02,
+        template_interval=50,
         template_resolution=16,
     ),
     code_start="pca",
     code_spread=0.3,
-)  # fmt: skip
+)
 
 
 def with_optimiser(config: TrainingConfig, **changes) -> TrainingConfig:
@@ -173,10 +183,17 @@ def tiny_template() -> OrganTemplate:
     model.requires_grad_(False)
     n = len(RADII)
     info = TemplateInfo(
-        organ="test_organ", snomed_code="", licence="CC0-1.0", source="generated", cases=list(trainer.data.cases),
-        volumes_ml=list(trainer.data.volumes_ml), scales_mm=list(trainer.data.scales_mm),
-        alignment_residuals_mm=[1.0] * n, fit_residuals_mm=[0.2] * n, frame="as generated",
-    )  # fmt: skip
+        organ="test_organ",
+        snomed_code="",
+        licence="CC0-1.0",
+        source="generated",
+        cases=list(trainer.data.cases),
+        volumes_ml=list(trainer.data.volumes_ml),
+        scales_mm=list(trainer.data.scales_mm),
+        alignment_residuals_mm=[1.0] * n,
+        fit_residuals_mm=[0.2] * n,
+        frame="as generated",
+    )
     points, normals = ellipsoid_surface(RADII[0], 500, np.random.default_rng(0))
     alpha, beta = (trainer.codes[name].detach().clone() for name in ("alpha", "beta"))
     return OrganTemplate(info, model, alpha, beta, points, normals)

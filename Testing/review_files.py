@@ -33,13 +33,28 @@ def write_case(folder: Path, name: str, before=ORGAN, after=ORGAN, label: int = 
     for mask, path in zip((before, after), files, strict=True):
         write_labels(LabelVolume.from_array(mask.astype(np.uint8) * label, GEOMETRY), path)
     values = {
-        "label": label, "organ": "test_organ", "template": "test_organ.safetensors", "template_sha256": "ab" * 32,
-        "licence": "CC0-1.0", "non_commercial": False, "restoration": None, "restoration_licence": None,
-        "detail": None, "detail_licence": None,
-        "device": "cpu", "device_reason": "asked for", "signed_change_mm": None, "field_share": 0.25,
-        "islands_removed": 0, "holes_filled": 0, "seconds": {"fit": 1.0}, "alignment": {"mean_residual_mm": 1.5},
-        "plausibility": {"volume_z": 0.5, "problems": []}, **voxel_changes(before, after, GEOMETRY), **organ,
-    }  # fmt: skip
+        "label": label,
+        "organ": "test_organ",
+        "template": "test_organ.safetensors",
+        "template_sha256": "ab" * 32,
+        "licence": "CC0-1.0",
+        "non_commercial": False,
+        "restoration": None,
+        "restoration_licence": None,
+        "detail": None,
+        "detail_licence": None,
+        "device": "cpu",
+        "device_reason": "asked for",
+        "signed_change_mm": None,
+        "field_share": 0.25,
+        "islands_removed": 0,
+        "holes_filled": 0,
+        "seconds": {"fit": 1.0},
+        "alignment": {"mean_residual_mm": 1.5},
+        "plausibility": {"volume_z": 0.5, "problems": []},
+        **voxel_changes(before, after, GEOMETRY),
+        **organ,
+    }
     report = RefineReport(str(files[0]), str(files[1]), "standard", 7, 9.5, 100.0, (OrganReport(**values),))
     report.write(folder / f"{name}.json")
     return folder / f"{name}.json"

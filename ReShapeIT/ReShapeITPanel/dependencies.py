@@ -70,9 +70,11 @@ class Missing:
             "PyTorch {torch} was built for NumPy 1 and does not work with NumPy {numpy}: press {action}, which "
             "replaces {replaced}."
         ).format(
-            torch=_installedVersion("torch"), numpy=_installedVersion("numpy"), action=self.action(),
+            torch=_installedVersion("torch"),
+            numpy=_installedVersion("numpy"),
+            action=self.action(),
             replaced=LABELS["torch" if self.torchRequirement else "numpy"],
-        )  # fmt: skip
+        )
 
     def action(self) -> str:
         """The word on the button: Upgrade where all is there but too old, else Install."""
@@ -133,15 +135,17 @@ def question(missing: Missing) -> str:
     lines = []
     if missing.torchRequirement:
         lines.append(
-            _("{torch}, by the PyTorch extension: 200 MB to 3 GB, depending on the graphics card")
-            .format(torch=_inPlaceOf("PyTorch", _installedVersion("torch")))
-        )  # fmt: skip
+            _("{torch}, by the PyTorch extension: 200 MB to 3 GB, depending on the graphics card").format(
+                torch=_inPlaceOf("PyTorch", _installedVersion("torch"))
+            )
+        )
     lines += [_("{package}: less than 1 MB").format(package=package) for package in missing.packages]
     if NUMPY_1 in missing.packageLines:
         lines.append(
-            _("{numpy}, because PyTorch for this Mac was built for NumPy 1: 20 MB. Restart Slicer afterwards")
-            .format(numpy=_inPlaceOf("NumPy 1.26", _("Slicer's {version}").format(version=_installedVersion("numpy"))))
-        )  # fmt: skip
+            _("{numpy}, because PyTorch for this Mac was built for NumPy 1: 20 MB. Restart Slicer afterwards").format(
+                numpy=_inPlaceOf("NumPy 1.26", _("Slicer's {version}").format(version=_installedVersion("numpy")))
+            )
+        )
     return _("ReShapeIT needs these Python packages:\n\n{listed}\n\n{terms} Install them now?").format(
         listed="\n".join(f"- {line}" for line in lines), terms=_terms()
     )
@@ -215,9 +219,10 @@ def _refuseInUse(names: list[str]) -> None:
     inUse = ", ".join(label(name) for name in names if name in sys.modules)
     if inUse and sys.platform == "win32":
         raise InstallError(
-            _("{names} is in use and cannot be replaced: restart Slicer and reinstall before anything else.")
-            .format(names=inUse)
-        )  # fmt: skip
+            _("{names} is in use and cannot be replaced: restart Slicer and reinstall before anything else.").format(
+                names=inUse
+            )
+        )
 
 
 def _installTorch(requirement: str, replace: bool) -> None:
@@ -236,9 +241,10 @@ def _installTorch(requirement: str, replace: bool) -> None:
         torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=requirement)
     except Exception as error:  # pip fails in many ways, all of them end here with the same advice
         raise InstallError(
-            _("PyTorch could not be installed ({reason}); check the internet connection and the free disk space.")
-            .format(reason=_firstLine(error))
-        ) from error  # fmt: skip
+            _(
+                "PyTorch could not be installed ({reason}); check the internet connection and the free disk space."
+            ).format(reason=_firstLine(error))
+        ) from error
     if torch is None:
         raise InstallError(_("PyTorch was not installed; press Install to try again."))
 
@@ -257,9 +263,10 @@ def _pip(arguments: list[str], packages: list[str], slicerModule) -> None:
                 slicer.packaging.pip_install(arguments, requester="ReShapeIT")
     except Exception as error:
         raise InstallError(
-            _("{packages} could not be installed ({reason}); check the internet connection and the free disk space.")
-            .format(packages=", ".join(packages), reason=_firstLine(error))
-        ) from error  # fmt: skip
+            _(
+                "{packages} could not be installed ({reason}); check the internet connection and the free disk space."
+            ).format(packages=", ".join(packages), reason=_firstLine(error))
+        ) from error
 
 
 def _terms() -> str:

@@ -51,9 +51,13 @@ class DeviceProbe:
         command = [python or pythonProgram(), "-c", _PROGRAM, *packageNames()]
         try:
             self._process = subprocess.Popen(
-                command, env=processEnvironment(), stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._errors,
+                command,
+                env=processEnvironment(),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._errors,
                 **quietProcess(ownGroup=True),
-            )  # fmt: skip
+            )
         except OSError as error:
             self._finish(_NOTHING, f"{command[0]}: {error}")
 

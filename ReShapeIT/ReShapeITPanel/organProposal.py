@@ -27,21 +27,60 @@ _ORGANS_BY_CODE = {
 _PAIRS_BY_CODE = {"64033007": "kidney_{}", "45653009": "lung_upper_lobe_{}", "90572001": "lung_lower_lobe_{}"}
 
 _WORDS = {
-    "liver": "liver", "pancreas": "pancreas", "spleen": "spleen", "kidney": "kidney", "kid": "kidney",
-    "left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right",
-    "upper": "upper", "superior": "upper", "middle": "middle", "lower": "lower", "inferior": "lower",
-    "lobe": "lobe", "lung": "lung",
-}  # fmt: skip
+    "liver": "liver",
+    "pancreas": "pancreas",
+    "spleen": "spleen",
+    "kidney": "kidney",
+    "kid": "kidney",
+    "left": "left",
+    "l": "left",
+    "lt": "left",
+    "right": "right",
+    "r": "right",
+    "rt": "right",
+    "upper": "upper",
+    "superior": "upper",
+    "middle": "middle",
+    "lower": "lower",
+    "inferior": "lower",
+    "lobe": "lobe",
+    "lung": "lung",
+}
 _ABBREVIATIONS = {
-    "rul": "right upper lobe", "rml": "right middle lobe", "rll": "right lower lobe",
-    "lul": "left upper lobe", "lll": "left lower lobe",
-    "lkid": "left kidney", "rkid": "right kidney", "lkidney": "left kidney", "rkidney": "right kidney",
-}  # fmt: skip
+    "rul": "right upper lobe",
+    "rml": "right middle lobe",
+    "rll": "right lower lobe",
+    "lul": "left upper lobe",
+    "lll": "left lower lobe",
+    "lkid": "left kidney",
+    "rkid": "right kidney",
+    "lkidney": "left kidney",
+    "rkidney": "right kidney",
+}
 # Not "segment": a liver segment is a part of the liver.
 _FILLERS = {
-    "of", "the", "organ", "structure", "entire", "whole", "segmentation", "seg", "label", "mask", "auto",
-    "ai", "predicted", "prediction", "pred", "manual", "final", "copy", "refined", "corrected", "draft",
-}  # fmt: skip
+    "of",
+    "the",
+    "organ",
+    "structure",
+    "entire",
+    "whole",
+    "segmentation",
+    "seg",
+    "label",
+    "mask",
+    "auto",
+    "ai",
+    "predicted",
+    "prediction",
+    "pred",
+    "manual",
+    "final",
+    "copy",
+    "refined",
+    "corrected",
+    "draft",
+}
 
 
 def proposedOrgan(name: str, terminologyEntry: str = "", knownOrgans=()) -> str | None:

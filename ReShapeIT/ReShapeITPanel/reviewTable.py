@@ -4,12 +4,22 @@ import qt
 from slicer.i18n import tr as _
 
 COLUMNS = (
-    "name", "volumeBeforeMl", "volumeAfterMl", "largestMoveMm", "meanMoveMm", "dscToInput", "isPlausible", "state",
-)  # fmt: skip
+    "name",
+    "volumeBeforeMl",
+    "volumeAfterMl",
+    "largestMoveMm",
+    "meanMoveMm",
+    "dscToInput",
+    "isPlausible",
+    "state",
+)
 _FORMATS = {
-    "volumeBeforeMl": "{:.1f}", "volumeAfterMl": "{:.1f}", "largestMoveMm": "{:.1f}", "meanMoveMm": "{:.2f}",
+    "volumeBeforeMl": "{:.1f}",
+    "volumeAfterMl": "{:.1f}",
+    "largestMoveMm": "{:.1f}",
+    "meanMoveMm": "{:.2f}",
     "dscToInput": "{:.3f}",
-}  # fmt: skip
+}
 
 
 class ReviewTable:

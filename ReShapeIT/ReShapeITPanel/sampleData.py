@@ -129,9 +129,11 @@ def keptPatient(cache: Path, progress=None) -> Path:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise SampleDataError(
-            _("The sample patient cannot be written to the cache folder {folder} ({reason}): choose another in "
-              "Edit > Application Settings > Cache.").format(folder=cache, reason=error.strerror or error)
-        ) from error  # fmt: skip
+            _(
+                "The sample patient cannot be written to the cache folder {folder} ({reason}): choose another in "
+                "Edit > Application Settings > Cache."
+            ).format(folder=cache, reason=error.strerror or error)
+        ) from error
     return folder
 
 
@@ -192,9 +194,10 @@ def makeSamplePatient(folder: Path, python: str | None = None, goOn=None) -> Non
     missing = missingPackages()
     if missing:
         raise SampleDataError(
-            _("The sample patient needs Python packages that are missing ({packages}): open ReShapeIT, press Install.")
-            .format(packages=missing.described())
-        )  # fmt: skip
+            _(
+                "The sample patient needs Python packages that are missing ({packages}): open ReShapeIT, press Install."
+            ).format(packages=missing.described())
+        )
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         code = _run([python or pythonProgram(), PROGRAM, str(folder)], errors, goOn or (lambda: True))
         errors.seek(0)
@@ -209,14 +212,19 @@ def _run(command: list[str], errors, goOn) -> int:
     """Exit code of a program; it ends with all it started when ``goOn`` says False or raises."""
     try:
         process = subprocess.Popen(
-            command, env=processEnvironment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            command,
+            env=processEnvironment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
             **quietProcess(ownGroup=True),
-        )  # fmt: skip
+        )
     except OSError as error:
         raise SampleDataError(
-            _("The sample patient could not be made: {program} cannot be started ({reason}); install Slicer again.")
-            .format(program=command[0], reason=error.strerror)
-        ) from error  # fmt: skip
+            _(
+                "The sample patient could not be made: {program} cannot be started ({reason}); install Slicer again."
+            ).format(program=command[0], reason=error.strerror)
+        ) from error
     try:
         while process.poll() is None:
             if not goOn():

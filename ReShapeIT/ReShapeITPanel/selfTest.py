@@ -155,9 +155,13 @@ def runTheCommandLineModule(case) -> None:
     surface = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "surface")
     value = 1 + patient().GetSegmentation().GetSegmentIndex(spleen())
     parameters = {
-        "inputVolume": labels, "outputVolume": refined, "surface": surface, "template": "spleen", "label": value,
+        "inputVolume": labels,
+        "outputVolume": refined,
+        "surface": surface,
+        "template": "spleen",
+        "label": value,
         "preset": "draft",
-    }  # fmt: skip
+    }
     node = slicer.cli.runSync(slicer.modules.reshapeitrefine, None, parameters)
     case.assertEqual(node.GetStatusString(), "Completed", node.GetErrorText())
     case.assertTrue((slicer.util.arrayFromVolume(refined) == value).any())

@@ -26,9 +26,11 @@ class Show3D:
         if node is not None:
             kinds = slicer.vtkSegmentation
             for event in (
-                slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, kinds.SegmentAdded, kinds.SegmentRemoved,
+                slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+                kinds.SegmentAdded,
+                kinds.SegmentRemoved,
                 kinds.ContainedRepresentationNamesModified,
-            ):  # fmt: skip
+            ):
                 self._observers.add(node, event, self._update)
         self._update()
 

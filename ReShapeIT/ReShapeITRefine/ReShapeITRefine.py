@@ -95,9 +95,11 @@ def parser() -> argparse.ArgumentParser:
         "--templates", help="LABEL=TEMPLATE,LABEL=TEMPLATE,... for several organs; LABEL: number or segment name"
     )
     parser.add_argument(
-        "--nonCommercial", "--non-commercial", action="store_true",
+        "--nonCommercial",
+        "--non-commercial",
+        action="store_true",
         help="the use is non-commercial: allow templates that are licensed for nothing else",
-    )  # fmt: skip
+    )
     parser.add_argument("--preset", default="standard", choices=("draft", "standard", "fine"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument(

@@ -78,8 +78,9 @@ def _border(mask: np.ndarray) -> np.ndarray:
     """(K, J, I) bool voxels with a face to a voxel of the other value; the nearest of each value are among them."""
     border = np.zeros(mask.shape, dtype=bool)
     for axis in range(3):
-        first, second = (tuple(slice(*ends) if a == axis else slice(None) for a in range(3))
-                         for ends in ((None, -1), (1, None)))  # fmt: skip
+        first, second = (
+            tuple(slice(*ends) if a == axis else slice(None) for a in range(3)) for ends in ((None, -1), (1, None))
+        )
         change = mask[first] != mask[second]
         border[first] |= change
         border[second] |= change

@@ -39,9 +39,13 @@ class ReShapeITLogic:
         except TypeError as error:
             raise RefinementError(f"There is no such option ({error}); see RefinementOptions.") from error
         task = RefinementTask(
-            self._theScene(), segmentationNode, _bySegmentId(segmentationNode, templates), chosen, referenceVolumeNode,
+            self._theScene(),
+            segmentationNode,
+            _bySegmentId(segmentationNode, templates),
+            chosen,
+            referenceVolumeNode,
             settings,
-        )  # fmt: skip
+        )
         task.start()
         status = task.wait(_teller(progress))
         if status.state != "done":

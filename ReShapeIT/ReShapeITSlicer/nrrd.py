@@ -15,10 +15,20 @@ import numpy as np
 from .errors import RefinementError
 
 _TYPES = {
-    "unsigned char": "u1", "uchar": "u1", "uint8": "u1", "signed char": "i1", "int8": "i1", "short": "i2",
-    "int16": "i2", "unsigned short": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "unsigned int": "u4",
+    "unsigned char": "u1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "signed char": "i1",
+    "int8": "i1",
+    "short": "i2",
+    "int16": "i2",
+    "unsigned short": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "unsigned int": "u4",
     "uint32": "u4",
-}  # fmt: skip
+}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -34,11 +44,16 @@ def writeSegments(path, layers: list[np.ndarray], ijkToRas: np.ndarray, segments
     several = len(layers) > 1
     vectors = [_vector(ijkToLps[:3, axis]) for axis in range(3)]
     lines = [
-        "NRRD0004", "type: unsigned char", f"dimension: {3 + several}", "space: left-posterior-superior",
+        "NRRD0004",
+        "type: unsigned char",
+        f"dimension: {3 + several}",
+        "space: left-posterior-superior",
         f"sizes: {' '.join(map(str, (len(layers), *size) if several else size))}",
         f"space directions: {' '.join(['none'] * several + vectors)}",
-        f"kinds: {'list ' * several}domain domain domain", "encoding: raw", f"space origin: {_vector(ijkToLps[:3, 3])}",
-    ]  # fmt: skip
+        f"kinds: {'list ' * several}domain domain domain",
+        "encoding: raw",
+        f"space origin: {_vector(ijkToLps[:3, 3])}",
+    ]
     for index, (segmentId, (layer, value)) in enumerate(segments.items()):
         fields = {"ID": segmentId, "Name": segmentId, "Layer": layer, "LabelValue": value, "Tags": ""}
         lines += [f"Segment{index}_{name}:={text}" for name, text in fields.items()]

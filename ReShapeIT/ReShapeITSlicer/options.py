@@ -50,8 +50,11 @@ class RefinementOptions:
 
     def __post_init__(self):
         choices = {
-            "preset": PRESETS, "device": DEVICES, "resultMode": RESULT_MODES, "overlapPolicy": OVERLAP_POLICIES,
-        }  # fmt: skip
+            "preset": PRESETS,
+            "device": DEVICES,
+            "resultMode": RESULT_MODES,
+            "overlapPolicy": OVERLAP_POLICIES,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise RefinementError(f"{name} is '{getattr(self, name)}'; choose one of {', '.join(allowed)}.")
@@ -62,7 +65,9 @@ class RefinementOptions:
         """These options as arguments of ``reshapeit refine``; result mode and policy are the scene's business."""
         words = ["--preset", self.preset, "--device", self.device, "--seed", str(self.seed)]
         flags = {
-            "--keep-union": self.keepUnion, "--force": self.force, "--sparse": self.sparse,
+            "--keep-union": self.keepUnion,
+            "--force": self.force,
+            "--sparse": self.sparse,
             "--non-commercial": self.nonCommercial,
-        }  # fmt: skip
+        }
         return words + [flag for flag, wanted in flags.items() if wanted]

@@ -24,9 +24,15 @@ def quietProcess(ownGroup: bool = False) -> dict:
 def startProcess(command, environment) -> subprocess.Popen:
     """Start a program in a session of its own with text pipes, so that it can be ended with all its children."""
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        encoding="utf-8", errors="replace", **quietProcess(ownGroup=True),
-    )  # fmt: skip
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        **quietProcess(ownGroup=True),
+    )
 
 
 def killTree(process: subprocess.Popen, seconds: float = 1.0) -> bool:

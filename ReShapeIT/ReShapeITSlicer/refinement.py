@@ -41,9 +41,15 @@ class RefinementTask:
     """
 
     def __init__(
-        self, scene, segmentationNode, templates, options=None, referenceVolumeNode=None, engineSettings=None,
+        self,
+        scene,
+        segmentationNode,
+        templates,
+        options=None,
+        referenceVolumeNode=None,
+        engineSettings=None,
         segmentationsLogic=None,
-    ):  # fmt: skip
+    ):
         self._scene, self._node, self._templates = scene, segmentationNode, dict(templates)
         self._nodeId = segmentationNode.GetID() if segmentationNode is not None else None
         self._options, self._volume = options or RefinementOptions(), referenceVolumeNode

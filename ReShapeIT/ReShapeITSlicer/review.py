@@ -115,9 +115,10 @@ class Review:
         if self._changes is None:
             places = [
                 (item.refined.given.segmentId, point, change)
-                for item in self._results.items if item.state != "rejected"
+                for item in self._results.items
+                if item.state != "rejected"
                 for point, change in largestChanges(item.refined.surface)
-            ]  # fmt: skip
+            ]
             self._changes, self._next = sorted(places, key=lambda place: -abs(place[2])), 0
         if not self._changes:
             return None
@@ -239,12 +240,24 @@ class Review:
         change, fraction = report["signed_change_mm"], 0.0 if item.state == "rejected" else item.fraction
         plausibility = report["plausibility"]
         return SummaryRow(
-            given.segmentId, item.resultSegmentId, self._map.modelId(given.segmentId), self._names[given.segmentId],
-            report["organ"], before * self._voxelMl, after * self._voxelMl,
-            fraction * max(change["max_out"], change["max_in"]), fraction * change["mean_abs"],
-            2.0 * both / max(before + after, 1), _inWords(plausibility), not plausibility["problems"],
-            report["licence"], report["non_commercial"], report["device"], report["device_reason"], item.state,
-        )  # fmt: skip
+            given.segmentId,
+            item.resultSegmentId,
+            self._map.modelId(given.segmentId),
+            self._names[given.segmentId],
+            report["organ"],
+            before * self._voxelMl,
+            after * self._voxelMl,
+            fraction * max(change["max_out"], change["max_in"]),
+            fraction * change["mean_abs"],
+            2.0 * both / max(before + after, 1),
+            _inWords(plausibility),
+            not plausibility["problems"],
+            report["licence"],
+            report["non_commercial"],
+            report["device"],
+            report["device_reason"],
+            item.state,
+        )
 
     def _voxelCounts(self, item) -> tuple[int, int, int]:
         """Voxels of an organ before, after and both; counted again only when the result changed."""

@@ -14,8 +14,16 @@ from .observers import Observers
 
 REVIEW = "ReShapeIT.review"
 # Copied one by one: CopyContent() of a display node leaves them out.
-NOT_COPIED = ("Representation", "PointSize", "LineWidth", "Lighting", "Shading", "FrontfaceCulling", "EdgeVisibility",
-              "EdgeColor")  # fmt: skip
+NOT_COPIED = (
+    "Representation",
+    "PointSize",
+    "LineWidth",
+    "Lighting",
+    "Shading",
+    "FrontfaceCulling",
+    "EdgeVisibility",
+    "EdgeColor",
+)
 
 
 class ReviewDisplay:

@@ -80,11 +80,20 @@ def _run(case: BatchCase) -> list[dict]:
         if path:
             make_folder(path.parent)
     job = RefineJob(
-        input=case.input, templates=parse_templates(options.template, options.label or None), output=case.output,
-        surface=case.surface, report=case.report, preset=options.preset, device=options.device, seed=options.seed,
-        force=options.force, restoration=options.restoration, sparse=options.sparse, keep_union=options.keep_union,
+        input=case.input,
+        templates=parse_templates(options.template, options.label or None),
+        output=case.output,
+        surface=case.surface,
+        report=case.report,
+        preset=options.preset,
+        device=options.device,
+        seed=options.seed,
+        force=options.force,
+        restoration=options.restoration,
+        sparse=options.sparse,
+        keep_union=options.keep_union,
         non_commercial=options.non_commercial,
-    )  # fmt: skip
+    )
     return [asdict(organ) for organ in run_refine_job(job).report.organs]
 
 

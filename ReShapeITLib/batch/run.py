@@ -58,9 +58,11 @@ class BatchResult:
 
 
 def run_batch(
-    cases: list[BatchCase], settings: BatchSettings, progress: Progress | None = None,
+    cases: list[BatchCase],
+    settings: BatchSettings,
+    progress: Progress | None = None,
     notice: Callable[[str], None] = lambda text: None,
-) -> BatchResult:  # fmt: skip
+) -> BatchResult:
     """Refine all cases that are not done yet, and write ``results.csv`` and ``results.parquet``.
 
     Args:
@@ -107,11 +109,15 @@ def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, s
     with _client(settings, notice) as client:
         futures = {
             client.submit(
-                run_case, case.as_dict(), limits, key=f"refine-{case.name}-{os.getpid()}", pure=False,
+                run_case,
+                case.as_dict(),
+                limits,
+                key=f"refine-{case.name}-{os.getpid()}",
+                pure=False,
                 retries=settings.retries,
             ): case
             for case in cases
-        }  # fmt: skip
+        }
         arrived = as_completed(list(futures))
         _tell(progress, counts, total)
         while not arrived.is_empty():
@@ -183,9 +189,13 @@ def _client(settings: BatchSettings, notice) -> Iterator:
     with dask.config.set(quiet):
         if settings.scheduler == LOCAL:
             cluster = LocalCluster(
-                n_workers=settings.n_workers, threads_per_worker=1, processes=True, memory_limit=0,
-                dashboard_address="127.0.0.1:0", silence_logs=50,
-            )  # fmt: skip
+                n_workers=settings.n_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            )
             with cluster, Client(cluster) as client:
                 yield client
             return

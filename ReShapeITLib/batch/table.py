@@ -11,14 +11,36 @@ from .cases import BatchCase
 from .records import read_record
 
 _OF_ORGANS = (
-    "label", "organ", "template", "template_sha256", "licence", "non_commercial", "restoration", "device",
-    "volume_before_ml", "volume_after_ml", "added_ml", "removed_ml", "dsc_to_input", "islands_removed", "holes_filled",
-)  # fmt: skip
+    "label",
+    "organ",
+    "template",
+    "template_sha256",
+    "licence",
+    "non_commercial",
+    "restoration",
+    "device",
+    "volume_before_ml",
+    "volume_after_ml",
+    "added_ml",
+    "removed_ml",
+    "dsc_to_input",
+    "islands_removed",
+    "holes_filled",
+)
 _OF_PLAUSIBILITY = ("volume_z", "alignment_z", "shape_distance", "closest_organ")
 COLUMNS = (
-    "case", "status", "message", "input", "output", "seconds", *_OF_ORGANS, "change_mean_mm", "change_max_mm",
-    *_OF_PLAUSIBILITY, "problems",
-)  # fmt: skip
+    "case",
+    "status",
+    "message",
+    "input",
+    "output",
+    "seconds",
+    *_OF_ORGANS,
+    "change_mean_mm",
+    "change_max_mm",
+    *_OF_PLAUSIBILITY,
+    "problems",
+)
 
 
 def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
@@ -27,9 +49,13 @@ def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
     for case in cases:
         record = read_record(case) or {"status": "open", "message": ""}
         about = {
-            "case": case.name, "status": record["status"], "message": record["message"], "input": str(case.input),
-            "output": str(case.output) if record.get("organs") else None, "seconds": record.get("seconds"),
-        }  # fmt: skip
+            "case": case.name,
+            "status": record["status"],
+            "message": record["message"],
+            "input": str(case.input),
+            "output": str(case.output) if record.get("organs") else None,
+            "seconds": record.get("seconds"),
+        }
         rows += [{**about, **_organ_row(organ)} for organ in record.get("organs", ())] or [about]
     return [{column: row.get(column) for column in COLUMNS} for row in rows]
 
@@ -65,8 +91,19 @@ def write_tables(folder: Path, cases: Iterable[BatchCase]) -> None:
 def _schema(pa):
     """The same columns of the same types whatever the rows hold."""
     kinds = dict.fromkeys(COLUMNS, pa.string())
-    numbers = ("seconds", "volume_before_ml", "volume_after_ml", "added_ml", "removed_ml", "dsc_to_input",
-               "change_mean_mm", "change_max_mm", "volume_z", "alignment_z", "shape_distance")  # fmt: skip
+    numbers = (
+        "seconds",
+        "volume_before_ml",
+        "volume_after_ml",
+        "added_ml",
+        "removed_ml",
+        "dsc_to_input",
+        "change_mean_mm",
+        "change_max_mm",
+        "volume_z",
+        "alignment_z",
+        "shape_distance",
+    )
     kinds |= dict.fromkeys(numbers, pa.float64())
     kinds |= {"islands_removed": pa.int64(), "holes_filled": pa.int64(), "non_commercial": pa.bool_()}
     return pa.schema(kinds.items())

@@ -115,8 +115,12 @@ class CaseProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "MKL_NUM_THREADS": str(self._threads)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ReShapeITLib.batch.case_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+        )
         threading.Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()
 
     def _problem(self, seconds: float, limits: Limits) -> str:

@@ -28,9 +28,10 @@ def add_parser(commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "batch", run, "refine many files; goes on where it stopped", epilog=_NOTES)
     parser.add_argument(
-        "source", metavar="DIR|TABLE",
+        "source",
+        metavar="DIR|TABLE",
         help="folder of label files, or a CSV table with the column 'input' and, if wanted, name, template, label",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; made if absent")
     parser.add_argument("--template", default="", metavar="NAME|FILE", help="as for 'reshapeit refine'")
     parser.add_argument("--label", default="", metavar="N", help="label number, segment id or name")
@@ -42,9 +43,11 @@ def add_parser(commands) -> None:
     parser.add_argument("--surfaces", choices=_SURFACES, default="", help="also write meshes, of this format")
     parser.add_argument("--reports", action="store_true", help="also write a JSON report of each case (a bit slower)")
     parser.add_argument(
-        "--scheduler", default="local", metavar="local|tcp://HOST:PORT",
+        "--scheduler",
+        default="local",
+        metavar="local|tcp://HOST:PORT",
         help="workers on this machine, or a dask scheduler that sees the same folders (default: local)",
-    )  # fmt: skip
+    )
     for name, kind, default, metavar, text in (
         ("--workers", _count, 0, "N", "on this machine (default: half the cores)"),
         ("--timeout", _number, 3600.0, "S", "seconds that a case may take (default: 3600; 0: no limit)"),
@@ -64,11 +67,19 @@ def run(arguments) -> int:
     from ..batch.run import BatchSettings, run_batch
 
     options = BatchOptions(
-        template=arguments.template, label=arguments.label, preset=arguments.preset, device=arguments.device,
-        seed=arguments.seed, force=arguments.force, restoration=arguments.restoration, sparse=arguments.sparse,
-        keep_union=arguments.keep_union, surface=arguments.surfaces, reports=arguments.reports,
+        template=arguments.template,
+        label=arguments.label,
+        preset=arguments.preset,
+        device=arguments.device,
+        seed=arguments.seed,
+        force=arguments.force,
+        restoration=arguments.restoration,
+        sparse=arguments.sparse,
+        keep_union=arguments.keep_union,
+        surface=arguments.surfaces,
+        reports=arguments.reports,
         non_commercial=arguments.non_commercial,
-    )  # fmt: skip
+    )
     cases = read_cases(arguments.source, Path(arguments.out), options)
     settings = BatchSettings(
         arguments.scheduler, arguments.workers, arguments.timeout, arguments.memory_limit, arguments.retries

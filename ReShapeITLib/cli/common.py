@@ -32,9 +32,11 @@ def add_command(commands, name: str, run, summary: str, **options) -> Parser:
 def add_progress_option(parser: argparse.ArgumentParser) -> None:
     """``--progress``; left out, it is a bar on a terminal and nothing elsewhere."""
     parser.add_argument(
-        "--progress", choices=PROGRESS_MODES, default="bar" if sys.stderr.isatty() else "none",
+        "--progress",
+        choices=PROGRESS_MODES,
+        default="bar" if sys.stderr.isatty() else "none",
         help="bar on stderr, one JSON object a line on stdout, or none (default: bar on a terminal)",
-    )  # fmt: skip
+    )
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +47,10 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 def add_non_commercial_option(parser: argparse.ArgumentParser) -> None:
     """``--non-commercial``."""
     parser.add_argument(
-        "--non-commercial", action="store_true",
+        "--non-commercial",
+        action="store_true",
         help="the use is non-commercial: allow templates and networks that are licensed for nothing else",
-    )  # fmt: skip
+    )
 
 
 def add_seed_option(parser: argparse.ArgumentParser) -> None:

@@ -32,9 +32,14 @@ def run(arguments) -> None:
 
     folder = Path(arguments.output)
     result = run_demo(
-        folder, arguments.template, arguments.seed, arguments.progress, notice_of(arguments.progress),
-        device=arguments.device, non_commercial=arguments.non_commercial,
-    )  # fmt: skip
+        folder,
+        arguments.template,
+        arguments.seed,
+        arguments.progress,
+        notice_of(arguments.progress),
+        device=arguments.device,
+        non_commercial=arguments.non_commercial,
+    )
     arguments.progress.stage("done", 1.0)
     (organ,) = result.refinement.report.organs
     arguments.progress.result({"folder": str(folder), "organs": result.refinement.report.to_json()["organs"]})

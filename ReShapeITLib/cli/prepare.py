@@ -20,26 +20,39 @@ def add_parser(commands) -> None:
         "--label-modulo", type=positive_number, metavar="M", help="take label values modulo M first (flag bits)"
     )
     parser.add_argument(
-        "--surface-points", type=positive_number, default=100_000, metavar="N",
+        "--surface-points",
+        type=positive_number,
+        default=100_000,
+        metavar="N",
         help="points on each surface (default: 100000; the paper has 800000)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--free-points", type=positive_number, default=100_000, metavar="N",
+        "--free-points",
+        type=positive_number,
+        default=100_000,
+        metavar="N",
         help="points around each surface (default: 100000; the paper has 200000)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--near-surface-fraction", type=float, default=0.5, metavar="SHARE",
+        "--near-surface-fraction",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
         help="share of the free points near the surface (default: 0.5; the paper has 0)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--least-spacing", type=float, default=0.0, metavar="MM",
+        "--least-spacing",
+        type=float,
+        default=0.0,
+        metavar="MM",
         help="thin finer label grids to about this spacing, for speed (default: 0, as they are)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--frame-of", metavar="TEMPLATE",
+        "--frame-of",
+        metavar="TEMPLATE",
         help="lay the shapes in the frame of a template, for another template that restoration networks "
         "trained with that one shall know (default: a frame of their own)",
-    )  # fmt: skip
+    )
     add_seed_option(parser)
     add_progress_option(parser)
 

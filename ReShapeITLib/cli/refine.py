@@ -28,35 +28,43 @@ def add_parser(commands) -> None:
     parser = add_command(commands, "refine", run, "repair organs of a segmentation with templates", epilog=_NOTES)
     parser.add_argument("input", metavar="INPUT", help="label map or segmentation: .nrrd .seg.nrrd .nii .nii.gz .mha")
     parser.add_argument(
-        "--template", required=True, metavar="NAME|FILE",
+        "--template",
+        required=True,
+        metavar="NAME|FILE",
         help="template of the organ (see 'reshapeit templates'), or LABEL=NAME,LABEL=NAME,... for several organs",
-    )  # fmt: skip
+    )
     parser.add_argument("--label", metavar="N", help="label number, segment id or name (default: the only one)")
     parser.add_argument("--output", required=True, metavar="OUT", help="label file to write; may be INPUT itself")
     parser.add_argument(
-        "--surface", metavar="MESH",
+        "--surface",
+        metavar="MESH",
         help="also write the surface: .vtp .vtk .ply .stl .obj (of several organs, MESH_LABEL each)",
-    )  # fmt: skip
+    )
     parser.add_argument("--report", metavar="JSON", help="also write what changed and how certain it is")
     parser.add_argument("--preset", choices=PRESETS, default="standard", help="speed or detail (default: standard)")
     parser.add_argument("--force", action="store_true", help="refine although the input does not look like the organ")
     parser.add_argument(
-        "--restoration", default="auto", metavar="auto|none|FILE",
+        "--restoration",
+        default="auto",
+        metavar="auto|none|FILE",
         help="network that says what of the input to believe (default: the one that belongs to the template, with the "
         "one that adds what coarse voxels hide; a FILE is asked alone)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--sparse", action="store_true",
+        "--sparse",
+        action="store_true",
         help="the organ was drawn on a few parallel slices only: complete it and pass through the drawn contours",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--keep-union", action="store_true",
+        "--keep-union",
+        action="store_true",
         help="of several organs: together they keep exactly their voxels, only the borders between them move",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--low-memory", action="store_true",
+        "--low-memory",
+        action="store_true",
         help="ask the restoration network in smaller parts: slower, the same result",
-    )  # fmt: skip
+    )
     add_non_commercial_option(parser)
     add_device_option(parser)
     add_seed_option(parser)

@@ -22,18 +22,23 @@ def add_parser(commands) -> None:
     parser.add_argument("source", metavar="SOURCE", help="summary .json, folder of summaries or of a batch, or table")
     parser.add_argument("--output", required=True, metavar="HTML", help="page to write")
     parser.add_argument(
-        "--truth", metavar="FILE|FOLDER",
+        "--truth",
+        metavar="FILE|FOLDER",
         help="label file to compare with; of a cohort, a folder of files named as the cases",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--image", metavar="FILE|FOLDER",
+        "--image",
+        metavar="FILE|FOLDER",
         help="image to show behind the outlines; of a cohort, a folder of files named as the cases",
-    )  # fmt: skip
+    )
     parser.add_argument("--title", help="heading (default: from the name of SOURCE)")
     parser.add_argument(
-        "--details", type=positive_number, default=100, metavar="N",
+        "--details",
+        type=positive_number,
+        default=100,
+        metavar="N",
         help="so many cases, the worst, get a section with large pictures (default: 100)",
-    )  # fmt: skip
+    )
     add_progress_option(parser)
 
 

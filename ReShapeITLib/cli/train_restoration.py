@@ -12,9 +12,11 @@ from .common import add_command, add_device_option, add_progress_option, positiv
 def add_parser(commands) -> None:
     """Add the subcommand."""
     parser = add_command(
-        commands, "train-restoration", run,
+        commands,
+        "train-restoration",
+        run,
         "train the network that tells damage from organ; the same command again goes on where it stopped",
-    )  # fmt: skip
+    )
     parser.add_argument("--config", required=True, metavar="YAML", help="cases of each organ and settings of the run")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for cases, checkpoint and log")
     parser.add_argument("--steps", type=positive_number, metavar="N", help="optimisation steps")
@@ -50,7 +52,13 @@ def run(arguments) -> None:
         raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
     info = RestorationInfo(
-        arguments.licence, arguments.source, names, hashes, options.belief, options.as_dict(), options.few_slices,
+        arguments.licence,
+        arguments.source,
+        names,
+        hashes,
+        options.belief,
+        options.as_dict(),
+        options.few_slices,
         options.detail,
     )
     RestorationModel(info, trainer.result()).save(target)

@@ -37,9 +37,12 @@ def choose_device(wanted: str = "auto") -> Device:
         return Device("cpu", problem) if problem else Device("cuda", f"{_gpu_name()} is there")
     if problem:
         raise BadInputError(
-            "--device {device} cannot be used: {reason}", "use --device cpu or auto", DEVICE_UNUSABLE,
-            device=wanted, reason=problem,
-        )  # fmt: skip
+            "--device {device} cannot be used: {reason}",
+            "use --device cpu or auto",
+            DEVICE_UNUSABLE,
+            device=wanted,
+            reason=problem,
+        )
     return Device(wanted, "asked for")
 
 

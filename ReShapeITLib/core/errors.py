@@ -12,8 +12,11 @@ from collections.abc import Mapping
 
 # Codes that programs act on; every other code only says which sentence it is.
 CANNOT_WRITE, DISK_FULL, MISSING_PACKAGE, NON_COMMERCIAL = (
-    "cannot_write", "disk_full", "missing_package", "licence.non_commercial",
-)  # fmt: skip
+    "cannot_write",
+    "disk_full",
+    "missing_package",
+    "licence.non_commercial",
+)
 OUT_OF_MEMORY, DEVICE_UNUSABLE = "out_of_memory", "device.unusable"
 
 

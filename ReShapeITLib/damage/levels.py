@@ -46,11 +46,15 @@ class OrganDamage:
 ORGAN_DAMAGE = {
     "liver": OrganDamage(size=0.92, spread=0.2, reach=0.9),
     "pancreas": OrganDamage(size=0.575),
-    "spleen": OrganDamage(size=0.7), "kidney_left": OrganDamage(size=0.7), "kidney_right": OrganDamage(size=0.7),
-    "lung_upper_lobe_right": OrganDamage(size=0.82), "lung_middle_lobe_right": OrganDamage(size=0.81),
-    "lung_lower_lobe_right": OrganDamage(size=0.68), "lung_upper_lobe_left": OrganDamage(size=0.82),
+    "spleen": OrganDamage(size=0.7),
+    "kidney_left": OrganDamage(size=0.7),
+    "kidney_right": OrganDamage(size=0.7),
+    "lung_upper_lobe_right": OrganDamage(size=0.82),
+    "lung_middle_lobe_right": OrganDamage(size=0.81),
+    "lung_lower_lobe_right": OrganDamage(size=0.68),
+    "lung_upper_lobe_left": OrganDamage(size=0.82),
     "lung_lower_lobe_left": OrganDamage(size=0.68),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +81,14 @@ class _Case:
 
 
 def damage_input(
-    mask: np.ndarray, geometry: ImageGeometry, kind: str, level: str, rng: np.random.Generator,
-    neighbours: Sequence[np.ndarray] | None = None, organ: str = "",
-) -> np.ndarray:  # fmt: skip
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    kind: str,
+    level: str,
+    rng: np.random.Generator,
+    neighbours: Sequence[np.ndarray] | None = None,
+    organ: str = "",
+) -> np.ndarray:
     """A damaged copy of a mask; the same generator state gives the same damage.
 
     Args:
@@ -271,6 +280,11 @@ def _combined(mask: np.ndarray, case: _Case) -> np.ndarray:
 
 
 KINDS: dict[str, Callable[[np.ndarray, _Case], np.ndarray]] = {
-    "bite": _bite, "leak": _leak, "swap": _swap, "truncation": _truncation, "islands": _islands, "holes": _holes,
+    "bite": _bite,
+    "leak": _leak,
+    "swap": _swap,
+    "truncation": _truncation,
+    "islands": _islands,
+    "holes": _holes,
     "combined": _combined,
-}  # fmt: skip
+}

@@ -245,9 +245,14 @@ def sparse_slices(sdf, rng, least_gap_cells: int, most_gap_cells: int):
 # A cut is noticed where the organ ends at the border of the image, or in a plane.
 NOTICED_SHARE = 0.75
 KINDS = {
-    "bite": bite, "leak": leak, "island": island, "holes": holes, "wobble": wobble, "erosion": erosion,
+    "bite": bite,
+    "leak": leak,
+    "island": island,
+    "holes": holes,
+    "wobble": wobble,
+    "erosion": erosion,
     "growth": growth,
-}  # fmt: skip
+}
 
 
 def _sampled(values: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -255,9 +260,7 @@ def _sampled(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     size = np.array(values.shape)[:, None]
     grid = torch.from_numpy(((2.0 * places / (size - 1) - 1.0)[::-1].T).astype(np.float32))  # wants x, y, z
     volume = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
-    sampled = torch.nn.functional.grid_sample(
-        volume, grid[None, None, None], align_corners=True, padding_mode="border"
-    )
+    sampled = torch.nn.functional.grid_sample(volume, grid[None, None, None], align_corners=True, padding_mode="border")
     return sampled.numpy().ravel()
 
 
@@ -267,8 +270,11 @@ def _noise(shape, sigma: float, rng) -> np.ndarray:
     small = rng.standard_normal([n // step + 3 for n in shape]).astype(np.float32)
     small = ndimage.gaussian_filter(small, sigma / step, mode="wrap")
     at = np.meshgrid(*[np.arange(n, dtype=np.float32) / step for n in shape], indexing="ij")
-    noise = ndimage.map_coordinates(small, np.array(at), order=1, mode="nearest") if step > 1 else small[
-        tuple(slice(n) for n in shape)]  # fmt: skip
+    noise = (
+        ndimage.map_coordinates(small, np.array(at), order=1, mode="nearest")
+        if step > 1
+        else small[tuple(slice(n) for n in shape)]
+    )
     return noise / (noise.std() + 1e-6)
 
 
@@ -289,9 +295,7 @@ def _ellipsoid(sdf, centre, rng, least: float, most: float) -> np.ndarray:
     radii = np.exp(rng.uniform(np.log(least), np.log(most))) * np.exp(rng.normal(0.0, 0.3, 3))
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     offsets = [i - c for i, c in zip(np.ogrid[tuple(map(slice, sdf.shape))], centre, strict=True)]
-    scaled = sum(
-        (sum(rotation[a, b] * offsets[b] for b in range(3)) / radii[a]) ** 2 for a in range(3)
-    )
+    scaled = sum((sum(rotation[a, b] * offsets[b] for b in range(3)) / radii[a]) ** 2 for a in range(3))
     return ((np.sqrt(scaled) - 1.0) * radii.min()).astype(np.float32)
 
 

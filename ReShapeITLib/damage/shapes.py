@@ -17,17 +17,18 @@ from ..core.geometry import ImageGeometry
 Damage = Callable[[np.ndarray, ImageGeometry, np.random.Generator], np.ndarray]
 
 
-def bite(
-    mask: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator, radius_mm: float = 20.0
-) -> np.ndarray:
+def bite(mask: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator, radius_mm: float = 20.0) -> np.ndarray:
     """A ball around a random point of the surface is missing (a lesion or a low-contrast part was left out)."""
     return mask & ~_ball(geometry, _surface_point(mask, geometry, rng)[0], radius_mm)
 
 
 def leak(
-    mask: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator, radius_mm: float = 10.0,
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    rng: np.random.Generator,
+    radius_mm: float = 10.0,
     length_mm: float = 30.0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """A capsule grows out of a random point of the surface (the segmentation ran into a neighbouring organ)."""
     point, outward = _surface_point(mask, geometry, rng)
     tip = point + length_mm * outward
@@ -61,9 +62,12 @@ def holes(
 
 
 def truncation(
-    mask: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator, share: float = 0.3,
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    rng: np.random.Generator,
+    share: float = 0.3,
     direction_ras: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """A plane cuts a share of the volume off (the field of view ended there).
 
     Args:
@@ -96,8 +100,13 @@ def combined(
 
 
 DAMAGES: dict[str, Damage] = {
-    "bite": bite, "leak": leak, "island": island, "holes": holes, "truncation": truncation, "combined": combined,
-}  # fmt: skip
+    "bite": bite,
+    "leak": leak,
+    "island": island,
+    "holes": holes,
+    "truncation": truncation,
+    "combined": combined,
+}
 
 
 def _surface_point(mask, geometry: ImageGeometry, rng) -> tuple[np.ndarray, np.ndarray]:

@@ -98,9 +98,7 @@ def extract_zero_level(
     return _march(values, lower, cell)
 
 
-def label_mask(
-    sdf_ras: Field, geometry: ImageGeometry, bounds_ras: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def label_mask(sdf_ras: Field, geometry: ImageGeometry, bounds_ras: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """(K, J, I) bool voxels of the whole grid whose centres lie inside; arguments as of :func:`label_voxels`."""
     whole = np.zeros(geometry.shape_kji, dtype=bool)
     part, start_ijk = label_voxels(sdf_ras, geometry, bounds_ras)

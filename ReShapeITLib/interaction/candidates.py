@@ -52,9 +52,14 @@ class Candidates:
 
 
 def select_candidates(
-    points_ras: np.ndarray, normals_ras: np.ndarray, confidence: np.ndarray, grid: DistanceGrid,
-    ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
-) -> Candidates:  # fmt: skip
+    points_ras: np.ndarray,
+    normals_ras: np.ndarray,
+    confidence: np.ndarray,
+    grid: DistanceGrid,
+    ras_to_unit: Similarity,
+    options: CandidateOptions,
+    rng: np.random.Generator,
+) -> Candidates:
     """Keep the Top-K % surface points and draw free-space points that belong to them.
 
     Args:
@@ -70,9 +75,14 @@ def select_candidates(
 
 
 def with_free_space(
-    points: np.ndarray, normals: np.ndarray, weights: np.ndarray, sdf_mm: Callable[[np.ndarray], np.ndarray],
-    ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
-) -> Candidates:  # fmt: skip
+    points: np.ndarray,
+    normals: np.ndarray,
+    weights: np.ndarray,
+    sdf_mm: Callable[[np.ndarray], np.ndarray],
+    ras_to_unit: Similarity,
+    options: CandidateOptions,
+    rng: np.random.Generator,
+) -> Candidates:
     """The given surface points, and free-space points drawn around them that share their trust.
 
     Args:
@@ -86,9 +96,13 @@ def with_free_space(
     free = points[owner] + rng.normal(size=(options.n_free, 3)) * spread[:, None]
     unit = ras_to_unit.scale
     return Candidates(
-        ras_to_unit.apply(points), ras_to_unit.apply_to_vectors(normals), weights,
-        ras_to_unit.apply(free), sdf_mm(free) * unit, weights[owner],
-    )  # fmt: skip
+        ras_to_unit.apply(points),
+        ras_to_unit.apply_to_vectors(normals),
+        weights,
+        ras_to_unit.apply(free),
+        sdf_mm(free) * unit,
+        weights[owner],
+    )
 
 
 def draw_surface_points(surface: TriangleSurface, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -75,9 +75,7 @@ def similarity_cpd(
     y, x = from_source.apply(source), from_target.apply(target)
     start = from_target.after(initial).after(from_source.inverse())
     options = _in_work_units(options, start, from_source, from_target, target)
-    mixture = Mixture(
-        y, x, options.outlier_weight, options.outlier_volume, options.chunk_points, options.dtype, device
-    )
+    mixture = Mixture(y, x, options.outlier_weight, options.outlier_volume, options.chunk_points, options.dtype, device)
     sigma2 = options.initial_sigma2 or _mean_square_distance(start.apply(y), x) / 3.0
     estimate, iterations, converged = _iterate(mixture, Estimate(start, sigma2, np.zeros(len(y))), options)
 
@@ -169,13 +167,15 @@ def _iterate(mixture: Mixture, estimate: Estimate, options: CpdOptions) -> tuple
 def _leap(first: Estimate, second: Estimate, third: Estimate) -> Estimate:
     """Squared extrapolation of three successive EM estimates; the weights are those of the last."""
     a, b, c = (
-        np.concatenate([
-            [log(e.state.scale), 0.5 * log(e.sigma2)],
-            Rotation.from_matrix(e.state.rotation).as_rotvec(),
-            e.state.translation,
-        ])
+        np.concatenate(
+            [
+                [log(e.state.scale), 0.5 * log(e.sigma2)],
+                Rotation.from_matrix(e.state.rotation).as_rotvec(),
+                e.state.translation,
+            ]
+        )
         for e in (first, second, third)
-    )  # fmt: skip
+    )
     step, change = b - a, (c - b) - (b - a)
     length = np.linalg.norm(step) / max(np.linalg.norm(change), 1e-12)
     length = min(max(length, 1.0), _LONGEST_LEAP)

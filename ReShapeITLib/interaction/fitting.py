@@ -200,9 +200,13 @@ class _Points:
 
 
 def fit_field(
-    template: OrganTemplate, candidates: Candidates, ras_to_unit: Similarity, options: FitOptions,
-    on_step: Callable[[float], None] | None = None, start: FittedField | None = None,
-) -> FittedField:  # fmt: skip
+    template: OrganTemplate,
+    candidates: Candidates,
+    ras_to_unit: Similarity,
+    options: FitOptions,
+    on_step: Callable[[float], None] | None = None,
+    start: FittedField | None = None,
+) -> FittedField:
     """Fit codes, then weights, to the candidates (Eq. 8).
 
     Args:

@@ -64,9 +64,13 @@ def read_small(url: str, most_bytes: int, context: ssl.SSLContext | None = None)
 
 
 def save_file(
-    url: str, target: Path, sha256: str, n_bytes: int, context: ssl.SSLContext | None = None,
+    url: str,
+    target: Path,
+    sha256: str,
+    n_bytes: int,
+    context: ssl.SSLContext | None = None,
     told: Callable[[float], None] = lambda share: None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a file whose size and checksum are known beforehand; ``target`` is a temporary file of the caller.
 
     Args:

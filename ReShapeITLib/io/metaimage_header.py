@@ -16,9 +16,17 @@ _LONGEST_NAME = 255
 _NAME_PATTERN = re.compile(r"[^%]*(%0?\d{0,2}d[^%]*)?")
 # Fields of several numbers; ITK calculates with them without end, or writes beyond its memory, where one is too large.
 _NUMBERS = (
-    "transformmatrix", "rotation", "orientation", "offset", "position", "origin", "centerofrotation", "elementspacing",
-    "elementsize", "dimsize",
-)  # fmt: skip
+    "transformmatrix",
+    "rotation",
+    "orientation",
+    "offset",
+    "position",
+    "origin",
+    "centerofrotation",
+    "elementspacing",
+    "elementsize",
+    "dimsize",
+)
 _LARGEST = 1e7
 
 

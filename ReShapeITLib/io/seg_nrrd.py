@@ -21,20 +21,61 @@ from ..core.geometry import LPS_TO_RAS, ImageGeometry
 from ..core.labels import LabelVolume, Segment
 
 _TYPE_NAMES = {
-    "int8": "signed char", "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short", "int32": "int",
-    "uint32": "unsigned int", "int64": "long long int", "uint64": "unsigned long long int",
-}  # fmt: skip
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "int16": "short",
+    "uint16": "unsigned short",
+    "int32": "int",
+    "uint32": "unsigned int",
+    "int64": "long long int",
+    "uint64": "unsigned long long int",
+}
 _SIGNS_TO_RAS = {"LPS": (-1, -1, 1), "RAS": (1, 1, 1), "LAS": (-1, 1, 1)}
 _SKIPPING = {"data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"}
 _CHUNK_BYTES = 1 << 24
 # ITK writes over its own memory where it complains about a long field that it does not know, so it never sees one.
 _FIELDS = {
-    "content", "number", "type", "block size", "blocksize", "dimension", "space", "space dimension", "sizes",
-    "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "space directions", "centers",
-    "centerings", "kinds", "labels", "units", "min", "max", "old min", "oldmin", "old max", "oldmax", "endian",
-    "encoding", "line skip", "lineskip", "byte skip", "byteskip", "sample units", "sampleunits", "space units",
-    "space origin", "measurement frame", "data file", "datafile",
-}  # fmt: skip
+    "content",
+    "number",
+    "type",
+    "block size",
+    "blocksize",
+    "dimension",
+    "space",
+    "space dimension",
+    "sizes",
+    "spacings",
+    "thicknesses",
+    "axis mins",
+    "axismins",
+    "axis maxs",
+    "axismaxs",
+    "space directions",
+    "centers",
+    "centerings",
+    "kinds",
+    "labels",
+    "units",
+    "min",
+    "max",
+    "old min",
+    "oldmin",
+    "old max",
+    "oldmax",
+    "endian",
+    "encoding",
+    "line skip",
+    "lineskip",
+    "byte skip",
+    "byteskip",
+    "sample units",
+    "sampleunits",
+    "space units",
+    "space origin",
+    "measurement frame",
+    "data file",
+    "datafile",
+}
 _LONGEST_FIELD = 1000
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(.+)")
 

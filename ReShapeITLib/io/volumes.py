@@ -24,9 +24,13 @@ from . import metaimage_header, nifti_header, seg_nrrd
 from .atomic import atomic_path, came_out_broken, cannot_write, file_suffix, require_file
 
 _IMAGE_IO = {
-    ".nrrd": "NrrdImageIO", ".seg.nrrd": "NrrdImageIO", ".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO",
-    ".mha": "MetaImageIO", ".mhd": "MetaImageIO",
-}  # fmt: skip
+    ".nrrd": "NrrdImageIO",
+    ".seg.nrrd": "NrrdImageIO",
+    ".nii": "NiftiImageIO",
+    ".nii.gz": "NiftiImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
 LABEL_SUFFIXES = tuple(_IMAGE_IO)
 _NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
 UNREADABLE, OTHER_FORMAT = "input.unreadable", "output.format"

@@ -14,10 +14,21 @@ _HEADER = re.compile(
 _WORD, _LINE = re.compile(rb"\s*(\S{1,1000})"), re.compile(rb"([^\n]*)\n?")
 _COUNT, _NUMBER = re.compile(rb"\d{1,10}"), re.compile(rb"[-+.\w]{1,50}")
 _BYTES = {  # of one value; several where systems differ
-    b"char": (1,), b"signed_char": (1,), b"unsigned_char": (1,), b"short": (2,), b"unsigned_short": (2,), b"int": (4,),
-    b"unsigned_int": (4,), b"long": (8, 4), b"unsigned_long": (8, 4), b"vtkidtype": (8, 4), b"vtktypeint64": (8,),
-    b"vtktypeuint64": (8,), b"float": (4,), b"double": (8,),
-}  # fmt: skip
+    b"char": (1,),
+    b"signed_char": (1,),
+    b"unsigned_char": (1,),
+    b"short": (2,),
+    b"unsigned_short": (2,),
+    b"int": (4,),
+    b"unsigned_int": (4,),
+    b"long": (8, 4),
+    b"unsigned_long": (8, 4),
+    b"vtkidtype": (8, 4),
+    b"vtktypeint64": (8,),
+    b"vtktypeuint64": (8,),
+    b"float": (4,),
+    b"double": (8,),
+}
 _CELLS = (b"vertices", b"lines", b"polygons", b"triangle_strips")
 _COMPONENTS = {b"normals": 3, b"vectors": 3, b"tensors": 9, b"tensors6": 6, b"global_ids": 1, b"pedigree_ids": 1}
 

@@ -59,10 +59,15 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path, template_name: str | None = None, seed: int = 0, progress: Progress | None = None,
-    notice: Callable[[str], None] = lambda text: None, device: str = "auto", preset: str = "standard",
+    folder: Path,
+    template_name: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+    device: str = "auto",
+    preset: str = "standard",
     non_commercial: bool = False,
-) -> DemoResult:  # fmt: skip
+) -> DemoResult:
     """Draw, damage, refine, measure, draw pictures.
 
     Args:
@@ -93,9 +98,16 @@ def run_demo(
         volume = LabelVolume.from_array(mask, geometry, str(files[name]))
         write_labels(volume, files[name], {1: template.info.organ})
     job = RefineJob(
-        files["damaged"], {1: str(file)}, files["refined"], folder / "refined.vtp", folder / "report.json",
-        preset=preset, device=device, seed=seed, non_commercial=non_commercial,
-    )  # fmt: skip
+        files["damaged"],
+        {1: str(file)},
+        files["refined"],
+        folder / "refined.vtp",
+        folder / "report.json",
+        preset=preset,
+        device=device,
+        seed=seed,
+        non_commercial=non_commercial,
+    )
     result = run_refine_job(job, progress.part(0.1, 0.75), notice)
     progress.stage("measure", 0.75)
     refined = result.volume.mask(1)

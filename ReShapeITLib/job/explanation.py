@@ -35,22 +35,33 @@ def explained(error: BaseException) -> ReShapeITError:
     if isinstance(error, RuntimeError) and "Numpy is not available" in str(error):  # torch's words
         return ReShapeITError(
             "PyTorch {torch} was built for NumPy 1 and does not work with NumPy {numpy}",
-            "install numpy<2 or torch>=2.3", "torch_numpy", torch=_version("torch"), numpy=_version("numpy"),
-        )  # fmt: skip
+            "install numpy<2 or torch>=2.3",
+            "torch_numpy",
+            torch=_version("torch"),
+            numpy=_version("numpy"),
+        )
     if isinstance(error, OSError) and error.errno in FULL:
         return BadInputError(
-            "The disk is full ({path})", "free some space or choose another folder", DISK_FULL,
+            "The disk is full ({path})",
+            "free some space or choose another folder",
+            DISK_FULL,
             path=error.filename or error,
-        )  # fmt: skip
+        )
     if isinstance(error, OSError) and error.filename:
         return BadInputError(
-            "{path}: {reason}", "check the path and its permissions", "file.refused",
-            path=error.filename, reason=error.strerror,
-        )  # fmt: skip
+            "{path}: {reason}",
+            "check the path and its permissions",
+            "file.refused",
+            path=error.filename,
+            reason=error.strerror,
+        )
     return ReShapeITError(
-        "Unexpected {kind}: {reason}", "run again with --debug to see where", "unexpected",
-        kind=type(error).__name__, reason=error,
-    )  # fmt: skip
+        "Unexpected {kind}: {reason}",
+        "run again with --debug to see where",
+        "unexpected",
+        kind=type(error).__name__,
+        reason=error,
+    )
 
 
 def _version(package: str) -> str:

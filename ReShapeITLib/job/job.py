@@ -186,8 +186,10 @@ def _only_label(volume: LabelVolume) -> int:
         raise BadInputError(
             "{input} holds several labels ({labels})",
             "choose one with --label N, or several with --template N=NAME,N=NAME",
-            "label.several", input=volume.source, labels=shown,
-        )  # fmt: skip
+            "label.several",
+            input=volume.source,
+            labels=shown,
+        )
     return volume.single_label()
 
 

@@ -29,8 +29,10 @@ def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: boo
         raise BadInputError(
             "For non-commercial use only ({licences}): {models}",
             "if your use is non-commercial, say so with --non-commercial",
-            NON_COMMERCIAL, licences=", ".join(sorted(set(restricted.values()))), models=", ".join(restricted),
-        )  # fmt: skip
+            NON_COMMERCIAL,
+            licences=", ".join(sorted(set(restricted.values()))),
+            models=", ".join(restricted),
+        )
 
 
 def _licences(file: Path, restoration: str, sparse: bool) -> dict[str, str]:

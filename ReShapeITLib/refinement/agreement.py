@@ -98,9 +98,11 @@ class AgreedField:
 
 
 def agree(
-    volume: LabelVolume, shapes: Mapping[int | str, RefinedShape], keep_union: bool = False,
+    volume: LabelVolume,
+    shapes: Mapping[int | str, RefinedShape],
+    keep_union: bool = False,
     wholes: Mapping[int | str, str] | None = None,
-) -> tuple[LabelVolume, dict[int | str, RefinedShape]]:  # fmt: skip
+) -> tuple[LabelVolume, dict[int | str, RefinedShape]]:
     """The volume with the refined labels, and shapes that say the same; arguments as of :func:`joint.combine`."""
     masks = dict(zip(shapes, together(lambda shape: shape.mask(volume.geometry), shapes.values()), strict=True))
     own = {label: np.packbits(mask) for label, mask in masks.items()}  # an eighth of the memory

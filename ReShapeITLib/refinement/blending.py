@@ -141,7 +141,7 @@ CRUMB_GAP_MM = 12.0
 
 def without_crumbs(
     mask: np.ndarray, geometry: ImageGeometry, field: BlendedField, distance_of: Callable[..., DistanceGrid]
-) -> BlendedField:  # fmt: skip
+) -> BlendedField:
     """The field without what is left of pieces that it mostly removes (the weight's grid may be coarser than they are),
     and without small pieces apart from the largest around which it adds nothing.
 

@@ -37,9 +37,13 @@ def in_shape_space(options: FitOptions) -> FitOptions:
 
 
 def likeliest_in_doubt(
-    shape_mm: SignedDistance, other_mm: SignedDistance, points_ras: np.ndarray, healed: Healed, volume_z: float = 0.0,
+    shape_mm: SignedDistance,
+    other_mm: SignedDistance,
+    points_ras: np.ndarray,
+    healed: Healed,
+    volume_z: float = 0.0,
     trust: float = 1.0,
-) -> SignedDistance:  # fmt: skip
+) -> SignedDistance:
     """What belongs in the doubted parts of an organ.
 
     Args:

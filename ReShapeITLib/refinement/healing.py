@@ -46,10 +46,17 @@ class Healed:
 
 
 def heal(
-    model: RestorationModel, template: OrganTemplate, grid: DistanceGrid, ras_to_unit: Similarity,
-    options: BeliefOptions, drawn: DrawnSlices | None = None, volume_z: float = 0.0, ends: OpenEnds | None = None,
-    poses: int = 4, blur_mm: float = 0.0,
-) -> Healed:  # fmt: skip
+    model: RestorationModel,
+    template: OrganTemplate,
+    grid: DistanceGrid,
+    ras_to_unit: Similarity,
+    options: BeliefOptions,
+    drawn: DrawnSlices | None = None,
+    volume_z: float = 0.0,
+    ends: OpenEnds | None = None,
+    poses: int = 4,
+    blur_mm: float = 0.0,
+) -> Healed:
     """Ask the network about a given organ and put in what it says where the two clearly differ.
 
     Args:
@@ -80,8 +87,11 @@ def believing(options: BeliefOptions, model: RestorationModel, organ: str) -> Be
 
 
 def healed_candidates(
-    healed: Healed, ras_to_unit: Similarity, options: CandidateOptions, rng: np.random.Generator,
-) -> Candidates:  # fmt: skip
+    healed: Healed,
+    ras_to_unit: Similarity,
+    options: CandidateOptions,
+    rng: np.random.Generator,
+) -> Candidates:
     """Surface and free-space points of the healed organ, each with the trust it deserves.
 
     Args:

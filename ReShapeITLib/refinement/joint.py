@@ -20,9 +20,12 @@ _ENCLOSED, _BETWEEN = 0.6, 0.1
 
 
 def combine(
-    volume: LabelVolume, refined: Mapping[int | str, RefinedShape], keep_union: bool = False,
-    wholes: Mapping[int | str, str] | None = None, masks: dict[int | str, np.ndarray] | None = None,
-) -> LabelVolume:  # fmt: skip
+    volume: LabelVolume,
+    refined: Mapping[int | str, RefinedShape],
+    keep_union: bool = False,
+    wholes: Mapping[int | str, str] | None = None,
+    masks: dict[int | str, np.ndarray] | None = None,
+) -> LabelVolume:
     """The volume with the refined labels in the place of the given ones.
 
     A voxel that several refined organs claim goes to the one whose signed distance is smallest there, unless the

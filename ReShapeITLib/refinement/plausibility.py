@@ -86,8 +86,10 @@ def check_plausibility(
         raise ImplausibleError(
             "{subject} does not look like {organ}: {problems}",
             "check label and template, or use --force to refine it anyway",
-            subject="the input", organ=info.organ, problems=" and ".join(problems),
-        )  # fmt: skip
+            subject="the input",
+            organ=info.organ,
+            problems=" and ".join(problems),
+        )
     return Plausibility(volume_ml, volume_z, residual, residual_z, own, closest, tuple(problems))
 
 

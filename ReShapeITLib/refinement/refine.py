@@ -84,18 +84,26 @@ class RefineOptions:
 
 REFINE_PRESETS = {
     "draft": RefineOptions(
-        surface=SurfaceOptions(target_spacing_mm=2.0), restoration_passes=1, restoration_poses=2,
+        surface=SurfaceOptions(target_spacing_mm=2.0),
+        restoration_passes=1,
+        restoration_poses=2,
         fit=FitOptions(code_steps=30, weight_steps=30, weight_learning_rate=4e-4),
-        blend=BlendOptions(cell_mm=3.0), surface_cell_mm=2.0,
+        blend=BlendOptions(cell_mm=3.0),
+        surface_cell_mm=2.0,
     ),
     "standard": RefineOptions(),
     "fine": RefineOptions(
         fit=FitOptions(
-            code_steps=80, weight_steps=150, surface_points=1000, free_points=500, weight_learning_rate=2e-4,
+            code_steps=80,
+            weight_steps=150,
+            surface_points=1000,
+            free_points=500,
+            weight_learning_rate=2e-4,
         ),
-        blend=BlendOptions(cell_mm=1.5), surface_cell_mm=1.0,
+        blend=BlendOptions(cell_mm=1.5),
+        surface_cell_mm=1.0,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +176,15 @@ class RefinedShape:
 
 
 def refine(
-    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions | None = None,
-    progress: Progress | None = None, force: bool = False, restoration: RestorationModel | None = None,
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    template: OrganTemplate,
+    options: RefineOptions | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+    restoration: RestorationModel | None = None,
     others: Sequence[TemplateInfo] = (),
-) -> RefinedShape:  # fmt: skip
+) -> RefinedShape:
     """Refine one organ.
 
     Args:
@@ -212,10 +225,17 @@ def refine(
         given = given.detailed(restoration, template, alignment.ras_to_unit, options.restoration_poses)
         given = given.near(template, alignment.ras_to_unit)
         ask = partial(
-            heal, restoration, template, given.grid, options=options.belief, drawn=given.drawn,
-            volume_z=plausibility.volume_z, ends=given.open_ends(options.belief.flat_shares),
-            poses=options.restoration_poses, blur_mm=given.blur_mm,
-        )  # fmt: skip
+            heal,
+            restoration,
+            template,
+            given.grid,
+            options=options.belief,
+            drawn=given.drawn,
+            volume_z=plausibility.volume_z,
+            ends=given.open_ends(options.belief.flat_shares),
+            poses=options.restoration_poses,
+            blur_mm=given.blur_mm,
+        )
         healed, alignment = _healed(ask, template, alignment, alignment_options, options, rng)
         choose = partial(healed_candidates, healed)
     fit = partial(_fit, template, choose=choose, options=options, rng=rng, progress=progress)
@@ -298,7 +318,7 @@ class _Given:
 
     def detailed(
         self, restoration: RestorationModel, template: OrganTemplate, ras_to_unit: Similarity, poses: int
-    ) -> _Given:  # fmt: skip
+    ) -> _Given:
         """With what coarse voxels hide, where there are such and a network that knows."""
         if not self.blur_mm or restoration.detail is None:
             return self
@@ -353,9 +373,14 @@ def _healed(ask: Callable[..., Healed], template, alignment: Alignment, alignmen
 
 
 def _fit(
-    template, start: Alignment | FittedField, choose: Callable[..., Candidates], options, rng, progress,
+    template,
+    start: Alignment | FittedField,
+    choose: Callable[..., Candidates],
+    options,
+    rng,
+    progress,
     span=(0.3, 0.5),
-) -> FittedField:  # fmt: skip
+) -> FittedField:
     """The field of one patient, from an alignment or from another field on; ``choose`` gives the candidates from an
     alignment, options and a generator.
 
@@ -364,9 +389,13 @@ def _fit(
     progress.stage("fit", span[0])
     candidates = choose(start.ras_to_unit, options.candidates, rng)
     return fit_field(
-        template, candidates, start.ras_to_unit, replace(options.fit, seed=options.seed),
-        lambda done: progress.stage("fit", span[0] + span[1] * done), start if isinstance(start, FittedField) else None,
-    )  # fmt: skip
+        template,
+        candidates,
+        start.ras_to_unit,
+        replace(options.fit, seed=options.seed),
+        lambda done: progress.stage("fit", span[0] + span[1] * done),
+        start if isinstance(start, FittedField) else None,
+    )
 
 
 def _likeliest(healed: Healed, shape: PendingFit, fitted: PendingFit, volume_z: float, options: RefineOptions, rng):
@@ -387,9 +416,13 @@ def _agreed(given: _Given, fitted: FittedField, points: np.ndarray, plausibility
 
 
 def _completed(
-    drawn: DrawnSlices, fit: Callable[..., FittedField], choose: Callable[..., Candidates], alignment: Alignment,
-    healed: Healed | None, options: RefineOptions,
-) -> tuple[BlendedField, PendingFit]:  # fmt: skip
+    drawn: DrawnSlices,
+    fit: Callable[..., FittedField],
+    choose: Callable[..., Candidates],
+    alignment: Alignment,
+    healed: Healed | None,
+    options: RefineOptions,
+) -> tuple[BlendedField, PendingFit]:
     """The organ that was drawn on a few slices: two fits within the shape space, see :mod:`completion`."""
     within = replace(options, fit=in_shape_space(options.fit))
 

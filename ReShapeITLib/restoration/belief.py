@@ -97,9 +97,12 @@ class BeliefOptions:
 
 
 def doubt(
-    restoration: Restoration, options: BeliefOptions, volume_z: float = 0.0, unseen: np.ndarray | None = None,
+    restoration: Restoration,
+    options: BeliefOptions,
+    volume_z: float = 0.0,
+    unseen: np.ndarray | None = None,
     blur_mm: float = 0.0,
-) -> DistanceGrid:  # fmt: skip
+) -> DistanceGrid:
     """Weight of the restored organ against the given one, from 0 (kept) to 1, on the network's grid.
 
     Args:
@@ -120,9 +123,7 @@ def doubt(
     return DistanceGrid(weight, restoration.restored.geometry)
 
 
-def disagreements(
-    given: np.ndarray, restored: np.ndarray, options: BeliefOptions, unseen: np.ndarray | None = None
-):
+def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOptions, unseen: np.ndarray | None = None):
     """The regions in which the two organs contradict each other.
 
     Args:

@@ -71,9 +71,13 @@ def share_of_detail(spacing_mm: np.ndarray, cell_mm: float) -> float:
 
 
 def expected_detail(
-    model: RestorationModel, template: OrganTemplate, smooth: DistanceGrid, ras_to_unit: Similarity,
-    spacing_mm: np.ndarray, poses: int = 4,
-) -> Detail | None:  # fmt: skip
+    model: RestorationModel,
+    template: OrganTemplate,
+    smooth: DistanceGrid,
+    ras_to_unit: Similarity,
+    spacing_mm: np.ndarray,
+    poses: int = 4,
+) -> Detail | None:
     """What the network expects beside the smoothed surface; None where the voxels are too fine or oblong to ask.
 
     Args:

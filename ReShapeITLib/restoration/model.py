@@ -149,9 +149,13 @@ class Restoration:
 
 
 def restore(
-    model: RestorationModel, template: OrganTemplate, distance: DistanceGrid, ras_to_unit: Similarity, poses: int = 4,
+    model: RestorationModel,
+    template: OrganTemplate,
+    distance: DistanceGrid,
+    ras_to_unit: Similarity,
+    poses: int = 4,
     seen: Seen | None = None,
-) -> Restoration:  # fmt: skip
+) -> Restoration:
     """The clean organ that the network expects behind a given one, averaged over slightly different poses.
 
     An alignment of a damaged organ misses by a few degrees and cells; where the answer depends on that, the average of

@@ -164,9 +164,13 @@ def damaged_cases(
 
 
 def _damaged_case(
-    truth: DistanceGrid, given: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, belief: BeliefOptions,
+    truth: DistanceGrid,
+    given: np.ndarray,
+    geometry: ImageGeometry,
+    template: OrganTemplate,
+    belief: BeliefOptions,
     smooth: bool,
-) -> RestorationCase:  # fmt: skip
+) -> RestorationCase:
     """One copy: ``given`` (K, J, I) bool on ``geometry``; ``smooth`` makes its surface as that of coarse voxels."""
     cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
@@ -231,9 +235,12 @@ def _mask(path: Path, told: OrganCases) -> tuple[np.ndarray, ImageGeometry]:
 
 
 def restoration_case(
-    truth: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, alignment_options: AlignmentOptions,
+    truth: np.ndarray,
+    geometry: ImageGeometry,
+    template: OrganTemplate,
+    alignment_options: AlignmentOptions,
     given: np.ndarray | None = None,
-) -> RestorationCase:  # fmt: skip
+) -> RestorationCase:
     """A case in the frame that aligning the given organ (the clean one where None) leads to.
 
     Args:

@@ -37,9 +37,15 @@ class BatchSource(torch.utils.data.Dataset):
     """The batch of every step, drawn from the step's own random state: a resumed run sees the same ones."""
 
     def __init__(
-        self, cases: list[RestorationCase], options: DrawOptions, seed: int, first_step: int, steps: int,
-        shares: dict[str, float] | None = None, cells_mm: dict[str, float] | None = None,
-    ):  # fmt: skip
+        self,
+        cases: list[RestorationCase],
+        options: DrawOptions,
+        seed: int,
+        first_step: int,
+        steps: int,
+        shares: dict[str, float] | None = None,
+        cells_mm: dict[str, float] | None = None,
+    ):
         self.by_organ: dict[str, list[RestorationCase]] = {}
         for case in cases:
             self.by_organ.setdefault(case.organ, []).append(case)
@@ -55,9 +61,12 @@ class BatchSource(torch.utils.data.Dataset):
 
 
 def draw_batch(
-    by_organ: dict[str, list[RestorationCase]], options: DrawOptions, rng: np.random.Generator,
-    shares: dict[str, float] | None = None, cells_mm: dict[str, float] | None = None,
-):  # fmt: skip
+    by_organ: dict[str, list[RestorationCase]],
+    options: DrawOptions,
+    rng: np.random.Generator,
+    shares: dict[str, float] | None = None,
+    cells_mm: dict[str, float] | None = None,
+):
     """One organ's name and (B, Z, Y, X) float32 tensors given, known and truth.
 
     Args:

@@ -59,10 +59,15 @@ class RestorationTrainer:
     """
 
     def __init__(
-        self, cases: list[RestorationCase], templates: dict[str, OrganTemplate], options: RestorationTraining,
-        folder: Path, device: str = "cpu", network_options: NetworkOptions | None = None,
+        self,
+        cases: list[RestorationCase],
+        templates: dict[str, OrganTemplate],
+        options: RestorationTraining,
+        folder: Path,
+        device: str = "cpu",
+        network_options: NetworkOptions | None = None,
         shares: dict[str, float] | None = None,
-    ):  # fmt: skip
+    ):
         torch.manual_seed(options.seed)
         self.cases, self.options, self.folder, self.device = cases, options, Path(folder), device
         self.shares = shares
@@ -101,9 +106,7 @@ class RestorationTrainer:
                 sums = {}
             if self.step % o.checkpoint_interval == 0 or self.step == o.steps:
                 path = self.folder / "checkpoint.safetensors"
-                save_checkpoint(
-                    path, self.network, {}, self.optimiser, self.generator, {}, self.step, o.as_dict()
-                )
+                save_checkpoint(path, self.network, {}, self.optimiser, self.generator, {}, self.step, o.as_dict())
             told = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
             progress.stage("train", self.step / o.steps, told)
 

@@ -97,5 +97,3 @@ def existing_file(text, folder: Path) -> Path | None:
         return None
     path = Path(os.path.expanduser(text))
     return next((place for place in (path, folder / path, folder / path.name) if isfile(place)), path)
-
-

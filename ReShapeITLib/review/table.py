@@ -31,8 +31,15 @@ _LONGEST_CELL = 1000
 _GOOD_STATES = ("", "done", "ok", "success", "finished", "refined")
 # Columns of a batch that say what a summary says.
 _WORDS = ("organ", "template", "template_sha256", "licence", "restoration", "device")
-_NUMBERS = ("volume_before_ml", "volume_after_ml", "added_ml", "removed_ml", "dsc_to_input", "islands_removed",
-            "holes_filled")  # fmt: skip
+_NUMBERS = (
+    "volume_before_ml",
+    "volume_after_ml",
+    "added_ml",
+    "removed_ml",
+    "dsc_to_input",
+    "islands_removed",
+    "holes_filled",
+)
 _PLAUSIBILITY_NUMBERS = ("volume_z", "alignment_z", "shape_distance")
 
 

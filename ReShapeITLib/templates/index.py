@@ -77,9 +77,11 @@ def parse_index(content: bytes, url: str) -> dict[str, IndexEntry]:
 
 
 def fetch_template(
-    entry: IndexEntry, folder: Path, context: ssl.SSLContext | None = None,
+    entry: IndexEntry,
+    folder: Path,
+    context: ssl.SSLContext | None = None,
     told: Callable[[float], None] = lambda share: None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Download one template into a folder and verify it before it takes its place; returns the file.
 
     A file that is there already is left as it is.

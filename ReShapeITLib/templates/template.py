@@ -18,9 +18,7 @@ from ..core.licences import is_non_commercial
 from ..field.deform_template import DeformTemplateField, FieldOptions
 from ..io.weights_file import WeightsKind, tensor_digest
 
-_KIND = WeightsKind(
-    "template", "template file", "'reshapeit templates' lists those there are", "reshapeit-template-1"
-)
+_KIND = WeightsKind("template", "template file", "'reshapeit templates' lists those there are", "reshapeit-template-1")
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,13 @@ class OrganTemplate:
     def to(self, device: str | torch.device) -> OrganTemplate:
         """The same template with its tensors on ``device``."""
         return OrganTemplate(
-            self.info, self.model.to(device), self.alpha.to(device), self.beta.to(device),
-            self.points_unit, self.normals,
-        )  # fmt: skip
+            self.info,
+            self.model.to(device),
+            self.alpha.to(device),
+            self.beta.to(device),
+            self.points_unit,
+            self.normals,
+        )
 
     def save(self, path: str | Path) -> str:
         """Write the file by way of a temporary one; returns its SHA-256.
@@ -112,9 +114,13 @@ class OrganTemplate:
             model.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")})
             model.requires_grad_(False).eval()
             return cls(
-                TemplateInfo(**header), model, tensors["alpha"], tensors["beta"],
-                tensors["points_unit"].double().numpy(), tensors["normals"].double().numpy(),
-            )  # fmt: skip
+                TemplateInfo(**header),
+                model,
+                tensors["alpha"],
+                tensors["beta"],
+                tensors["points_unit"].double().numpy(),
+                tensors["normals"].double().numpy(),
+            )
         except (KeyError, TypeError, RuntimeError) as error:
             raise _KIND.lacks_parts(path, error) from error
 

@@ -14,6 +14,7 @@ from ..io.settings import yaml_mapping
 
 _LONGEST_TOLD = 80  # characters of a wrong value in a message
 
+
 @dataclass(frozen=True)
 class OptimiserOptions:
     """Adam with warm-up, cosine decay and clipping, which keep the Laplacian term from exploding.
@@ -92,12 +93,20 @@ COMPACT_CONFIG = TrainingConfig(
     # Free points near the surface would be pushed off it by the paper's off-surface weight.
     weights=LossWeights(off_surface=20.0, alpha=4.0, beta=4.0),
     optimiser=OptimiserOptions(
-        steps=1500, shapes_per_step=8, surface_points=250, free_points=250, laplacian_points=100,
-        learning_rate=5e-4, hyper_learning_rate=1e-4, code_learning_rate=1e-3, warmup_steps=100, final_rate=0.02,
+        steps=1500,
+        shapes_per_step=8,
+        surface_points=250,
+        free_points=250,
+        laplacian_points=100,
+        learning_rate=5e-4,
+        hyper_learning_rate=1e-4,
+        code_learning_rate=1e-3,
+        warmup_steps=100,
+        final_rate=0.02,
     ),
     code_start="pca",
     code_spread=0.3,
-)  # fmt: skip
+)
 # The compact fields without Temp and H, and without the loss terms that need a template.
 AUTO_DECODER_CONFIG = replace(
     COMPACT_CONFIG,
@@ -110,10 +119,22 @@ CODE_STARTS = ("normal", "pca")
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 # What is no size, rate or count above zero may be zero, never less.
 _POSITIVE = {
-    "hidden", "code_size", "hyper_hidden", "hyper_depth", "first_omega", "hidden_omega", "steps", "shapes_per_step",
-    "surface_points", "free_points", "clip_norm", "template_interval", "template_resolution", "threads",
+    "hidden",
+    "code_size",
+    "hyper_hidden",
+    "hyper_depth",
+    "first_omega",
+    "hidden_omega",
+    "steps",
+    "shapes_per_step",
+    "surface_points",
+    "free_points",
+    "clip_norm",
+    "template_interval",
+    "template_resolution",
+    "threads",
     "checkpoint_interval",
-}  # fmt: skip
+}
 
 
 def config_from_dict(values: dict, where: str = "the configuration") -> TrainingConfig:

@@ -42,9 +42,13 @@ class Trainer:
     """
 
     def __init__(
-        self, data: TrainingSet, config: TrainingConfig, folder: str | Path, device: str = "cpu",
+        self,
+        data: TrainingSet,
+        config: TrainingConfig,
+        folder: str | Path,
+        device: str = "cpu",
         ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
-    ):  # fmt: skip
+    ):
         self.data, self.config, self.folder, self.device = data, config, Path(folder), torch.device(device)
         self.ranks = ranks
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -205,9 +209,15 @@ class Trainer:
     def _save(self) -> None:
         extra = {"template_surface": self.template_surface, "gradient_norms": self.clipper.state()}
         save_checkpoint(
-            self.folder / CHECKPOINT_NAME, self.model, self.codes, self.optimiser, self.generator, extra,
-            self.step, self._identity(),
-        )  # fmt: skip
+            self.folder / CHECKPOINT_NAME,
+            self.model,
+            self.codes,
+            self.optimiser,
+            self.generator,
+            extra,
+            self.step,
+            self._identity(),
+        )
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT_NAME

@@ -46,9 +46,14 @@ class PrepareOptions:
 
 
 def prepare_shapes(
-    paths: list[Path], folder: Path, options: PrepareOptions, label: int | None = None, label_modulo: int | None = None,
-    progress: Progress | None = None, reference: np.ndarray | None = None,
-) -> list[Path]:  # fmt: skip
+    paths: list[Path],
+    folder: Path,
+    options: PrepareOptions,
+    label: int | None = None,
+    label_modulo: int | None = None,
+    progress: Progress | None = None,
+    reference: np.ndarray | None = None,
+) -> list[Path]:
     """Write one samples file per label file into ``folder``; returns their paths.
 
     Args:
@@ -168,6 +173,8 @@ def _most_central(clouds: list[np.ndarray]) -> int:
     from scipy.spatial import cKDTree
 
     trees = [cKDTree(c) for c in clouds]
-    total = [sum(tree.query(c)[0].mean() + t.query(c2)[0].mean() for c2, tree in zip(clouds, trees, strict=True))
-             for c, t in zip(clouds, trees, strict=True)]  # fmt: skip
+    total = [
+        sum(tree.query(c)[0].mean() + t.query(c2)[0].mean() for c2, tree in zip(clouds, trees, strict=True))
+        for c, t in zip(clouds, trees, strict=True)
+    ]
     return int(np.argmin(total))

@@ -73,8 +73,9 @@ class Ranks:
         weight = len(own) * self.size / n
         own = own if len(own) else torch.zeros(1, dtype=torch.long)
         own = own.to(batch.shapes.device)
-        return replace(batch, shapes=batch.shapes[own], points=batch.points[own], normals=batch.normals[own],
-                       sdf=batch.sdf[own]), weight  # fmt: skip
+        return replace(
+            batch, shapes=batch.shapes[own], points=batch.points[own], normals=batch.normals[own], sdf=batch.sdf[own]
+        ), weight
 
     def average_gradients(self, parameters: list[torch.Tensor]) -> None:
         """Make the gradients, in place, the mean over all processes; one message for all of them."""

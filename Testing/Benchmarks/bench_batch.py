@@ -58,9 +58,23 @@ def write_table(folder: Path, n_cases: int) -> Path:
 def run_batch(table: Path, out: Path, workers: int, n_kills: int, seconds_guess: float) -> dict:
     """One batch with kills spread over about ``seconds_guess``; started again until it ends by itself with code 0."""
     words = [
-        sys.executable, "-m", "ReShapeITLib.cli.main", "batch", str(table), "--out", str(out), "--preset", "draft",
-        "--force", "--device", "cpu", "--progress", "none", "--workers", str(workers),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "ReShapeITLib.cli.main",
+        "batch",
+        str(table),
+        "--out",
+        str(out),
+        "--preset",
+        "draft",
+        "--force",
+        "--device",
+        "cpu",
+        "--progress",
+        "none",
+        "--workers",
+        str(workers),
+    ]
     rng, kills, starts, peak = random.Random(workers), [], 0, 0
     started = time.monotonic()
     while True:
@@ -82,12 +96,19 @@ def run_batch(table: Path, out: Path, workers: int, n_kills: int, seconds_guess:
     with open(out / "results.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
-        "workers": workers, "seconds": rounded(seconds), "cases_per_minute": rounded(60 * len(rows) / seconds),
-        "peak_gb_per_worker": rounded(peak / 1e9), "starts": starts, "exit_code": batch.returncode, "killed": kills,
-        "rows": len(rows), "names": len({row["case"] for row in rows}),
-        "done": sum(row["status"] == "done" for row in rows), "files": len(list(out.glob("*.nii.gz"))),
+        "workers": workers,
+        "seconds": rounded(seconds),
+        "cases_per_minute": rounded(60 * len(rows) / seconds),
+        "peak_gb_per_worker": rounded(peak / 1e9),
+        "starts": starts,
+        "exit_code": batch.returncode,
+        "killed": kills,
+        "rows": len(rows),
+        "names": len({row["case"] for row in rows}),
+        "done": sum(row["status"] == "done" for row in rows),
+        "files": len(list(out.glob("*.nii.gz"))),
         "temporary_files_left": len(list(out.rglob(".tmp-*"))),
-    }  # fmt: skip
+    }
 
 
 def _case_processes(worker: psutil.Process) -> list[psutil.Process]:

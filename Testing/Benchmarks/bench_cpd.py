@@ -52,9 +52,7 @@ def compare(points: int, repeats: int, sigma2: float | None) -> dict:
     """Medians of alternating runs, and the ratio pycpd / ours."""
     source, target = lopsided(points, 0), lopsided(points, 1) + 0.05
     seconds_ours(source, target, sigma2, 1)
-    runs = [
-        (seconds_ours(source, target, sigma2, 4), seconds_pycpd(source, target, sigma2)) for _ in range(repeats)
-    ]
+    runs = [(seconds_ours(source, target, sigma2, 4), seconds_pycpd(source, target, sigma2)) for _ in range(repeats)]
     ours, theirs = (median(column) for column in zip(*runs, strict=True))
     ratio = median(b / a for a, b in runs)
     return {"ours_s": round(ours, 4), "pycpd_s": round(theirs, 4), "ratio": round(ratio, 1)}

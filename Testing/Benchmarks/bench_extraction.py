@@ -48,9 +48,14 @@ def measure(rounds: int, resolution: int) -> dict:
     cell = 2.1 * patient.mm_per_unit / resolution
     apart = max(cKDTree(found[a]).query(found[b])[0].max() for a, b in (("ours", "dense"), ("dense", "ours")))
     return {
-        "benchmark": "extraction", "machine": machine(), "resolution": resolution, **figures,
-        "points_asked": n_asked, "points_dense": (resolution + 1) ** 3, "largest_distance_cells": rounded(apart / cell),
-    }  # fmt: skip
+        "benchmark": "extraction",
+        "machine": machine(),
+        "resolution": resolution,
+        **figures,
+        "points_asked": n_asked,
+        "points_dense": (resolution + 1) ** 3,
+        "largest_distance_cells": rounded(apart / cell),
+    }
 
 
 def main() -> None:

@@ -38,9 +38,14 @@ from Testing.Benchmarks.paper_formulation import FINE_TUNING_STEPS, POINTS_OF_EA
 
 HELD_OUT = "t3_37"
 FREE = {
-    "code_steps": 40, "weight_steps": 200, "weight_learning_rate": 1e-3, "weight_prior": 0.0, "robust_mm": (0.0, 0.0),
-    "outside": 0.0, "smoothness": 0.0,
-}  # fmt: skip
+    "code_steps": 40,
+    "weight_steps": 200,
+    "weight_learning_rate": 1e-3,
+    "weight_prior": 0.0,
+    "robust_mm": (0.0, 0.0),
+    "outside": 0.0,
+    "smoothness": 0.0,
+}
 
 
 def held_out_shape(template: OrganTemplate):
@@ -86,11 +91,14 @@ def measure(rounds: int, baseline_steps: int, template_name: str) -> dict:
     way = follow(tuning, torch.as_tensor(others, dtype=torch.float32), mm, baseline_steps)
     step_s = steps["as_used"]["baseline_s"]
     return {
-        "benchmark": "fit", "shape": name, "machine": machine(), **steps,
+        "benchmark": "fit",
+        "shape": name,
+        "machine": machine(),
+        **steps,
         "baseline_1500_steps_s": rounded(step_s * FINE_TUNING_STEPS),
         "fit": {name: against(way, step_s, *ours) for name, ours in fits.items()},
         "baseline_way": [{"steps": n, "seconds": rounded(s), "residual_mm": rounded(r)} for n, s, r in way],
-    }  # fmt: skip
+    }
 
 
 def whole_fit(fit, others: np.ndarray) -> tuple[float, float]:
@@ -103,11 +111,12 @@ def against(way, step_s: float, ours_s: float, ours_mm: float) -> dict:
     """Our fit against the baseline's way to the same residual, and against all of its steps."""
     reached = next((n for n, _, residual in way if residual <= ours_mm), None)
     return {
-        "ours_s": rounded(ours_s), "ours_residual_mm": rounded(ours_mm),
+        "ours_s": rounded(ours_s),
+        "ours_residual_mm": rounded(ours_mm),
         "ratio_to_1500_steps": rounded(step_s * FINE_TUNING_STEPS / ours_s),
         "baseline_steps_to_our_residual": reached,
         "ratio_to_our_residual": reached and rounded(step_s * reached / ours_s),
-    }  # fmt: skip
+    }
 
 
 def compare_steps(fit, options: FitOptions, base_s: float, tuning, with_laplacian, rounds: int) -> dict:

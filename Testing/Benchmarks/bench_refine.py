@@ -100,9 +100,17 @@ def measure(rounds: int, only: set[str]) -> dict:
             for preset in ("standard", "draft"):
                 output = str(folder / "out.nii.gz")
                 commands[f"{name}_{preset}"] = [
-                    *refine, str(file), "--template", template, "--output", output, "--preset", preset, "--force",
+                    *refine,
+                    str(file),
+                    "--template",
+                    template,
+                    "--output",
+                    output,
+                    "--preset",
+                    preset,
+                    "--force",
                     "--non-commercial",
-                ]  # fmt: skip
+                ]
         for name, command in commands.items():
             if only and name not in only:
                 continue

@@ -20,10 +20,14 @@ def machine() -> dict:
 
     load = os.getloadavg() if hasattr(os, "getloadavg") else ()
     return {
-        "processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "load_average": [round(x, 2) for x in load], "torch": torch.__version__, "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": [round(x, 2) for x in load],
+        "torch": torch.__version__,
+        "python": platform.python_version(),
         "matmul_gflops": round(matmul_gflops(), 1),
-    }  # fmt: skip
+    }
 
 
 def matmul_gflops(n: int = 1024, rounds: int = 7) -> float:

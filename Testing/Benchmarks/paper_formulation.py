@@ -39,11 +39,14 @@ def weighted_loss(sdf, gradient, template_gradient, laplacian, ddis, truth, n_su
     """Eq. 4 to 6 and L_dis with the weights of section 4.2.1."""
     normals, target = truth
     return (
-        3e3 * losses.sdf_loss(sdf, target) + 1e2 * losses.normal_loss(gradient[:, :n_surface], normals)
-        + 5e1 * losses.eikonal_loss(gradient) + 5e2 * losses.off_surface_loss(sdf[:, n_surface:])
+        3e3 * losses.sdf_loss(sdf, target)
+        + 1e2 * losses.normal_loss(gradient[:, :n_surface], normals)
+        + 5e1 * losses.eikonal_loss(gradient)
+        + 5e2 * losses.off_surface_loss(sdf[:, n_surface:])
         + 1e2 * losses.template_normal_loss(template_gradient[:, :n_surface], normals)
-        + 5.0 * losses.smoothness_loss(laplacian) + 1e2 * losses.displacement_loss(ddis)
-    )  # fmt: skip
+        + 5.0 * losses.smoothness_loss(laplacian)
+        + 1e2 * losses.displacement_loss(ddis)
+    )
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class FineTuning:
             3e3 * losses.sdf_loss(sdf[None], distance[None])
             + 1e2 * losses.normal_loss(gradient[None, :n], self.target.normals[on][None])
             + 5e1 * losses.eikonal_loss(gradient[None])
-            + self.alpha.norm() + self.beta.norm()
-        )  # fmt: skip
+            + self.alpha.norm()
+            + self.beta.norm()
+        )
         if self.with_laplacian:
             x = torch.cat([points, self.alpha.expand(len(points), -1)], dim=1)[None]
             moved = plain_siren(self.model.hyper(self.beta), x, self.model.options.omegas)[0]

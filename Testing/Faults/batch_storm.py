@@ -42,9 +42,23 @@ class Cluster:
             self.port = probe.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.batch = [
-            "-m", "ReShapeITLib.cli.main", "batch", str(inputs), "--out", str(out), "--template", str(template),
-            "--preset", "draft", "--device", "cpu", "--progress", "none", "--scheduler", self.address,
-        ]  # fmt: skip
+            "-m",
+            "ReShapeITLib.cli.main",
+            "batch",
+            str(inputs),
+            "--out",
+            str(out),
+            "--template",
+            str(template),
+            "--preset",
+            "draft",
+            "--device",
+            "cpu",
+            "--progress",
+            "none",
+            "--scheduler",
+            self.address,
+        ]
         self.scheduler, self.workers, self.client = None, [None, None], None
         self.client_ends: Counter[int] = Counter()
 
@@ -127,9 +141,11 @@ def storm(folder: Path, n_cases: int, n_kills: int, seed: int) -> dict:
     finally:
         cluster.stop()
     return {
-        "seconds": round(time.monotonic() - started, 1), "killed": dict(killed),
-        "ends_of_the_client": dict(cluster.client_ends), **judged(inputs, out, again),
-    }  # fmt: skip
+        "seconds": round(time.monotonic() - started, 1),
+        "killed": dict(killed),
+        "ends_of_the_client": dict(cluster.client_ends),
+        **judged(inputs, out, again),
+    }
 
 
 def judged(inputs: Path, out: Path, again: int) -> dict:
@@ -138,10 +154,14 @@ def judged(inputs: Path, out: Path, again: int) -> dict:
         rows = list(csv.DictReader(file))
     given, results = {p.name for p in inputs.glob("*.nii.gz")}, {p.name for p in out.glob("*.nii.gz")}
     return {
-        "cases": len(given), "done": sum(row["status"] == "done" for row in rows), "rows": len(rows),
-        "results_missing": len(given - results), "results_too_many": len(results - given),
-        "records_written_twice": again, "temporary_files_left": len(list(out.rglob(".tmp-*"))),
-    }  # fmt: skip
+        "cases": len(given),
+        "done": sum(row["status"] == "done" for row in rows),
+        "rows": len(rows),
+        "results_missing": len(given - results),
+        "results_too_many": len(results - given),
+        "records_written_twice": again,
+        "temporary_files_left": len(list(out.rglob(".tmp-*"))),
+    }
 
 
 def main() -> None:

@@ -36,9 +36,25 @@ def inputs(tmp_path_factory):
 def start(inputs, out, template, *words, shell: str = "") -> subprocess.Popen:
     """A batch in a process and process group of its own, after shell commands such as limits."""
     command = [
-        sys.executable, "-m", "ReShapeITLib.cli.main", "batch", str(inputs), "--out", str(out), "--template",
-        str(template), "--preset", "draft", "--device", "cpu", "--workers", "1", "--progress", "none", *words,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "ReShapeITLib.cli.main",
+        "batch",
+        str(inputs),
+        "--out",
+        str(out),
+        "--template",
+        str(template),
+        "--preset",
+        "draft",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--progress",
+        "none",
+        *words,
+    ]
     if shell:
         command = ["/bin/sh", "-c", f'{shell}\nexec "$@"', "sh", *command]
     return subprocess.Popen(

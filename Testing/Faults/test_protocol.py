@@ -222,9 +222,13 @@ def test_without_consent_a_network_is_refused_as_well(case_file, tiny_template_f
     network = tmp_path / "nc_network.safetensors"
     replace(model, info=replace(model.info, licence="CC BY-NC-SA 4.0")).save(network)
     job = RefineJob(
-        case_file, {None: str(tiny_template_file)}, tmp_path / "out.seg.nrrd", preset="draft", device="cpu",
+        case_file,
+        {None: str(tiny_template_file)},
+        tmp_path / "out.seg.nrrd",
+        preset="draft",
+        device="cpu",
         restoration=str(network),
-    )  # fmt: skip
+    )
     with pytest.raises(BadInputError, match="network nc_network") as refused:
         run_refine_job(job)
     assert refused.value.code == "licence.non_commercial"

@@ -44,9 +44,19 @@ def start(tiny_run, folder: Path, processes: int, steps: int) -> subprocess.Pope
     folder.mkdir()
     (folder / "config.yaml").write_text(CONFIG.format(steps=steps))
     command = [
-        "ReShapeITLib.cli.main", "train", "--data", str(tiny_run / "samples"), "--output", str(folder / "run"),
-        "--config", str(folder / "config.yaml"), "--organ", "test_organ", "--device", "cpu",
-    ]  # fmt: skip
+        "ReShapeITLib.cli.main",
+        "train",
+        "--data",
+        str(tiny_run / "samples"),
+        "--output",
+        str(folder / "run"),
+        "--config",
+        str(folder / "config.yaml"),
+        "--organ",
+        "test_organ",
+        "--device",
+        "cpu",
+    ]
     launch = ["-m"]
     if processes > 1:
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

@@ -44,9 +44,7 @@ def test_a_nifti_file_whose_voxels_begin_nowhere(targets, tmp_path, offset):
     _refused(tmp_path / "a.nii", bytes(content), read_labels, "where its voxels begin")
 
 
-@pytest.mark.parametrize(
-    "line", [b"spaceorigin (1,2,3)\n", b"unheard of: 1\n", b"kinds" + b"x" * 5000 + b": domain\n"]
-)
+@pytest.mark.parametrize("line", [b"spaceorigin (1,2,3)\n", b"unheard of: 1\n", b"kinds" + b"x" * 5000 + b": domain\n"])
 def test_an_nrrd_file_with_a_field_that_the_format_does_not_have(targets, tmp_path, line):
     content = targets["nrrd raw"].seeds[0].replace(b"endian: little\n", b"endian: little\n" + line)
     _refused(tmp_path / "a.nrrd", content, read_labels, "unknown field")
@@ -118,7 +116,7 @@ def test_an_xml_mesh_with_numbers_that_no_file_of_its_size_has(targets, tmp_path
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'<DataArray type="Int64" Name="offsets"', b'<DataArra'),
+        (b'<DataArray type="Int64" Name="offsets"', b"<DataArra"),
         (b'Name="connectivity"', b'Name="connections"'),
         (b"<Points>", b"<Points><DataArray/>"),
         (b"<Piece ", b"<!DOCTYPE a><Piece "),

@@ -22,11 +22,27 @@ _MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "ma
 _BUILTINS = {"eval", "exec", "compile", "__import__", "execfile"}
 # Calls by the last two words of their names; torch.load unpickles whatever its options say in older releases.
 _CALLS = {
-    "torch.load", "torch.save", "hub.load", "jit.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load",
-    "yaml.full_load", "os.system", "os.popen", "os.startfile", "pandas.read_pickle", "pd.read_pickle", "runpy.run_path",
-    "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell",
-    "ssl._create_unverified_context", "tempfile.mktemp", "shutil.unpack_archive",
-}  # fmt: skip
+    "torch.load",
+    "torch.save",
+    "hub.load",
+    "jit.load",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "os.system",
+    "os.popen",
+    "os.startfile",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+    "runpy.run_path",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "asyncio.create_subprocess_shell",
+    "ssl._create_unverified_context",
+    "tempfile.mktemp",
+    "shutil.unpack_archive",
+}
 _METHODS = {"extractall", "read_pickle", "to_pickle"}
 _NUMPY = {"np", "numpy"}
 _RUNS = {"run", "Popen", "call", "check_call", "check_output"}
@@ -96,25 +112,53 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize(
     "program",
     [
-        "import pickle", "from pickle import loads", "import joblib as j", "from cloudpickle import dumps", "eval(x)",
-        "exec(open(f).read())", "compile(x, '', 'eval')", "__import__(name)", "import builtins; builtins.eval(x)",
-        "torch.load(f)", "torch.load(f, weights_only=True)", "torch.hub.load(a, b)", "yaml.load(f, Loader=L)",
-        "np.load(f)", "np.load(f, allow_pickle=True)", "numpy.load(f, allow_pickle=flag)", "os.system('ls')",
+        "import pickle",
+        "from pickle import loads",
+        "import joblib as j",
+        "from cloudpickle import dumps",
+        "eval(x)",
+        "exec(open(f).read())",
+        "compile(x, '', 'eval')",
+        "__import__(name)",
+        "import builtins; builtins.eval(x)",
+        "torch.load(f)",
+        "torch.load(f, weights_only=True)",
+        "torch.hub.load(a, b)",
+        "yaml.load(f, Loader=L)",
+        "np.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "numpy.load(f, allow_pickle=flag)",
+        "os.system('ls')",
         "frame.to_pickle(f)",
-        "subprocess.run(command, shell=True)", "subprocess.Popen(c, shell=flag)", "subprocess.run(f'ls {x}')",
-        "subprocess.check_output('ls')", "archive.extractall(folder)", "import requests", "from urllib import request",
-        "from urllib.request import urlopen", "import urllib.request", "ssl._create_unverified_context()",
+        "subprocess.run(command, shell=True)",
+        "subprocess.Popen(c, shell=flag)",
+        "subprocess.run(f'ls {x}')",
+        "subprocess.check_output('ls')",
+        "archive.extractall(folder)",
+        "import requests",
+        "from urllib import request",
+        "from urllib.request import urlopen",
+        "import urllib.request",
+        "ssl._create_unverified_context()",
     ],
-)  # fmt: skip
+)
 def test_the_search_finds_what_it_is_for(program):
     assert dangers(program)
 
 
 @pytest.mark.parametrize(
     "program",
-    ["model.eval()", "np.load(f, allow_pickle=False)", "yaml.safe_load(f)", "subprocess.run([a, b])", "re.compile(x)",
-     "json.load(f)", "import urllib.parse", "subprocess.run(command, shell=False)"],
-)  # fmt: skip
+    [
+        "model.eval()",
+        "np.load(f, allow_pickle=False)",
+        "yaml.safe_load(f)",
+        "subprocess.run([a, b])",
+        "re.compile(x)",
+        "json.load(f)",
+        "import urllib.parse",
+        "subprocess.run(command, shell=False)",
+    ],
+)
 def test_the_search_leaves_alone_what_is_safe(program):
     assert not dangers(program)
 

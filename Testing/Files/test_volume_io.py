@@ -25,9 +25,7 @@ from ReShapeITLib.io.volumes import geometry_from_sitk, geometry_to_sitk, read_l
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 EXTENSIONS = ("nrrd", "seg.nrrd", "nii", "nii.gz", "mha", "mhd")
 TERMINOLOGY = "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~~^^~^^"
-RAW_NRRD = (
-    "NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 8 7 6\nencoding: raw\n{}\n\n"  # the voxels follow
-)
+RAW_NRRD = "NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 8 7 6\nencoding: raw\n{}\n\n"  # the voxels follow
 
 
 def oblique_geometry(seed: int, handedness: int = 1) -> ImageGeometry:

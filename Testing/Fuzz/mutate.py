@@ -8,14 +8,64 @@ import numpy as np
 
 # What numbers in headers are replaced by: borders of integer types, sizes no memory holds, and no numbers at all.
 _NUMBERS = (
-    b"0", b"-1", b"1", b"2", b"3", b"7", b"255", b"256", b"65535", b"65536", b"2147483647", b"2147483648",
-    b"-2147483648", b"4294967295", b"9223372036854775807", b"99999999999999999999", b"1e308", b"-1e-308", b"1e999",
-    b"nan", b"inf", b"0.0", b"1e-40", b"", b"x", b"1,2", b"0x10", b"\xd9\xa3", b"1" * 5000,
-)  # fmt: skip
+    b"0",
+    b"-1",
+    b"1",
+    b"2",
+    b"3",
+    b"7",
+    b"255",
+    b"256",
+    b"65535",
+    b"65536",
+    b"2147483647",
+    b"2147483648",
+    b"-2147483648",
+    b"4294967295",
+    b"9223372036854775807",
+    b"99999999999999999999",
+    b"1e308",
+    b"-1e-308",
+    b"1e999",
+    b"nan",
+    b"inf",
+    b"0.0",
+    b"1e-40",
+    b"",
+    b"x",
+    b"1,2",
+    b"0x10",
+    b"\xd9\xa3",
+    b"1" * 5000,
+)
 _TEXTS = (
-    b"", b" ", b"\x00", b"\xff\xfe", b"\n", b"\n\n", b":", b":=", b"=", b"(", b")", b"(nan,nan,nan)", b"none", b"../",
-    b"/etc/passwd", b"%s%n", b"<", b"]]>", b"&x;", b"{", b"[" * 3000, b'"', b"\\", b"*a", b"&a", b"!!python/none",
-)  # fmt: skip
+    b"",
+    b" ",
+    b"\x00",
+    b"\xff\xfe",
+    b"\n",
+    b"\n\n",
+    b":",
+    b":=",
+    b"=",
+    b"(",
+    b")",
+    b"(nan,nan,nan)",
+    b"none",
+    b"../",
+    b"/etc/passwd",
+    b"%s%n",
+    b"<",
+    b"]]>",
+    b"&x;",
+    b"{",
+    b"[" * 3000,
+    b'"',
+    b"\\",
+    b"*a",
+    b"&a",
+    b"!!python/none",
+)
 
 
 def mutated(content: bytes, rng: np.random.Generator, others: tuple[bytes, ...] = ()) -> bytes:
@@ -101,5 +151,17 @@ def _shuffle_lines(content, rng, _):
     return b"\n".join(head) + tail
 
 
-_DAMAGES = (_flip_bits, _set_bytes, _cut, _delete, _repeat, _insert, _splice, _replace_number, _replace_text,
-            _shuffle_lines, _replace_number, _replace_text)  # fmt: skip
+_DAMAGES = (
+    _flip_bits,
+    _set_bytes,
+    _cut,
+    _delete,
+    _repeat,
+    _insert,
+    _splice,
+    _replace_number,
+    _replace_text,
+    _shuffle_lines,
+    _replace_number,
+    _replace_text,
+)

@@ -50,9 +50,13 @@ def make_targets(folder: Path) -> dict[str, Target]:
     """All kinds by name; ``folder`` is for the sound files they are made from."""
     targets = {}
     for name, suffix, volumes in (
-        ("nrrd", ".nrrd", _volumes()), ("seg.nrrd", ".seg.nrrd", _segmentations()), ("nii", ".nii", _volumes()),
-        ("nii.gz", ".nii.gz", _volumes()), ("mha", ".mha", _volumes()), ("mhd", ".mhd", _volumes()),
-    ):  # fmt: skip
+        ("nrrd", ".nrrd", _volumes()),
+        ("seg.nrrd", ".seg.nrrd", _segmentations()),
+        ("nii", ".nii", _volumes()),
+        ("nii.gz", ".nii.gz", _volumes()),
+        ("mha", ".mha", _volumes()),
+        ("mhd", ".mhd", _volumes()),
+    ):
         targets[name] = Target(suffix, _written(folder, suffix, volumes, write_labels), _labels, name == "nii.gz")
     targets["nrrd raw"] = Target(".nrrd", (_raw_nrrd(),), _labels)
     for suffix in (".vtp", ".vtk", ".ply", ".stl", ".obj"):
@@ -103,10 +107,17 @@ def _segmentations() -> tuple[LabelVolume, ...]:
 
 def _raw_nrrd() -> bytes:
     lines = (
-        "NRRD0004", "type: uint8", "dimension: 3", "space: left-posterior-superior", "sizes: 7 6 5", "encoding: raw",
-        "space directions: (1,0,0) (0,2,0) (0,0,3)", "space origin: (1,2,3)", "endian: little",
+        "NRRD0004",
+        "type: uint8",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        "sizes: 7 6 5",
+        "encoding: raw",
+        "space directions: (1,0,0) (0,2,0) (0,0,3)",
+        "space origin: (1,2,3)",
+        "endian: little",
         "kinds: domain domain domain",
-    )  # fmt: skip
+    )
     return "\n".join([*lines, "", ""]).encode() + bytes(np.random.default_rng(2).integers(0, 3, 210, np.uint8))
 
 

@@ -18,11 +18,13 @@ from .application import Application
 CLASSES = {
     "slicer.parameterNodeWrapper.serializers": ("ObservedList", "ObservedDict"),
     "slicer.ScriptedLoadableModule": (
-        "ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
+        "ScriptedLoadableModule",
+        "ScriptedLoadableModuleWidget",
+        "ScriptedLoadableModuleLogic",
         "ScriptedLoadableModuleTest",
     ),
     "SampleData": ("SampleDataSource", "SampleDataLogic"),
-}  # fmt: skip
+}
 FUNCTIONS = {
     "slicer.i18n": ("tr", "translate"),
     "slicer.cli": ("run", "runSync", "createNode", "setNodeParameters", "cancel"),
@@ -30,10 +32,16 @@ FUNCTIONS = {
 }
 # What a checkout has beyond the stand-ins: built-in samples, screenshots of buttons, helpers that are not called.
 NOT_NEEDED = {
-    "registerBuiltInSampleDataSources", "registerDevelopmentSampleDataSources", "registerTestingDataSources",
-    "registerBuiltInUrlRewriteRules", "categoryTitle", "categoryForSource", "humanFormatSize", "reportHook",
+    "registerBuiltInSampleDataSources",
+    "registerDevelopmentSampleDataSources",
+    "registerTestingDataSources",
+    "registerBuiltInUrlRewriteRules",
+    "categoryTitle",
+    "categoryForSource",
+    "humanFormatSize",
+    "reportHook",
     "loadScene",
-}  # fmt: skip
+}
 
 
 class Kind(enum.Enum):
@@ -109,8 +117,10 @@ def _wrapper(slicer):
 def _parameter_node(tell, slicer) -> None:
     kind, node = _wrapper(slicer), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     one = kind(node)
-    tell("defaults", lambda: [one.segmentation, one.names, one.chosen, one.kind.name, one.flag, one.opacity,
-                              one.count, one.text])  # fmt: skip
+    tell(
+        "defaults",
+        lambda: [one.segmentation, one.names, one.chosen, one.kind.name, one.flag, one.opacity, one.count, one.text],
+    )
     tell("stored", lambda: {name: node.GetParameter(name) for name in sorted(node.GetParameterNames())})
     one.chosen = {"a": "liver", "b": ""}
     tell("get", lambda: one.chosen.get("a"))
@@ -219,9 +229,13 @@ def _samples(tell, slicer, folder: Path) -> None:
         return ["made"]
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Mine", sampleName="One", uris=[file.as_uri()], fileNames=["y.nrrd"], nodeNames=["Y"],
+        category="Mine",
+        sampleName="One",
+        uris=[file.as_uri()],
+        fileNames=["y.nrrd"],
+        nodeNames=["Y"],
         customDownloader=downloader,
-    )  # fmt: skip
+    )
     cache = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
     tell("nothing is called at registration", lambda: made)
     tell("sample", lambda: SampleData.downloadSample("One").GetName())
@@ -231,9 +245,12 @@ def _samples(tell, slicer, folder: Path) -> None:
     tell("unknown sample", lambda: SampleData.downloadSample("Two"))
     tell("unknown samples", lambda: SampleData.downloadSamples("Two"))
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Mine", sampleName="Three", uris=[(folder / "absent.nrrd").as_uri()], fileNames=["z.nrrd"],
+        category="Mine",
+        sampleName="Three",
+        uris=[(folder / "absent.nrrd").as_uri()],
+        fileNames=["z.nrrd"],
         nodeNames=["Z"],
-    )  # fmt: skip
+    )
     tell("a file that is not there", lambda: SampleData.downloadSamples("Three"))
     rules = SampleData.SampleDataLogic.registerUrlRewriteRule
     tell("rule", lambda: rules("mine", lambda url: file.as_uri() if url == "made:three" else url))

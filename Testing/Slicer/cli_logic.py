@@ -55,7 +55,7 @@ class CommandLineNode:
         self.values[name] = value
 
     def GetStatusString(self):
-        """"Completed", or "Completed with errors"."""
+        """ "Completed", or "Completed with errors"."""
         return self._status
 
     def GetErrorText(self):

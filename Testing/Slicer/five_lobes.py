@@ -162,11 +162,17 @@ def measured(case: str, picture: Path | None) -> dict:
         if picture:
             draw(world, node, given, labels, truth, geometry, picture)
     return {
-        "case": case, "grid": list(geometry.size_ijk), "export_s": round(exported - started, 1),
-        "wall_s": round(ended - started, 1), "scene_processor_s": round(watch.own_s, 1),
-        "engine_processor_s": round(watch.engine_s, 1), "scene_process_gb": round(watch.own / 1e9, 2),
-        "engine_gb": round(watch.engine / 1e9, 2), **compared(truth, given, after), **settled,
-    }  # fmt: skip
+        "case": case,
+        "grid": list(geometry.size_ijk),
+        "export_s": round(exported - started, 1),
+        "wall_s": round(ended - started, 1),
+        "scene_processor_s": round(watch.own_s, 1),
+        "engine_processor_s": round(watch.engine_s, 1),
+        "scene_process_gb": round(watch.own / 1e9, 2),
+        "engine_gb": round(watch.engine / 1e9, 2),
+        **compared(truth, given, after),
+        **settled,
+    }
 
 
 def compared(truth: np.ndarray, given: np.ndarray, after: dict[str, np.ndarray]) -> dict:
@@ -200,8 +206,9 @@ def settlements(file: str, truth, given, after, geometry) -> dict:
     }
     return {
         name: {"voxels": int(where.sum()), "right": round(float((after[where] == truth[where]).mean()), 3)}
-        for name, where in cases.items() if where.any()
-    }  # fmt: skip
+        for name, where in cases.items()
+        if where.any()
+    }
 
 
 def draw(world, node, given, after, truth, geometry, file: Path) -> None:

@@ -123,9 +123,10 @@ def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -
         [(before["3d"], "Given: bites, holes, stray pieces"), (after["3d"], "Refined: colours show what moved")],
         [
             (pictures[name], f"{name.capitalize()}, {word}")
-            for name in PLACES for word, pictures in (("given", before), ("refined", after))
+            for name in PLACES
+            for word, pictures in (("given", before), ("refined", after))
         ],
-    ]  # fmt: skip
+    ]
     gap, title, width = 8, 34, 2 * VIEW_PIXELS[0] + 24
     tall = [round((width - gap) / len(row) - gap) * row[0][0].shape[0] // row[0][0].shape[1] for row in rows]
     sheet = Image.new("RGB", (width, sum(tall) + 2 * title + 3 * gap + 20), PAPER)

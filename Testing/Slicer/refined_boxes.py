@@ -66,9 +66,14 @@ def refined(segment_id: str, after: np.ndarray, before=None) -> Refined:
     surface.GetPointData().AddArray(array)
     plausibility = {"volume_z": 0.4, "problems": []}
     report = {
-        "organ": "organ", "signed_change_mm": {"max_out": 3.0, "max_in": 1.0, "mean_abs": 1.0}, "licence": "CC0-1.0",
-        "non_commercial": False, "device": "cpu", "device_reason": "asked for", "plausibility": plausibility,
-    }  # fmt: skip
+        "organ": "organ",
+        "signed_change_mm": {"max_out": 3.0, "max_in": 1.0, "mean_abs": 1.0},
+        "licence": "CC0-1.0",
+        "non_commercial": False,
+        "device": "cpu",
+        "device_reason": "asked for",
+        "plausibility": plausibility,
+    }
     template = TemplateChoice("organ", "organ", "", "CC0-1.0", False, "")
     given = Given("organ1", segment_id, f"organ {segment_id}", template, grid, toGrid(before, GRID, grid))
     return Refined(given, grid, given.mask, toGrid(after, GRID, grid), surface, report)

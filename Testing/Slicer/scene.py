@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 LOGICS = {
-    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic", "Volumes": "vtkSlicerVolumesLogic",
-    "Segmentations": "vtkSlicerSegmentationsModuleLogic", "Models": "vtkSlicerModelsLogic",
-    "Markups": "vtkSlicerMarkupsLogic", "Tables": "vtkSlicerTablesLogic", "ColorLegends": "vtkSlicerColorLogic",
-}  # fmt: skip
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "ColorLegends": "vtkSlicerColorLogic",
+}
 
 
 def new_scene(temporary_folder: str) -> SimpleNamespace:

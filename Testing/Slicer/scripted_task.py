@@ -6,10 +6,24 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 ROW = SimpleNamespace(
-    segmentId="a", resultSegmentId="a_refined", modelNodeId="", name="liver", organ="liver", volumeBeforeMl=1500.0,
-    volumeAfterMl=1550.04, largestMoveMm=31.26, meanMoveMm=1.234, dscToInput=0.97651, plausibility="as in training",
-    isPlausible=True, licence="CC-BY-4.0", nonCommercial=False, device="cpu", deviceReason="no GPU", state="pending",
-)  # fmt: skip
+    segmentId="a",
+    resultSegmentId="a_refined",
+    modelNodeId="",
+    name="liver",
+    organ="liver",
+    volumeBeforeMl=1500.0,
+    volumeAfterMl=1550.04,
+    largestMoveMm=31.26,
+    meanMoveMm=1.234,
+    dscToInput=0.97651,
+    plausibility="as in training",
+    isPlausible=True,
+    licence="CC-BY-4.0",
+    nonCommercial=False,
+    device="cpu",
+    deviceReason="no GPU",
+    state="pending",
+)
 
 
 @dataclass
@@ -39,8 +53,9 @@ class ScriptedTask:
     log: str = "what the engine wrote"
     calls: list = field(default_factory=list)
     status: Status = field(default_factory=Status)
-    changes: list = field(default_factory=lambda: [SimpleNamespace(segmentId="a", positionRas=(1.0, 2.0, 3.0),
-                                                                   changeMm=-8.25)])  # fmt: skip
+    changes: list = field(
+        default_factory=lambda: [SimpleNamespace(segmentId="a", positionRas=(1.0, 2.0, 3.0), changeMm=-8.25)]
+    )
 
     def start(self):
         from ReShapeITSlicer.errors import RefinementError

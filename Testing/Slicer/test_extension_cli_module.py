@@ -228,10 +228,14 @@ def two_organs(tmp_path_factory) -> Path:
 
 def test_the_script_refines_as_slicer_would_run_it(two_organs, tiny_template_file, tmp_path):
     values = {
-        "inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"),
-        "surface": str(tmp_path / "out.vtp"), "report": str(tmp_path / "out.json"),
-        "templates": f"4={tiny_template_file},5={tiny_template_file}", "preset": "draft", "device": "cpu",
-    }  # fmt: skip
+        "inputVolume": str(two_organs),
+        "outputVolume": str(tmp_path / "out.nrrd"),
+        "surface": str(tmp_path / "out.vtp"),
+        "report": str(tmp_path / "out.json"),
+        "templates": f"4={tiny_template_file},5={tiny_template_file}",
+        "preset": "draft",
+        "device": "cpu",
+    }
     done = run_script(values, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -249,9 +253,13 @@ def test_the_script_refines_as_slicer_would_run_it(two_organs, tiny_template_fil
 
 def test_slicer_logs_no_error_after_a_good_run_and_sees_only_sentences(two_organs, tiny_template_file, tmp_path):
     values = {
-        "inputVolume": str(two_organs), "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode12"),
-        "label": "4", "template": str(tiny_template_file), "preset": "draft", "device": "cpu",
-    }  # fmt: skip
+        "inputVolume": str(two_organs),
+        "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode12"),
+        "label": "4",
+        "template": str(tiny_template_file),
+        "preset": "draft",
+        "device": "cpu",
+    }
     own = ["--returnparameterfile", str(tmp_path / "x.params"), "--processinformationaddress", "0x7f", "--echo"]
     done = run_script(values, *own, cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == ""
@@ -265,10 +273,15 @@ def test_names_outside_ascii_and_blanks_do_not_matter(two_organs, tiny_template_
     folder.mkdir()
     shutil.copy(two_organs, folder / "Leber größer.nrrd")
     values = {
-        "inputVolume": str(folder / "Leber größer.nrrd"), "outputVolume": str(folder / "aus gabe.nrrd"), "label": "4",
+        "inputVolume": str(folder / "Leber größer.nrrd"),
+        "outputVolume": str(folder / "aus gabe.nrrd"),
+        "label": "4",
         "template": str(shutil.copy(tiny_template_file, folder / "Милт.safetensors")),
-        "report": str(folder / "отчёт.json"), "surface": str(folder / "面.vtp"), "preset": "draft", "device": "cpu",
-    }  # fmt: skip
+        "report": str(folder / "отчёт.json"),
+        "surface": str(folder / "面.vtp"),
+        "preset": "draft",
+        "device": "cpu",
+    }
     done = run_script(values, env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
     assert {path.name for path in folder.iterdir()} >= {"aus gabe.nrrd", "отчёт.json", "面.vtp"}
@@ -293,8 +306,9 @@ def test_a_mistyped_flag_is_refused_in_one_sentence(two_organs, tmp_path):
 
 
 NON_COMMERCIAL_CHOICES = (
-    {"label": "4", "template": "lung_middle_lobe_right (non-commercial)"}, {"templates": "4=lung_middle_lobe_right"},
-)  # fmt: skip
+    {"label": "4", "template": "lung_middle_lobe_right (non-commercial)"},
+    {"templates": "4=lung_middle_lobe_right"},
+)
 
 
 @pytest.mark.parametrize("choice", NON_COMMERCIAL_CHOICES, ids=["one organ", "several organs"])
@@ -315,10 +329,14 @@ def test_a_killed_run_leaves_nothing_behind(two_organs, tiny_template_file, tmp_
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     values = {
-        "inputVolume": str(two_organs), "outputVolume": temporary_file(temporary, "vtkMRMLLabelMapVolumeNode1"),
-        "surface": temporary_file(temporary, "vtkMRMLModelNode4", ".vtp"), "label": "4",
-        "template": str(tiny_template_file), "device": "cpu", "preset": "fine",
-    }  # fmt: skip
+        "inputVolume": str(two_organs),
+        "outputVolume": temporary_file(temporary, "vtkMRMLLabelMapVolumeNode1"),
+        "surface": temporary_file(temporary, "vtkMRMLModelNode4", ".vtp"),
+        "label": "4",
+        "template": str(tiny_template_file),
+        "device": "cpu",
+        "preset": "fine",
+    }
     command = [sys.executable, str(SCRIPT), *command_line(values)]
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -331,9 +349,13 @@ def test_a_killed_run_leaves_nothing_behind(two_organs, tiny_template_file, tmp_
 
 def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(two_organs, tiny_template_file, tmp_path):
     values = {
-        "inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), "label": "4",
-        "template": str(tiny_template_file), "device": "cpu", "preset": "draft",
-    }  # fmt: skip
+        "inputVolume": str(two_organs),
+        "outputVolume": str(tmp_path / "out.nrrd"),
+        "label": "4",
+        "template": str(tiny_template_file),
+        "device": "cpu",
+        "preset": "draft",
+    }
     command = [sys.executable, str(SCRIPT), *command_line(values)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
@@ -352,8 +374,10 @@ def test_a_segmentation_node_keeps_its_segments_and_has_room(reference, tiny_tem
     values = {
         "inputVolume": temporary_file(tmp_path, given.GetID()),
         "outputVolume": temporary_file(tmp_path, "vtkMRMLSegmentationNode7"),
-        "templates": f"Größere Leber={tiny_template_file}", "preset": "draft", "device": "cpu",
-    }  # fmt: skip
+        "templates": f"Größere Leber={tiny_template_file}",
+        "preset": "draft",
+        "device": "cpu",
+    }
     assert stored(given, values["inputVolume"], "WriteData")
     tight = read_labels(values["inputVolume"]).geometry.size_ijk
     assert (tight == masks[0].shape[::-1]) == reference
@@ -378,9 +402,11 @@ def test_overlapping_segments_are_refused_for_a_label_map_node(tiny_template_fil
     segments = (Segment(1, "one", "a", layer=0), Segment(1, "two", "b", layer=1))
     write_labels(LabelVolume(tuple(layers), geometry, segments), tmp_path / "given.seg.nrrd")
     values = {
-        "inputVolume": str(tmp_path / "given.seg.nrrd"), "device": "cpu", "templates": f"one={tiny_template_file}",
+        "inputVolume": str(tmp_path / "given.seg.nrrd"),
+        "device": "cpu",
+        "templates": f"one={tiny_template_file}",
         "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode1"),
-    }  # fmt: skip
+    }
     done = run_script(values, cwd=tmp_path)
     assert done.returncode == 2 and "overlapping segments" in done.stderr
     output = next(element for element in parameters() if element.findtext("name") == "outputVolume")

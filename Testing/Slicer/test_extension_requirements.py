@@ -16,8 +16,24 @@ from Testing.tiny_template import patient
 ROOT = Path(__file__).resolve().parents[2]
 IN_SLICER = {"numpy", "scipy", "vtk", "vtkmodules", "SimpleITK"}
 # What the named packages need themselves and import.
-OF_TORCH = {"torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec",
-            "filelock", "typing_extensions", "triton", "nvidia", "optree", "setuptools", "packaging"}  # fmt: skip
+OF_TORCH = {
+    "torch",
+    "torchgen",
+    "functorch",
+    "sympy",
+    "mpmath",
+    "networkx",
+    "jinja2",
+    "markupsafe",
+    "fsspec",
+    "filelock",
+    "typing_extensions",
+    "triton",
+    "nvidia",
+    "optree",
+    "setuptools",
+    "packaging",
+}
 ONLY_ALLOWED = """
 import sys
 from importlib.machinery import PathFinder

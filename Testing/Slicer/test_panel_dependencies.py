@@ -104,8 +104,13 @@ def torch_extension(environment, monkeypatch):
     module, calls = ModuleType("PyTorchUtils"), []
 
     class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None,
-                         torchvisionVersionRequirement=None):  # fmt: skip
+        def installTorch(
+            self,
+            askConfirmation=False,
+            forceComputationBackend=None,
+            torchVersionRequirement=None,
+            torchvisionVersionRequirement=None,
+        ):
             calls.append((askConfirmation, torchVersionRequirement))
             environment["torch"] = "2.2.2" if dependencies.onlyOldTorch() else "2.13.0"
             return object()
@@ -256,8 +261,11 @@ def test_versions_are_shown_with_the_build_of_torch(environment, tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     environment.update(torch="2.9.1", psutil=None, numpy="2.4.6")
     assert installedVersions() == [
-        ("torch", "2.9.1 (CUDA 12.6)"), ("safetensors", "0.8.0"), ("psutil", ""), ("numpy", "2.4.6"),
-    ]  # fmt: skip
+        ("torch", "2.9.1 (CUDA 12.6)"),
+        ("safetensors", "0.8.0"),
+        ("psutil", ""),
+        ("numpy", "2.4.6"),
+    ]
     assert versionsText() == "PyTorch 2.9.1 (CUDA 12.6), safetensors 0.8.0, psutil not installed, NumPy 2.4.6"
     for text, shown in (("2.9.1+cpu", "2.9.1 (CPU)"), ("2.2.2", "2.2.2"), ("2.9.1+rocm6.4", "2.9.1 (rocm6.4)")):
         version.write_text(f"__version__ = '{text}'\n")

@@ -70,10 +70,25 @@ BY_NAME = [
     ("Pancreas copy", "pancreas"),
 ]
 NOT_BY_NAME = [
-    "liver_vessels", "liver tumor", "liver_segment_1", "kidney_cyst_left", "kidneys", "kidney", "lung_left",
-    "left and right kidney", "left middle lobe", "lobe", "temporal lobe left", "Segment_1", "", "portal vein", "lung",
-    "upper lobe", "gallbladder", "right liver",
-]  # fmt: skip
+    "liver_vessels",
+    "liver tumor",
+    "liver_segment_1",
+    "kidney_cyst_left",
+    "kidneys",
+    "kidney",
+    "lung_left",
+    "left and right kidney",
+    "left middle lobe",
+    "lobe",
+    "temporal lobe left",
+    "Segment_1",
+    "",
+    "portal vein",
+    "lung",
+    "upper lobe",
+    "gallbladder",
+    "right liver",
+]
 
 
 @pytest.mark.parametrize(("kind", "modifier", "organ"), BY_CODE)

@@ -179,9 +179,10 @@ def test_undo_ten_times_and_accept_after_it_raise_nothing(world):
 def test_a_node_deleted_during_the_review_is_told_once_an_action_needs_it(world, deleted):
     (row, _other) = world.task.summary()
     node = {
-        "segmentation": world.node, "model": world.scene.GetNodeByID(row.modelNodeId),
+        "segmentation": world.node,
+        "model": world.scene.GetNodeByID(row.modelNodeId),
         "display": world.node.GetDisplayNode(),
-    }[deleted]  # fmt: skip
+    }[deleted]
     world.scene.RemoveNode(node)
     for name in ("centreButton", "nextChangeButton", "tableNodeButton", "acceptButton", "undoButton"):
         getattr(world.ui, name).click()

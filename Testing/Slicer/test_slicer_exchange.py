@@ -60,10 +60,13 @@ def nodes_of(world) -> list[str]:
 
 def test_what_the_engine_says_of_a_label_is_said_of_the_segment():
     told = Told(
-        "implausible", "Label 'organ1' of x does not look like liver", "use --force",
-        "{subject} does not look like {organ}: {problems}", "check label and template, or use --force",
+        "implausible",
+        "Label 'organ1' of x does not look like liver",
+        "use --force",
+        "{subject} does not look like {organ}: {problems}",
+        "check label and template, or use --force",
         {"subject": "label 'organ1' of x", "label": "organ1", "input": "x", "organ": "liver", "problems": "is {odd}"},
-    )  # fmt: skip
+    )
     words = inWords(told, {"organ1": "My 'organ1' {liver}"})
     assert words.startswith("Segment 'My 'organ1' {liver}' does not look like liver: is {odd}; check segment")
     assert "--force" not in words and words.endswith("(in scripts force=True).")

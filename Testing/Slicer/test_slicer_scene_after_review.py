@@ -223,8 +223,9 @@ def test_all_reviews_share_one_colour_table_and_the_last_one_removes_it(world):
     second = review(world, refined("c", box((16, 26))))
     tables = [
         world.scene.GetNodeByID(row.modelNodeId).GetDisplayNode().GetColorNodeID()
-        for done in (first, second) for row in done.summary()
-    ]  # fmt: skip
+        for done in (first, second)
+        for row in done.summary()
+    ]
     assert len(set(tables)) == 1
     first.reject("a")
     assert world.scene.GetNodeByID(tables[0]) is not None

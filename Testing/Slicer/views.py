@@ -8,12 +8,19 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 THREE_D_MANAGERS = (
-    "vtkMRMLViewDisplayableManager", "vtkMRMLCameraDisplayableManager", "vtkMRMLModelDisplayableManager",
-    "vtkMRMLSegmentationsDisplayableManager3D", "vtkMRMLColorLegendDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLColorLegendDisplayableManager",
     "vtkMRMLOrientationMarkerDisplayableManager",
-)  # fmt: skip
-SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLModelSliceDisplayableManager",
-                  "vtkMRMLColorLegendDisplayableManager", "vtkMRMLRulerDisplayableManager")  # fmt: skip
+)
+SLICE_MANAGERS = (
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+)
 
 
 class ThreeDView:
@@ -41,9 +48,11 @@ class ThreeDView:
     def look(self, view_from: str = "anterior", zoom: float = 1.0, bounds_ras=None) -> None:
         """Look at everything, or at a box, from a side."""
         directions = {
-            "anterior": ((0.25, 1.0, 0.22), (0, 0, 1)), "right": ((1.0, 0.35, 0.2), (0, 0, 1)),
-            "left": ((-1.0, 0.35, 0.2), (0, 0, 1)), "posterior": ((-0.3, -1.0, 0.25), (0, 0, 1)),
-        }  # fmt: skip
+            "anterior": ((0.25, 1.0, 0.22), (0, 0, 1)),
+            "right": ((1.0, 0.35, 0.2), (0, 0, 1)),
+            "left": ((-1.0, 0.35, 0.2), (0, 0, 1)),
+            "posterior": ((-0.3, -1.0, 0.25), (0, 0, 1)),
+        }
         direction, up = directions[view_from]
         bounds = bounds_ras if bounds_ras is not None else self._renderer.ComputeVisiblePropBounds()
         centre = [0.5 * (bounds[2 * axis] + bounds[2 * axis + 1]) for axis in range(3)]

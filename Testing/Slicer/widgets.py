@@ -201,7 +201,10 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
 
 # Classes of which the wrapper's connectors only ask the type.
 NAMES_ONLY = (
-    "qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget", "qMRMLSubjectHierarchyComboBox",
+    "qMRMLSliderWidget",
+    "qMRMLSpinBox",
+    "qMRMLRangeWidget",
+    "qMRMLSubjectHierarchyComboBox",
     "qMRMLCheckableNodeComboBox",
-)  # fmt: skip
+)
 WIDGETS = [ctkCollapsibleButton, ctkSliderWidget, qMRMLWidget, qMRMLNodeComboBox, qSlicerScriptedLoadableModuleWidget]

@@ -76,10 +76,16 @@ VARIANTS = {
     "shapes_8": Variant("8 training shapes", shapes=8),
 }
 COLUMNS = {
-    "training_residual_mm": "residual, training mm", "unseen_residual_mm": "residual, unseen mm",
-    "pieces": "template's pieces", "volume_share": "template's volume / median", "cd": "CD x 100", "emd": "EMD",
-    "hd95_mm": "HD95 mm", "assd_mm": "ASSD mm", "dsc": "DSC %",
-}  # fmt: skip
+    "training_residual_mm": "residual, training mm",
+    "unseen_residual_mm": "residual, unseen mm",
+    "pieces": "template's pieces",
+    "volume_share": "template's volume / median",
+    "cd": "CD x 100",
+    "emd": "EMD",
+    "hd95_mm": "HD95 mm",
+    "assd_mm": "ASSD mm",
+    "dsc": "DSC %",
+}
 FACTORS = {"cd": 100.0, "dsc": 100.0}
 METRICS = ("cd", "emd", "hd95_mm", "assd_mm", "dsc")
 
@@ -102,13 +108,20 @@ def packaged(trainer: Trainer) -> OrganTemplate:
     points, normals, _ = surface.sample_points(4000, np.random.default_rng(0))
     residuals = [reconstruction_residual_mm(trainer, index) for index in range(len(data))]
     info = TemplateInfo(
-        trainer.config.organ, "", "not stated", "an ablation", list(data.cases), [float(v) for v in data.volumes_ml],
-        [float(s) for s in data.scales_mm], [0.0] * len(data), residuals, FRAME, trainer.config.as_dict(),
-    )  # fmt: skip
-    model = trainer.model.cpu().requires_grad_(False).eval()
-    return OrganTemplate(
-        info, model, trainer.codes["alpha"].detach(), trainer.codes["beta"].detach(), points, normals
+        trainer.config.organ,
+        "",
+        "not stated",
+        "an ablation",
+        list(data.cases),
+        [float(v) for v in data.volumes_ml],
+        [float(s) for s in data.scales_mm],
+        [0.0] * len(data),
+        residuals,
+        FRAME,
+        trainer.config.as_dict(),
     )
+    model = trainer.model.cpu().requires_grad_(False).eval()
+    return OrganTemplate(info, model, trainer.codes["alpha"].detach(), trainer.codes["beta"].detach(), points, normals)
 
 
 def unseen_residual_mm(template: OrganTemplate, told: CaseInput) -> float:
@@ -127,9 +140,11 @@ def refined_metrics(template: OrganTemplate | None, told: CaseInput) -> dict[str
     """Metrics of the paper's interaction on a damaged organ, or of that organ itself; None where nothing is left."""
     reference = surface_from_mask(told.truth, told.geometry, AS_IT_IS)
     try:
-        mask, surface = (told.given, None) if template is None else paper_tim(
-            told.given, told.geometry, template, replace(PAPER_OPTIONS, surface_cell_mm=2.0)
-        )  # fmt: skip
+        mask, surface = (
+            (told.given, None)
+            if template is None
+            else paper_tim(told.given, told.geometry, template, replace(PAPER_OPTIONS, surface_cell_mm=2.0))
+        )
     except ReShapeITError:
         return dict.fromkeys(METRICS)
     surface = surface or surface_from_mask(mask, told.geometry, AS_IT_IS)
@@ -142,10 +157,11 @@ def measured(template: OrganTemplate, inputs: list[CaseInput]) -> dict:
     surface, info = template_surface(template.model), template.info
     volume_ml = surface.volume_mm3 * float(np.exp(3 * np.log(info.scales_mm).mean())) / 1000.0
     row = {
-        "training_residual_mm": float(np.mean(info.fit_residuals_mm)), "pieces": surface.n_components,
+        "training_residual_mm": float(np.mean(info.fit_residuals_mm)),
+        "pieces": surface.n_components,
         "volume_share": volume_ml / float(np.median(info.volumes_ml)),
         "unseen_residual_mm": float(np.mean([unseen_residual_mm(template, one) for one in inputs])),
-    }  # fmt: skip
+    }
     return row | mean_metrics([refined_metrics(template, one) for one in inputs])
 
 

@@ -79,12 +79,18 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
         change = region & ((given_cells < 0) != (restored < 0))
         right = change & ((restored < 0) == (true < 0))
         sign = np.where(right[change], 1.0, -1.0)
-        rows.append({
-            "kind": kind, "sure": sure, "cells": int(change.sum()), "won_cells": float(sign.sum()),
-            "believed": bool(sure > belief.threshold(kind, volume_z)),
-            "share": float(change.sum() / (given_cells < 0).sum()), "volume_z": float(volume_z),
-            "won_distance": float((sign * np.abs(true[change])).sum() / (np.abs(true) < 0.5).sum()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "kind": kind,
+                "sure": sure,
+                "cells": int(change.sum()),
+                "won_cells": float(sign.sum()),
+                "believed": bool(sure > belief.threshold(kind, volume_z)),
+                "share": float(change.sum() / (given_cells < 0).sum()),
+                "volume_z": float(volume_z),
+                "won_distance": float((sign * np.abs(true[change])).sum() / (np.abs(true) < 0.5).sum()),
+            }
+        )
     return rows
 
 

@@ -33,19 +33,34 @@ RUNS = (
     ("liver fine", "predictions/liver/t3_50/DiceCE.nii.gz", ["--template", "liver", "--preset", "fine"]),
     ("liver without a network", "predictions/liver/t3_55/SS.nii.gz", ["--template", "liver", "--restoration", "none"]),
     ("spleen of another network", "ct/btcv_0024/obelisk_ens4.nii.gz", ["--template", "spleen", "--label", "1"]),
-    ("abdomen together", "ct/btcv_0034/obelisk_visc5.nii.gz",
-     ["--template", "1=spleen,2=kidney_right,3=kidney_left,5=liver", "--force", "--preset", "draft"]),
+    (
+        "abdomen together",
+        "ct/btcv_0034/obelisk_visc5.nii.gz",
+        ["--template", "1=spleen,2=kidney_right,3=kidney_left,5=liver", "--force", "--preset", "draft"],
+    ),
     ("left kidney, coarse", "{work}/kidney_coarse.nii.gz", ["--template", "kidney_left"]),
     ("right kidney, sparse", "{work}/kidney_sparse.nii.gz", ["--template", "kidney_right", "--sparse"]),
     ("liver, sparse", "{work}/liver_sparse.nii.gz", ["--template", "liver", "--sparse", "--preset", "draft"]),
     ("five lobes", "{work}/lobes.nii.gz", ["--template", LOBES, "--preset", "draft", "--non-commercial"]),
-    ("middle lobe, coarse", "{work}/lobe_coarse.nii.gz",
-     ["--template", "5=lung_middle_lobe_right", "--non-commercial"]),
-    ("two lobes, union kept", "{work}/lobes_small.nii.gz",
-     ["--template", "7=lung_upper_lobe_left,8=lung_lower_lobe_left", "--keep-union", "--preset", "draft",
-      "--non-commercial"]),
+    (
+        "middle lobe, coarse",
+        "{work}/lobe_coarse.nii.gz",
+        ["--template", "5=lung_middle_lobe_right", "--non-commercial"],
+    ),
+    (
+        "two lobes, union kept",
+        "{work}/lobes_small.nii.gz",
+        [
+            "--template",
+            "7=lung_upper_lobe_left,8=lung_lower_lobe_left",
+            "--keep-union",
+            "--preset",
+            "draft",
+            "--non-commercial",
+        ],
+    ),
     ("spleen, cut by the border", "{work}/spleen_cut.nii.gz", ["--template", "spleen", "--force"]),
-)  # fmt: skip
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -103,6 +103,7 @@ class Oracle:
         geometry: of both.
         template, model: of the organ; the restoration network's weights.
     """
+
     def __init__(self, truth, given, geometry, template, model):
         self.given, self.geometry, self.template, self.model = given, geometry, template, model
         self.options = RefineOptions()
@@ -141,8 +142,9 @@ class Oracle:
         regions = best_regions(second, self.belief, self.truth_points)
         return {
             "pieces": best_pieces(self.given, self.geometry, self.truth_points),
-            "regions": self.blended(grid, second, regions), "cells": self.blended(grid, first, cells),
-        }  # fmt: skip
+            "regions": self.blended(grid, second, regions),
+            "cells": self.blended(grid, first, cells),
+        }
 
     def blended(self, grid, restoration, weight: np.ndarray) -> np.ndarray:
         """(K, J, I) bool of the given organ with the restored one where ``weight`` says so."""

@@ -26,9 +26,12 @@ from pathlib import Path
 import numpy as np
 
 SHOWN = {
-    "cd": ("CD x 100", 100.0), "emd": ("EMD", 1.0), "hd95_mm": ("HD95 mm", 1.0), "assd_mm": ("ASSD mm", 1.0),
+    "cd": ("CD x 100", 100.0),
+    "emd": ("EMD", 1.0),
+    "hd95_mm": ("HD95 mm", 1.0),
+    "assd_mm": ("ASSD mm", 1.0),
     "dsc": ("DSC %", 100.0),
-}  # fmt: skip
+}
 NAMES = ("input", "refined", "pieces", "regions", "cells", "truth")
 FITS = ("codes", "codes and weights")
 
@@ -144,17 +147,22 @@ def main(arguments: list[str] | None = None) -> None:
     check_patients(study)
     unknown = set(told.families) - {family.name for family in study.families}
     if unknown:
-        parser.error(f"{told.study} has no family {', '.join(sorted(unknown))}; it has "
-                     f"{', '.join(family.name for family in study.families)}.")  # fmt: skip
+        parser.error(
+            f"{told.study} has no family {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(family.name for family in study.families)}."
+        )
     told.output.mkdir(parents=True, exist_ok=True)
     path = told.output / f"rows_{study.organ}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(row["case"], row["family"], row["variant"]) for row in rows}
     wanted = [
         (case, family, variant)
-        for family in study.families if family.name in told.families
-        for case in study.cases for variant in variants(family) if variant in (told.variants or [variant])
-    ]  # fmt: skip
+        for family in study.families
+        if family.name in told.families
+        for case in study.cases
+        for variant in variants(family)
+        if variant in (told.variants or [variant])
+    ]
     wanted += [(case, None, "") for case in study.cases if told.fit]
     jobs = [
         (study, *job, told.refined) for job in wanted if (job[0], job[1].name if job[1] else "", job[2]) not in done

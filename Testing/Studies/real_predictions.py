@@ -130,9 +130,12 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         coloured = [(surface, title, distance.at_ras(surface.vertices_ras)) for title, surface in panels]
         coloured[0] = (panels[0][1], f"truth, {case} {network}", None)
         render_panels(
-            coloured, ("anterior", "superior"), folder / f"worst_{rank}_surface.png",
-            scalar_range_mm=(-15.0, 15.0), label="mm outside the truth",
-        )  # fmt: skip
+            coloured,
+            ("anterior", "superior"),
+            folder / f"worst_{rank}_surface.png",
+            scalar_range_mm=(-15.0, 15.0),
+            label="mm outside the truth",
+        )
         masks = {"truth": truth, "input": given, "refined": shape.mask(volume.geometry)}
         slice_contours(masks, volume.geometry, folder / f"worst_{rank}_slices.png", title=name)
 

@@ -31,9 +31,12 @@ from ReShapeITLib.training.export import template_surface
 from .real_predictions import DATA
 
 LOBES = {
-    "lung_upper_lobe_right": 4, "lung_middle_lobe_right": 5, "lung_lower_lobe_right": 6,
-    "lung_upper_lobe_left": 7, "lung_lower_lobe_left": 8,
-}  # fmt: skip
+    "lung_upper_lobe_right": 4,
+    "lung_middle_lobe_right": 5,
+    "lung_lower_lobe_right": 6,
+    "lung_upper_lobe_left": 7,
+    "lung_lower_lobe_left": 8,
+}
 
 
 def true_surface(organ: str, case: str) -> TriangleSurface:
@@ -112,8 +115,9 @@ def main() -> None:
         centred = Similarity(1.0, np.eye(3), -rebuilt.vertices_ras.mean(0))
         panels.append((rebuilt.transformed(centred), f"{case}, {mean:.2f} mm", distance))
     report["fit_residual_mm"] = {
-        "mean": round(float(np.mean(info.fit_residuals_mm)), 3), "max": round(float(np.max(info.fit_residuals_mm)), 3),
-    }  # fmt: skip
+        "mean": round(float(np.mean(info.fit_residuals_mm)), 3),
+        "max": round(float(np.max(info.fit_residuals_mm)), 3),
+    }
     arguments.output.mkdir(parents=True, exist_ok=True)
     picture = arguments.output / f"template_{arguments.organ}.png"
     render_panels(panels, ("anterior", "superior"), picture, scalar_range_mm=(-3.0, 3.0), label="mm outside the label")

@@ -65,9 +65,7 @@ def test_damage_is_the_same_every_time_and_differs_from_case_to_case(folder):
 
 
 def test_levels_damage_the_same_place_less_or_more(folder):
-    mild, severe = (
-        made(folder, {"kind": "damage", "damage": "bite", "level": level}) for level in ("mild", "severe")
-    )
+    mild, severe = (made(folder, {"kind": "damage", "damage": "bite", "level": level}) for level in ("mild", "severe"))
     assert (severe.given <= mild.given).all() and severe.given.sum() < mild.given.sum()
 
 

@@ -26,11 +26,15 @@ def failed_row(case, method):
 
 
 ROWS = [
-    row("a", "input", 4.0, 0.80), row("a", "m", 2.0, 0.90, seconds=1.0),
-    row("b", "input", 8.0, 0.70), row("b", "m", 6.0, 0.70, seconds=3.0),
-    row("c", "input", 6.0, 0.60), row("c", "m", 6.5, 0.50, seconds=2.0),
-    row("d", "input", 2.0, 0.90), failed_row("d", "m"),
-]  # fmt: skip
+    row("a", "input", 4.0, 0.80),
+    row("a", "m", 2.0, 0.90, seconds=1.0),
+    row("b", "input", 8.0, 0.70),
+    row("b", "m", 6.0, 0.70, seconds=3.0),
+    row("c", "input", 6.0, 0.60),
+    row("c", "m", 6.5, 0.50, seconds=2.0),
+    row("d", "input", 2.0, 0.90),
+    failed_row("d", "m"),
+]
 
 
 def found(metric, method="m", rows=ROWS):

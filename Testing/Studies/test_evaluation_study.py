@@ -89,13 +89,19 @@ def test_what_is_wrong_in_a_study_with_a_base_is_told(folder, changes, told):
 
 def test_every_family_has_a_name_of_its_own(folder):
     families = [
-        {"kind": "clean"}, {"kind": "coarse", "voxel_mm": 3}, {"kind": "coarse", "slice_mm": 5.0},
-        {"kind": "damage", "damage": "bite"}, {"kind": "damage", "damage": "bite", "level": "severe", "name": "B"},
-    ]  # fmt: skip
+        {"kind": "clean"},
+        {"kind": "coarse", "voxel_mm": 3},
+        {"kind": "coarse", "slice_mm": 5.0},
+        {"kind": "damage", "damage": "bite"},
+        {"kind": "damage", "damage": "bite", "level": "severe", "name": "B"},
+    ]
     assert read(folder, families=families).families == (
-        Clean("clean"), Coarse("3 mm voxels", 3.0), Coarse("5 mm slices", 0.0, 5.0),
-        Damage("bite middle", "bite"), Damage("B", "bite", "severe"),
-    )  # fmt: skip
+        Clean("clean"),
+        Coarse("3 mm voxels", 3.0),
+        Coarse("5 mm slices", 0.0, 5.0),
+        Damage("bite middle", "bite"),
+        Damage("B", "bite", "severe"),
+    )
 
 
 def test_a_method_may_have_options_and_another_name(folder):

@@ -52,9 +52,14 @@ def test_the_largest_piece_loses_the_far_ball_and_its_own_cavities():
 
 @pytest.mark.parametrize(
     ("organ", "radius_mm", "gap_mm", "kept"),
-    [("liver", 12.0, 5.0, True), ("liver", 12.0, 16.0, False), ("liver", 4.0, 5.0, False),
-     ("pancreas", 12.0, 16.0, True), ("pancreas", 7.0, 30.0, False)],
-)  # fmt: skip
+    [
+        ("liver", 12.0, 5.0, True),
+        ("liver", 12.0, 16.0, False),
+        ("liver", 4.0, 5.0, False),
+        ("pancreas", 12.0, 16.0, True),
+        ("pancreas", 7.0, 30.0, False),
+    ],
+)
 def test_rules_keep_pieces_that_are_large_and_near_enough_for_the_organ(organ, radius_mm, gap_mm, kept):
     main, piece = ball(20.0, (-22.0, 0.0, 0.0)), ball(radius_mm, (-2.0 + gap_mm + radius_mm, 0.0, 0.0))
     assert np.array_equal(run("rules", main | piece, organ), main | piece if kept else main)
@@ -109,11 +114,13 @@ def test_methods_take_labels_and_options_and_refuse_what_they_do_not_know():
     labels = make_methods(["input", {"name": "gaussian", "sd_mm": 2, "as": "blurred"}, "gaussian"], "liver", TEMPLATE)
     assert list(labels) == ["input", "blurred", "gaussian"]
     for wrong, message in (
-        ([{"name": "gaussian", "kernel_mm": 2}], "does not take"), (["magic"], "no method"),
-        (["input", "input"], "'input'"), ([{"name": "field", "fit": {"steps": 1}}], "no option 'steps'"),
+        ([{"name": "gaussian", "kernel_mm": 2}], "does not take"),
+        (["magic"], "no method"),
+        (["input", "input"], "'input'"),
+        ([{"name": "field", "fit": {"steps": 1}}], "no option 'steps'"),
         ([{"name": "ssm", "model": "absent.npz"}], "no training mask"),
         ([{"name": "field", "preset": "best"}], "no preset"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(BadInputError, match=message):
             make_methods(wrong, "liver", TEMPLATE)
     assert set(METHODS) >= {"input", "largest", "rules", "ssm", "tim_paper", "field", "reshapeit"}

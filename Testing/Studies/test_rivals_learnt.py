@@ -36,8 +36,15 @@ def dice(a, b) -> float:
 @pytest.fixture(scope="module")
 def auto_decoder_file(tiny_run):
     """An auto-decoder of the generated superellipsoids."""
-    optimiser = {"steps": 150, "shapes_per_step": 6, "surface_points": 150, "free_points": 150, "learning_rate": 2e-3,
-                 "code_learning_rate": 2e-3, "warmup_steps": 10}  # fmt: skip
+    optimiser = {
+        "steps": 150,
+        "shapes_per_step": 6,
+        "surface_points": 150,
+        "free_points": 150,
+        "learning_rate": 2e-3,
+        "code_learning_rate": 2e-3,
+        "warmup_steps": 10,
+    }
     model = {"hidden": 32, "depth": 4, "code_size": 8, "first_omega": 10.0, "hidden_omega": 15.0}
     told = {"preset": "auto_decoder", "organ": ORGAN, "model": model, "optimiser": optimiser}
     trainer = Trainer(TrainingSet.from_folder(tiny_run / "samples"), config_from_dict(told), tiny_run / "decoder")
@@ -78,8 +85,9 @@ def test_an_auto_decoder_is_known_by_its_file_and_loads_as_it_was(auto_decoder_f
 
 def test_a_template_is_no_auto_decoder_and_another_organs_is_refused(auto_decoder_file, tiny_template_file):
     for model, organ, message in (
-        (tiny_template_file, ORGAN, "has a template"), (auto_decoder_file, "liver", "was trained for test_organ"),
-    ):  # fmt: skip
+        (tiny_template_file, ORGAN, "has a template"),
+        (auto_decoder_file, "liver", "was trained for test_organ"),
+    ):
         with pytest.raises(BadInputError, match=message):
             make_methods([{"name": "deepsdf", "model": str(model)}], organ, tiny_template_file)
 
@@ -140,8 +148,10 @@ def test_whoever_a_rival_has_learnt_from_cannot_be_evaluated(auto_decoder_file, 
     study = make_study(tmp_path, tiny_template_file)
     network = DenoisingAutoencoder(DenoiserOptions((8, 8, 8), (2, 2, 2), 4))
     Denoiser(DenoiserInfo(ORGAN, "any", ["a"]), network).save(tmp_path / "denoiser.safetensors")
-    entries = (MethodEntry("one", "deepsdf", {"model": str(auto_decoder_file)}),
-               MethodEntry("two", "denoiser", {"model": str(tmp_path / "denoiser.safetensors")}))  # fmt: skip
+    entries = (
+        MethodEntry("one", "deepsdf", {"model": str(auto_decoder_file)}),
+        MethodEntry("two", "denoiser", {"model": str(tmp_path / "denoiser.safetensors")}),
+    )
     sources = training_cases(replace(study, methods=entries))
     assert sources["The method one"] == {f"case{n}" for n in range(6)} and sources["The method two"] == {"a"}
 

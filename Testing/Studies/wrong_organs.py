@@ -20,9 +20,12 @@ from Testing.Studies import use_unseen_templates
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LOBES = {
-    "lung_upper_lobe_right": 4, "lung_middle_lobe_right": 5, "lung_lower_lobe_right": 6,
-    "lung_upper_lobe_left": 7, "lung_lower_lobe_left": 8,
-}  # fmt: skip
+    "lung_upper_lobe_right": 4,
+    "lung_middle_lobe_right": 5,
+    "lung_lower_lobe_right": 6,
+    "lung_upper_lobe_left": 7,
+    "lung_lower_lobe_left": 8,
+}
 LEAST_SPACING_MM = 2.0
 ORGANS = ("liver", "pancreas", "spleen", "kidney_left", "kidney_right", *LOBES)
 
@@ -87,9 +90,12 @@ def compare(surface, template) -> dict:
     alignment = align_to_template(points, template.points_unit, alignment_with_scale_prior(options.alignment, template))
     told = check_plausibility(template.info, surface, alignment, force=True, others=known_templates())
     return {
-        "volume_z": told.volume_z, "alignment_z": told.alignment_z, "problems": len(told.problems),
-        "shape_distance": told.shape_distance, "closest_organ": told.closest_organ,
-    }  # fmt: skip
+        "volume_z": told.volume_z,
+        "alignment_z": told.alignment_z,
+        "problems": len(told.problems),
+        "shape_distance": told.shape_distance,
+        "closest_organ": told.closest_organ,
+    }
 
 
 def summary(rows: list[dict]) -> str:

@@ -14,7 +14,7 @@ from ReShapeITLib.interaction.alignment import AlignmentOptions, align_to_templa
 from ReShapeITLib.interaction.cpd import CpdOptions
 
 UNIT_TO_RAS = Similarity(80.0, Rotation.from_rotvec([0.1, -0.05, 0.12]).as_matrix(), [40.0, -120.0, 900.0])
-QUICK = AlignmentOptions( coarse_points=150, expected_scale_mm=85.0, scale_log_sd=0.1)
+QUICK = AlignmentOptions(coarse_points=150, expected_scale_mm=85.0, scale_log_sd=0.1)
 
 
 def lopsided(count, seed=0):

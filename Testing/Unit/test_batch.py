@@ -58,8 +58,10 @@ def test_a_folder_gives_a_case_for_each_label_file(inputs, tmp_path):
     assert [case.name for case in cases] == ["case00", "case01"]
     out = tmp_path / "out"
     assert (cases[0].output, cases[0].report, cases[0].surface) == (
-        out / "case00.nii.gz", out / "reports" / "case00.json", out / "surfaces" / "case00.stl",
-    )  # fmt: skip
+        out / "case00.nii.gz",
+        out / "reports" / "case00.json",
+        out / "surfaces" / "case00.stl",
+    )
     assert BatchCase.from_dict(json.loads(json.dumps(cases[0].as_dict()))) == cases[0]
 
 
@@ -68,8 +70,10 @@ def test_a_table_names_input_template_and_label_of_each_case(inputs, tmp_path):
     table.write_text("input,name,template,label\nin/case01.nii.gz,second,spleen,3\nin/case00.nii.gz,,,\n")
     second, first = read_cases(table, tmp_path / "out", ANY)
     assert (second.name, second.input, second.options) == (
-        "second", inputs / "case01.nii.gz", replace(ANY, template="spleen", label="3"),
-    )  # fmt: skip
+        "second",
+        inputs / "case01.nii.gz",
+        replace(ANY, template="spleen", label="3"),
+    )
     assert (first.name, first.options) == ("case00", ANY)
 
 
@@ -193,8 +197,10 @@ def test_the_tables_have_the_same_columns_whatever_came_out(inputs, tmp_path, ti
     with open(tmp_path / "out" / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["status"], row["label"], row["problems"]) for row in rows] == [
-        ("case00", "done", "1", "a; b"), ("case00", "done", "x", "a; b"), ("case01", "open", "", ""),
-    ]  # fmt: skip
+        ("case00", "done", "1", "a; b"),
+        ("case00", "done", "x", "a; b"),
+        ("case01", "open", "", ""),
+    ]
     table = parquet.read_table(tmp_path / "out" / "results.parquet")
     assert table.column_names == list(COLUMNS) and table.column("volume_before_ml").to_pylist() == [3.5, 3.5, None]
 

@@ -49,9 +49,7 @@ def test_the_slices_and_the_axis_they_lie_across_are_found(axis):
     assert found_axis == axis and slices.tolist() == [15, 19, 24]
 
 
-@pytest.mark.parametrize(
-    ("slices", "told"), [([], "empty"), ([18], "one slice only"), (range(36), "on every slice")]
-)
+@pytest.mark.parametrize(("slices", "told"), [([], "empty"), ([18], "one slice only"), (range(36), "on every slice")])
 def test_what_cannot_be_completed_is_refused_with_a_sentence(slices, told):
     with pytest.raises(BadInputError, match=told):
         DrawnSlices.of(drawn_on(ball(14.0), 0, slices), GEOMETRY)

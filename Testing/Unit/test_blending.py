@@ -22,9 +22,7 @@ from ReShapeITLib.refinement.refine.blending import (
 from ReShapeITLib.core.geometry import ImageGeometry
 
 CELL_MM = 3.0
-OPTIONS = BlendOptions(
-    add_mm=8.0, add_depth_mm=4.0, remove_mm=8.0, island_mm=5.0, skin_mm=3.0, transition_mm=4.0
-)  # fmt: skip
+OPTIONS = BlendOptions(add_mm=8.0, add_depth_mm=4.0, remove_mm=8.0, island_mm=5.0, skin_mm=3.0, transition_mm=4.0)
 GEOMETRY = working_geometry(np.full(3, -60.0), np.full(3, 60.0), CELL_MM)
 POINTS = grid_points(GEOMETRY)
 BITE_CENTRE, LEAK_CENTRE = np.array([40.0, 0, 0]), np.array([-40.0, 0, 0])

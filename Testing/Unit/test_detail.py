@@ -62,8 +62,10 @@ def test_larger_voxels_hide_more():
 
     def missed(log_mm):
         rng = np.random.default_rng(1)
-        fixed = SimpleNamespace(uniform=lambda low, high, *size: log_mm if not size else rng.uniform(low, high, *size),
-                                normal=lambda mean, sd, *size: np.zeros(*size))  # fmt: skip
+        fixed = SimpleNamespace(
+            uniform=lambda low, high, *size: log_mm if not size else rng.uniform(low, high, *size),
+            normal=lambda mean, sd, *size: np.zeros(*size),
+        )
         given, _ = damage.smoothed_voxels(BALL, fixed, cell_mm=3.0)
         return np.abs(given - BALL)[np.abs(BALL) < 2.0].mean()
 

@@ -85,11 +85,13 @@ def our_loss(model, alpha, beta, points):
     laplacian = siren_jet(deform, points, model.options.omegas)[2][..., :3]
     normals = unit_normals(points)
     return (
-        losses.eikonal_loss(found.gradient) + losses.normal_loss(found.gradient, normals)
+        losses.eikonal_loss(found.gradient)
+        + losses.normal_loss(found.gradient, normals)
         + losses.template_normal_loss(found.template_gradient, normals)
-        + losses.sdf_loss(found.sdf, points.norm(dim=-1) - 0.6) + losses.displacement_loss(found.ddis)
+        + losses.sdf_loss(found.sdf, points.norm(dim=-1) - 0.6)
+        + losses.displacement_loss(found.ddis)
         + 0.01 * losses.smoothness_loss(laplacian)
-    )  # fmt: skip
+    )
 
 
 def nested_loss(model, alpha, beta, points):
@@ -108,7 +110,7 @@ def nested_loss(model, alpha, beta, points):
             + ((temp + moved[:, 3]).clamp(-0.5, 0.5) - (p.detach().norm(dim=-1) - 0.6).clamp(-0.5, 0.5)).abs().mean()
             + moved[:, 3].abs().mean()
             + 0.01 * nested_laplacian(moved[:, :3], p).norm(dim=-1).mean()
-        )  # fmt: skip
+        )
     return total / len(points)
 
 
@@ -121,9 +123,7 @@ def test_a_loss_of_all_derivatives_trains_parameters_and_codes_as_nested_autogra
     wanted += [c.requires_grad_() for c, used in ((alpha, use_alpha), (beta, use_beta)) if used]
     ours, expected = our_loss(model, alpha, beta, points), nested_loss(model, alpha, beta, points)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
-    for found, reference in zip(
-        torch.autograd.grad(ours, wanted), torch.autograd.grad(expected, wanted), strict=True
-    ):
+    for found, reference in zip(torch.autograd.grad(ours, wanted), torch.autograd.grad(expected, wanted), strict=True):
         assert relative_error(found, reference) < 1e-5
 
 

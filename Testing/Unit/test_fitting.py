@@ -211,10 +211,13 @@ def test_robust_weights_ignore_a_bite(template):
 def test_points_without_trust_have_no_say(template):
     good, wrong = candidates_of(RADII[1]), candidates_of((0.9, 0.9, 0.9))
     both = Candidates(
-        np.concatenate([good.points, wrong.points]), np.concatenate([good.normals, wrong.normals]),
-        np.concatenate([good.weights, 0 * wrong.weights]), np.concatenate([good.free_points, wrong.free_points]),
-        np.concatenate([good.free_sdf, wrong.free_sdf]), np.concatenate([good.free_weights, 0 * wrong.free_weights]),
-    )  # fmt: skip
+        np.concatenate([good.points, wrong.points]),
+        np.concatenate([good.normals, wrong.normals]),
+        np.concatenate([good.weights, 0 * wrong.weights]),
+        np.concatenate([good.free_points, wrong.free_points]),
+        np.concatenate([good.free_sdf, wrong.free_sdf]),
+        np.concatenate([good.free_weights, 0 * wrong.free_weights]),
+    )
     error_mm, _ = surface_error_mm(fit_field(template, both, UNIT, CODES_ONLY), RADII[1])
     assert error_mm.mean() < 0.6
 

@@ -29,13 +29,31 @@ TETRAHEDRON = TriangleSurface.from_triangles(
 
 def report(**changes) -> RefineReport:
     values = {
-        "label": 1, "organ": "liver", "template": "liver.safetensors", "template_sha256": "00", "licence": "CC0-1.0",
-        "non_commercial": False, "device": "cpu", "device_reason": "asked for", "volume_before_ml": 1.0,
-        "volume_after_ml": 2.0, "added_ml": 1.0, "removed_ml": 0.0, "dsc_to_input": 0.5, "signed_change_mm": None,
-        "field_share": None, "restoration": None, "restoration_licence": None, "detail": None,
-        "detail_licence": None, "islands_removed": 0,
-        "holes_filled": 0, "alignment": {}, "plausibility": {}, "seconds": {},
-    }  # fmt: skip
+        "label": 1,
+        "organ": "liver",
+        "template": "liver.safetensors",
+        "template_sha256": "00",
+        "licence": "CC0-1.0",
+        "non_commercial": False,
+        "device": "cpu",
+        "device_reason": "asked for",
+        "volume_before_ml": 1.0,
+        "volume_after_ml": 2.0,
+        "added_ml": 1.0,
+        "removed_ml": 0.0,
+        "dsc_to_input": 0.5,
+        "signed_change_mm": None,
+        "field_share": None,
+        "restoration": None,
+        "restoration_licence": None,
+        "detail": None,
+        "detail_licence": None,
+        "islands_removed": 0,
+        "holes_filled": 0,
+        "alignment": {},
+        "plausibility": {},
+        "seconds": {},
+    }
     return RefineReport("in.nrrd", "out.nrrd", "draft", 0, 1.0, 100.0, (OrganReport(**{**values, **changes}),))
 
 

@@ -245,8 +245,11 @@ def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_netw
     restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
     certain = _restoration(np.minimum(whole, piece), whole)
     for network, volume_z, given_up in (
-        (restoration, -1.0, True), (restoration, -2.5, True), (restoration, -4.0, False), (certain, -8.0, True)
-    ):  # fmt: skip
+        (restoration, -1.0, True),
+        (restoration, -2.5, True),
+        (restoration, -4.0, False),
+        (certain, -8.0, True),
+    ):
         weight = doubt(network, options, volume_z).values_mm
         assert (weight[(piece < -1.0) & (whole > 1.0)].max() == 1) == given_up
 

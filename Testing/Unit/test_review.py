@@ -208,15 +208,22 @@ def test_moves_without_a_summary_come_from_the_voxels(tmp_path):
 
 def test_the_page_of_a_case_shows_what_a_reviewer_needs(tmp_path):
     summary = write_case(
-        tmp_path, "anna", ORGAN | ISLAND, ORGAN, licence="CC BY-NC-SA 4.0",
+        tmp_path,
+        "anna",
+        ORGAN | ISLAND,
+        ORGAN,
+        licence="CC BY-NC-SA 4.0",
         plausibility={"volume_z": 5.0, "problems": ["The volume is far from all training cases."]},
-    )  # fmt: skip
+    )
     assert main(["report", str(summary), "--output", str(tmp_path / "r.html")]) == 0
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     for words in (
-        "Research software, not a medical device", "CC BY-NC-SA 4.0: non-commercial use only", "far from all training",
-        f"{(ORGAN.sum() + ISLAND.sum()) * 0.012:.1f} mL → {ORGAN.sum() * 0.012:.1f} mL", "+5.0 standard deviations",
-    ):  # fmt: skip
+        "Research software, not a medical device",
+        "CC BY-NC-SA 4.0: non-commercial use only",
+        "far from all training",
+        f"{(ORGAN.sum() + ISLAND.sum()) * 0.012:.1f} mL → {ORGAN.sum() * 0.012:.1f} mL",
+        "+5.0 standard deviations",
+    ):
         assert words in html
     sheet, slices = pictures(html)
     assert sheet.width > 800 and slices.width > 800

@@ -42,9 +42,12 @@ def template_bytes(tmp_path_factory) -> bytes:
 def offer(site, content: bytes, **changes) -> None:
     """Put an index with one template and its file on the server; ``changes`` overrule the entry."""
     entry = {
-        "name": "organ", "url": "files/organ.safetensors", "bytes": len(content), "licence": "CC0-1.0",
+        "name": "organ",
+        "url": "files/organ.safetensors",
+        "bytes": len(content),
+        "licence": "CC0-1.0",
         "sha256": hashlib.sha256(content).hexdigest(),
-    }  # fmt: skip
+    }
     site.answers["/index.json"] = json.dumps({"format": "reshapeit-index-1", "templates": [entry | changes]}).encode()
     site.answers["/files/organ.safetensors"] = content
 
@@ -95,11 +98,22 @@ def test_without_an_index_nothing_is_asked_for(capsys):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://localhost/index.json", "file:///etc/passwd", "ftp://localhost/i", "localhost/index.json", "", "https://",
-        "https:///etc/passwd", "https://[::1", "https://host:port/", "https://u:secret@localhost/", "https://a b/",
-        "https://localhost/\nHost: other", "https://localhost\x00/", "data:application/json,{}",
+        "http://localhost/index.json",
+        "file:///etc/passwd",
+        "ftp://localhost/i",
+        "localhost/index.json",
+        "",
+        "https://",
+        "https:///etc/passwd",
+        "https://[::1",
+        "https://host:port/",
+        "https://u:secret@localhost/",
+        "https://a b/",
+        "https://localhost/\nHost: other",
+        "https://localhost\x00/",
+        "data:application/json,{}",
     ],
-)  # fmt: skip
+)
 def test_only_https_addresses_are_taken(url):
     with pytest.raises(BadInputError) as told:
         read_index(url)
@@ -120,9 +134,15 @@ def test_a_redirection_within_the_host_is_followed(site, template_bytes, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "where", ["https://127.0.0.1:{port}/index.json", "http://localhost:{port}/index.json", "https://localhost/index.json",
-              "file:///etc/passwd", "https://localhost:{port}@127.0.0.1:{port}/index.json"]
-)  # fmt: skip
+    "where",
+    [
+        "https://127.0.0.1:{port}/index.json",
+        "http://localhost:{port}/index.json",
+        "https://localhost/index.json",
+        "file:///etc/passwd",
+        "https://localhost:{port}@127.0.0.1:{port}/index.json",
+    ],
+)
 def test_a_redirection_to_elsewhere_is_refused_unasked(site, template_bytes, tmp_path, where):
     offer(site, template_bytes)
     site.answers["/old.json"] = redirect(where.format(port=site.port))
@@ -251,9 +271,17 @@ def test_an_entry_without_what_is_needed_is_refused(site, template_bytes, tmp_pa
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"format": "reshapeit-index-1", "templates": [3]}',
-     b'{"format": "reshapeit-index-2", "templates": []}'],
-)  # fmt: skip
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"format": "reshapeit-index-1", "templates": [3]}',
+        b'{"format": "reshapeit-index-2", "templates": []}',
+    ],
+)
 def test_what_is_no_index_is_told(site, tmp_path, content):
     site.answers["/index.json"] = content
     with refused(tmp_path, "no template index|has an entry that is none"):

@@ -42,11 +42,19 @@ from Testing.tiny_template import TINY_CONFIG as TEMPLATE_CONFIG
 # Short enough to be run a dozen times; the template surface is sampled between checkpoints, too.
 SHORT_CONFIG = replace(
     with_optimiser(
-        TINY_CONFIG, steps=24, shapes_per_step=2, surface_points=40, free_points=40, laplacian_points=20,
-        warmup_steps=4, template_interval=5, template_resolution=12,
+        TINY_CONFIG,
+        steps=24,
+        shapes_per_step=2,
+        surface_points=40,
+        free_points=40,
+        laplacian_points=20,
+        warmup_steps=4,
+        template_interval=5,
+        template_resolution=12,
     ),
-    model=replace(TINY_CONFIG.model, hidden=16, hyper_hidden=8), checkpoint_interval=8,
-)  # fmt: skip
+    model=replace(TINY_CONFIG.model, hidden=16, hyper_hidden=8),
+    checkpoint_interval=8,
+)
 
 
 def short_set():
@@ -251,9 +259,17 @@ def test_a_weight_of_zero_removes_exactly_its_term(tmp_path, switch, removed):
 def test_all_terms_of_equation_7_are_there(tmp_path):
     _, terms = loss_terms(tmp_path, EVERY_TERM)
     assert list(terms) == [
-        "sdf", "normal", "eikonal", "off_surface", "template_normal", "vec", "dis", "template_shape", "reg_alpha",
+        "sdf",
+        "normal",
+        "eikonal",
+        "off_surface",
+        "template_normal",
+        "vec",
+        "dis",
+        "template_shape",
+        "reg_alpha",
         "reg_beta",
-    ]  # fmt: skip
+    ]
     assert all(float(term.detach()) > 0 for term in terms.values())
 
 

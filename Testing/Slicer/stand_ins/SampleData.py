@@ -9,8 +9,19 @@ import slicer
 import vtk
 from slicer.util import computeChecksum, extractAlgoAndDigest
 
-_FIELDS = ("sampleName", "sampleDescription", "thumbnailFileName", "loadFileProperties", "customDownloader",
-           "fileNames", "uris", "checksums", "nodeNames", "loadFiles", "loadFileTypes")  # fmt: skip
+_FIELDS = (
+    "sampleName",
+    "sampleDescription",
+    "thumbnailFileName",
+    "loadFileProperties",
+    "customDownloader",
+    "fileNames",
+    "uris",
+    "checksums",
+    "nodeNames",
+    "loadFiles",
+    "loadFileTypes",
+)
 
 
 def downloadSample(sampleName):
@@ -26,9 +37,21 @@ def downloadSamples(sampleName):
 class SampleDataSource:
     """Files of one sample."""
 
-    def __init__(self, sampleName=None, sampleDescription=None, uris=None, fileNames=None, nodeNames=None,
-                 checksums=None, loadFiles=None, customDownloader=None, thumbnailFileName=None,
-                 loadFileTypes=None, loadFileProperties=None, loadFileType=None):  # fmt: skip
+    def __init__(
+        self,
+        sampleName=None,
+        sampleDescription=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        checksums=None,
+        loadFiles=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFileProperties=None,
+        loadFileType=None,
+    ):
         loadFileTypes = loadFileTypes if loadFileTypes is not None else loadFileType
         if isinstance(uris, str):
             uris, fileNames, nodeNames, loadFiles = [uris], [fileNames], [nodeNames], [loadFiles]
@@ -64,18 +87,34 @@ class SampleDataLogic:
         _ofModules("sampleDataSourceCategories").setdefault(category, {})["title"] = title
 
     @staticmethod
-    def registerCustomSampleDataSource(category="Custom",
-                                       sampleName=None, uris=None, fileNames=None, nodeNames=None,
-                                       customDownloader=None, thumbnailFileName=None,
-                                       loadFileTypes=None, loadFiles=None, loadFileProperties={},  # noqa: B006
-                                       checksums=None,
-                                       loadFileType=None):  # fmt: skip
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFiles=None,
+        loadFileProperties={},  # noqa: B006
+        checksums=None,
+        loadFileType=None,
+    ):
         """Add a sample."""
         source = SampleDataSource(
-            sampleName=sampleName, uris=uris, fileNames=fileNames, nodeNames=nodeNames, checksums=checksums,
-            loadFiles=loadFiles, customDownloader=customDownloader, thumbnailFileName=thumbnailFileName,
-            loadFileTypes=loadFileTypes, loadFileProperties=loadFileProperties, loadFileType=loadFileType,
-        )  # fmt: skip
+            sampleName=sampleName,
+            uris=uris,
+            fileNames=fileNames,
+            nodeNames=nodeNames,
+            checksums=checksums,
+            loadFiles=loadFiles,
+            customDownloader=customDownloader,
+            thumbnailFileName=thumbnailFileName,
+            loadFileTypes=loadFileTypes,
+            loadFileProperties=loadFileProperties,
+            loadFileType=loadFileType,
+        )
         sources = _ofModules("sampleDataSources").setdefault(category, [])
         if source not in sources:
             sources.append(source)
@@ -117,8 +156,9 @@ class SampleDataLogic:
     def downloadFromSource(self, source, maximumAttemptsCount=3, forceDownload=False):
         """Fetch and load; the source's own downloader is not asked."""
         loaded, paths = [], []
-        parts = zip(source.uris, source.fileNames, source.nodeNames, source.checksums, source.loadFileTypes,
-                    strict=False)  # fmt: skip
+        parts = zip(
+            source.uris, source.fileNames, source.nodeNames, source.checksums, source.loadFileTypes, strict=False
+        )
         for uri, fileName, nodeName, checksum, fileType in parts:
             fileName = fileName or os.path.basename(urlparse(uri).path)
             for attempt in range(1, maximumAttemptsCount + 1):
@@ -143,14 +183,29 @@ class SampleDataLogic:
         sources = [source for sources in _ofModules("sampleDataSources").values() for source in sources]
         return next((source for source in sources if source.sampleName == sampleName), None)
 
-    def downloadFromURL(self, uris=None, fileNames=None, nodeNames=None, checksums=None, loadFiles=None,
-                        customDownloader=None, loadFileTypes=None, loadFileProperties={},  # noqa: B006
-                        forceDownload=False):  # fmt: skip
+    def downloadFromURL(
+        self,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        checksums=None,
+        loadFiles=None,
+        customDownloader=None,
+        loadFileTypes=None,
+        loadFileProperties={},  # noqa: B006
+        forceDownload=False,
+    ):
         """Fetch and load what no source describes."""
         source = SampleDataSource(
-            uris=uris, fileNames=fileNames, nodeNames=nodeNames, loadFiles=loadFiles, loadFileTypes=loadFileTypes,
-            loadFileProperties=loadFileProperties, checksums=checksums, customDownloader=customDownloader,
-        )  # fmt: skip
+            uris=uris,
+            fileNames=fileNames,
+            nodeNames=nodeNames,
+            loadFiles=loadFiles,
+            loadFileTypes=loadFileTypes,
+            loadFileProperties=loadFileProperties,
+            checksums=checksums,
+            customDownloader=customDownloader,
+        )
         return self.downloadFromSource(source, forceDownload=forceDownload)
 
     def downloadSample(self, sampleName):

@@ -8,9 +8,11 @@ import qt
 import slicer
 
 __all__ = [
-    "ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModule",
+    "ScriptedLoadableModuleWidget",
+    "ScriptedLoadableModuleLogic",
     "ScriptedLoadableModuleTest",
-]  # fmt: skip
+]
 
 
 class ScriptedLoadableModule:

@@ -34,8 +34,15 @@ def runSync(module, node=None, parameters=None, delete_temporary_files=True, upd
     return run(module, node, parameters, True, delete_temporary_files, update_display, hide_window)
 
 
-def run(module, node=None, parameters=None, wait_for_completion=False, delete_temporary_files=True,
-        update_display=True, hide_window=True):  # fmt: skip
+def run(
+    module,
+    node=None,
+    parameters=None,
+    wait_for_completion=False,
+    delete_temporary_files=True,
+    update_display=True,
+    hide_window=True,
+):
     """Run a module."""
     if node is None:
         node = createNode(module, parameters)

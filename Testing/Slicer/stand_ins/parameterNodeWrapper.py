@@ -11,9 +11,15 @@ import slicer
 import vtk
 
 __all__ = [
-    "parameterNodeWrapper", "isParameterNodeWrapper", "ObservedDict", "ObservedList", "WithinRange", "Default",
-    "createGuiConnector", "SlicerParameterNamePropertyName",
-]  # fmt: skip
+    "parameterNodeWrapper",
+    "isParameterNodeWrapper",
+    "ObservedDict",
+    "ObservedList",
+    "WithinRange",
+    "Default",
+    "createGuiConnector",
+    "SlicerParameterNamePropertyName",
+]
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
 

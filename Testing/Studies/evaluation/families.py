@@ -143,9 +143,12 @@ def _sparse(family: Sparse, base: Path, where: str) -> Sparse:
 
 
 _COMPLETED = {
-    "predictions": _predictions, "damage": _damage, "coarse": _coarse, "sparse": _sparse,
+    "predictions": _predictions,
+    "damage": _damage,
+    "coarse": _coarse,
+    "sparse": _sparse,
     "clean": lambda family, *_: family,
-}  # fmt: skip
+}
 
 
 def file_word(text: str) -> str:

@@ -99,9 +99,14 @@ def _prediction(family: Predictions, case: str, variant: str, geometry: ImageGeo
 
 
 def _made(
-    study: Study, case: str, family: Clean | Coarse | Damage | Sparse, variant: str, labels: np.ndarray,
-    truth: np.ndarray, geometry: ImageGeometry,
-) -> np.ndarray:  # fmt: skip
+    study: Study,
+    case: str,
+    family: Clean | Coarse | Damage | Sparse,
+    variant: str,
+    labels: np.ndarray,
+    truth: np.ndarray,
+    geometry: ImageGeometry,
+) -> np.ndarray:
     """(K, J, I) bool, made of the truth; ``labels`` also holds its neighbours."""
     if isinstance(family, Clean):
         return truth

@@ -57,9 +57,12 @@ class Setting:
 
 
 def make_methods(
-    names: Iterable[str | dict], organ: str, template_path: str | Path, training_masks: Organs | None = None,
+    names: Iterable[str | dict],
+    organ: str,
+    template_path: str | Path,
+    training_masks: Organs | None = None,
     restoration: str = "auto",
-) -> dict[str, Method]:  # fmt: skip
+) -> dict[str, Method]:
     """Methods by their label, in the order given.
 
     Args:
@@ -186,9 +189,7 @@ def _denoiser(setting: Setting, model: str | Path) -> Method:
     _require_organ(network.info.organ, setting, model)
     if network.info.template != read_shape_sha256(setting.template_path):
         raise BadInputError(f"{model} was trained in the frame of another template; train it with this one.")
-    return partial(
-        _run_with_surface, function=denoised, arguments=(network, OrganTemplate.load(setting.template_path))
-    )
+    return partial(_run_with_surface, function=denoised, arguments=(network, OrganTemplate.load(setting.template_path)))
 
 
 def _require_organ(organ: str, setting: Setting, model: str | Path) -> None:

@@ -29,9 +29,13 @@ _RANGE_MM = (-15.0, 15.0)
 
 
 def write_report(
-    study: Study, rows: list[dict], folder: Path, notice: Callable[[str], None], progress: Progress | None = None,
+    study: Study,
+    rows: list[dict],
+    folder: Path,
+    notice: Callable[[str], None],
+    progress: Progress | None = None,
     methods_of: MethodMaker = study_methods,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write tables, charts, pictures and report.md; returns the path of the latter.
 
     Args:
@@ -70,9 +74,8 @@ def write_report(
 def worst_rows(rows: list[dict], family: str, method: str, n: int = _WORST) -> list[dict]:
     """The rows of a family and method with the largest ASSD, the worst first."""
     measured = [
-        row for row in rows
-        if row["family"] == family and row["method"] == method and row.get("assd_mm") is not None
-    ]  # fmt: skip
+        row for row in rows if row["family"] == family and row["method"] == method and row.get("assd_mm") is not None
+    ]
     return sorted(measured, key=lambda row: -row["assd_mm"])[:n]
 
 
@@ -115,9 +118,7 @@ def _draw(study: Study, row: dict, family, method: Method, files: list[Path]) ->
     panels = [(surface_from_grid(distance), name, None)]
     for title, surface in (("input", before), (row["method"], after)):
         panels.append((surface, title, distance.at_ras(surface.vertices_ras)))
-    render_panels(
-        panels, ("anterior", "superior"), files[0], scalar_range_mm=_RANGE_MM, label="mm outside the truth"
-    )
+    render_panels(panels, ("anterior", "superior"), files[0], scalar_range_mm=_RANGE_MM, label="mm outside the truth")
     masks = {"truth": given.truth, "input": given.given, "refined": result.mask}
     slice_contours(masks, given.geometry, files[1], title=name)
     return True

@@ -60,14 +60,25 @@ class DenoisingAutoencoder(nn.Module):
         small = tuple(n // 8 for n in options.shape_zyx)
         cells = c3 * int(np.prod(small))
         self.encoder = nn.Sequential(
-            nn.Conv3d(1, c1, 4, 2, 1), nn.GELU(), nn.Conv3d(c1, c2, 4, 2, 1), nn.GELU(),
-            nn.Conv3d(c2, c3, 4, 2, 1), nn.GELU(), nn.Flatten(), nn.Linear(cells, options.code_size),
-        )  # fmt: skip
+            nn.Conv3d(1, c1, 4, 2, 1),
+            nn.GELU(),
+            nn.Conv3d(c1, c2, 4, 2, 1),
+            nn.GELU(),
+            nn.Conv3d(c2, c3, 4, 2, 1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(cells, options.code_size),
+        )
         self.decoder = nn.Sequential(
-            nn.Linear(options.code_size, cells), nn.GELU(), nn.Unflatten(1, (c3, *small)),
-            nn.ConvTranspose3d(c3, c2, 4, 2, 1), nn.GELU(), nn.ConvTranspose3d(c2, c1, 4, 2, 1), nn.GELU(),
+            nn.Linear(options.code_size, cells),
+            nn.GELU(),
+            nn.Unflatten(1, (c3, *small)),
+            nn.ConvTranspose3d(c3, c2, 4, 2, 1),
+            nn.GELU(),
+            nn.ConvTranspose3d(c2, c1, 4, 2, 1),
+            nn.GELU(),
             nn.ConvTranspose3d(c1, 1, 4, 2, 1),
-        )  # fmt: skip
+        )
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         """(B, Z, Y, X) distance of the clean organ in cells from that of the given one, which is seen limited."""

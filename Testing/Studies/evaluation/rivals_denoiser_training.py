@@ -45,9 +45,12 @@ class DenoiserTraining:
 
 
 def train_denoiser(
-    cases: list[RestorationCase], options: DenoiserTraining, folder: Path, progress: Progress | None = None,
+    cases: list[RestorationCase],
+    options: DenoiserTraining,
+    folder: Path,
+    progress: Progress | None = None,
     size: dict | None = None,
-) -> DenoisingAutoencoder:  # fmt: skip
+) -> DenoisingAutoencoder:
     """The trained network; goes on from ``folder/checkpoint.safetensors`` where it is there.
 
     Args:

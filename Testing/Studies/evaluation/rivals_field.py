@@ -34,9 +34,13 @@ DEEPSDF_OPTIONS = replace(
 
 
 def refined(
-    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions,
-    restoration: RestorationModel | None, keep: bool = True,
-) -> tuple[np.ndarray, TriangleSurface]:  # fmt: skip
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    template: OrganTemplate,
+    options: RefineOptions,
+    restoration: RestorationModel | None,
+    keep: bool = True,
+) -> tuple[np.ndarray, TriangleSurface]:
     """Voxels and surface of :func:`refine`, whether or not the input looks like the organ.
 
     Args:
@@ -52,9 +56,12 @@ def refined(
 
 
 def paper_tim(
-    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, options: RefineOptions = PAPER_OPTIONS,
+    mask: np.ndarray,
+    geometry: ImageGeometry,
+    template: OrganTemplate,
+    options: RefineOptions = PAPER_OPTIONS,
     weighted: bool = False,
-) -> tuple[np.ndarray, TriangleSurface]:  # fmt: skip
+) -> tuple[np.ndarray, TriangleSurface]:
     """Section 3.2 as printed: the Top-25 % of the points by matching probability, Eq. 8, the field alone.
 
     All candidates count alike, codes are held by their plain norms with the weight that the template was trained
@@ -71,9 +78,7 @@ def paper_tim(
     cleaned, _ = clean_mask(mask, geometry, options.surface)
     grid = signed_distance_grid(cleaned, geometry, options.surface)
     points, normals = draw_surface_points(surface_from_grid(grid), options.candidates.n_surface, rng)
-    alignment = align_to_template(
-        points, template.points_unit, alignment_with_scale_prior(options.alignment, template)
-    )
+    alignment = align_to_template(points, template.points_unit, alignment_with_scale_prior(options.alignment, template))
     candidates = select_candidates(
         points, normals, alignment.confidence, grid, alignment.ras_to_unit, options.candidates, rng
     )
@@ -84,9 +89,7 @@ def paper_tim(
     return fitted_shape(fitted, geometry, options.surface_cell_mm)
 
 
-def fitted_shape(
-    fitted: FittedField, geometry: ImageGeometry, cell_mm: float
-) -> tuple[np.ndarray, TriangleSurface]:
+def fitted_shape(fitted: FittedField, geometry: ImageGeometry, cell_mm: float) -> tuple[np.ndarray, TriangleSurface]:
     """(K, J, I) bool voxels and surface of a fitted field alone.
 
     Raises:

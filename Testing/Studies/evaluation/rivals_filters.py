@@ -80,11 +80,12 @@ def gaussian_smoothed(mask: np.ndarray, geometry: ImageGeometry, sd_mm: float = 
     sd = (sd_mm / geometry.spacing_mm)[::-1]
     reach = np.ceil(_GAUSSIAN_REACH_SD * sd[::-1]).astype(int)
     return _within_margin(
-        mask, reach,
-        lambda part: ndimage.gaussian_filter(
-            part.astype(np.float32), sd, mode="constant", truncate=_GAUSSIAN_REACH_SD
-        ) > 0.5,
-    )  # fmt: skip
+        mask,
+        reach,
+        lambda part: (
+            ndimage.gaussian_filter(part.astype(np.float32), sd, mode="constant", truncate=_GAUSSIAN_REACH_SD) > 0.5
+        ),
+    )
 
 
 def closed(mask: np.ndarray, geometry: ImageGeometry, kernel_mm: float = 3.0) -> np.ndarray:

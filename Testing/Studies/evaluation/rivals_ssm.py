@@ -126,9 +126,12 @@ def fit_to_mask(
 
 
 def fit_shape(
-    model: ShapeModel, points_ras: np.ndarray, normals_ras: np.ndarray, ras_to_unit: Similarity,
+    model: ShapeModel,
+    points_ras: np.ndarray,
+    normals_ras: np.ndarray,
+    ras_to_unit: Similarity,
     options: ShapeFitOptions,
-) -> tuple[np.ndarray, Similarity]:  # fmt: skip
+) -> tuple[np.ndarray, Similarity]:
     """Coefficients (M,) in standard deviations, and the settled pose, for (N, 3) surface points and normals."""
     coefficients = np.zeros(len(model.sds))
     start, end = options.robust_unit

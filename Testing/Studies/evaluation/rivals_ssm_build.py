@@ -46,9 +46,11 @@ class ShapeBuildOptions:
 
 
 def build_ssm(
-    organs: Iterable[tuple[np.ndarray, ImageGeometry]], mesh: TriangleSurface, alignment: AlignmentOptions,
+    organs: Iterable[tuple[np.ndarray, ImageGeometry]],
+    mesh: TriangleSurface,
+    alignment: AlignmentOptions,
     options: ShapeBuildOptions | None = None,
-) -> ShapeModel:  # fmt: skip
+) -> ShapeModel:
     """A shape model from training organs.
 
     Args:
@@ -112,9 +114,10 @@ def _goals(moved, directions, tree, points, normals, least_cosine):
     vertex = cKDTree(moved).query(points)[1]
     agree = np.einsum("ij,ij->i", directions[vertex], normals) > least_cosine
     counts = np.bincount(vertex[agree], minlength=len(moved))
-    backward = np.stack(
-        [np.bincount(vertex[agree], points[agree, axis], minlength=len(moved)) for axis in range(3)], axis=1
-    ) / np.maximum(counts, 1)[:, None]  # fmt: skip
+    backward = (
+        np.stack([np.bincount(vertex[agree], points[agree, axis], minlength=len(moved)) for axis in range(3)], axis=1)
+        / np.maximum(counts, 1)[:, None]
+    )
     # A little weight everywhere keeps the system regular.
     weights = np.stack([forward, counts > 0]) + 1e-6
     goal = weights[0, :, None] * points[closest] + weights[1, :, None] * np.where(counts[:, None], backward, moved)

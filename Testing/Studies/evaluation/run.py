@@ -33,9 +33,12 @@ def study_methods(study: Study) -> dict[str, Method]:
 
 
 def run_study(
-    study: Study, folder: Path, workers: int = 1, progress: Progress | None = None,
+    study: Study,
+    folder: Path,
+    workers: int = 1,
+    progress: Progress | None = None,
     methods_of: MethodMaker = study_methods,
-) -> list[dict]:  # fmt: skip
+) -> list[dict]:
     """Measure what has not been measured yet; returns all rows of the study in the order of the study.
 
     Args:

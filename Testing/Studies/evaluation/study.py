@@ -137,9 +137,7 @@ def study_from_dict(values: dict, folder: Path, where: str = "the study", base: 
         "methods": lambda value: tuple(_method(entry, where) for entry in _filled_list(value, "methods", where)),
     }
     required = () if base else ("truths", "families", "methods")
-    lists = {
-        key: read(values.get(key)) for key, read in readers.items() if key in values or key in required
-    }
+    lists = {key: read(values.get(key)) for key, read in readers.items() if key in values or key in required}
     plain = {key: value for key, value in values.items() if key not in readers}
     study = replace(override(base or Study(), plain, where), **lists)
     if "template" in plain and study.template.endswith(SUFFIX):

@@ -17,9 +17,13 @@ from .study import INPUT
 COLUMNS = ("patient", "case", "family", "variant", "method", *METRIC_NAMES, "seconds", "error")
 # How people read a metric: name and factor.
 SHOWN = {
-    "cd": ("CD x 100", 100.0), "emd": ("EMD", 1.0), "dsc": ("DSC %", 100.0), "nsd": ("NSD %", 100.0),
-    "hd95_mm": ("HD95 mm", 1.0), "assd_mm": ("ASSD mm", 1.0),
-}  # fmt: skip
+    "cd": ("CD x 100", 100.0),
+    "emd": ("EMD", 1.0),
+    "dsc": ("DSC %", 100.0),
+    "nsd": ("NSD %", 100.0),
+    "hd95_mm": ("HD95 mm", 1.0),
+    "assd_mm": ("ASSD mm", 1.0),
+}
 
 
 def write_tables(rows: list[dict], folder: Path, notice: Callable[[str], None]) -> str:
@@ -109,9 +113,11 @@ def _details_table(found: list[Statistic]) -> str:
         for one in (s for s in found if s.metric == metric):
             middle = [f"{factor * value:.3f}" for value in (one.mean, one.median, one.worst_decile)]
             tail = [
-                f"{factor * one.difference:+.3f}", f"{factor * one.low:+.3f} to {factor * one.high:+.3f}",
-                f"{one.improved:.0%}", f"{one.worsened:.0%}",
-            ]  # fmt: skip
+                f"{factor * one.difference:+.3f}",
+                f"{factor * one.low:+.3f} to {factor * one.high:+.3f}",
+                f"{one.improved:.0%}",
+                f"{one.worsened:.0%}",
+            ]
             lines.append(_table_line([name, one.method, *middle, *(tail if one.method != INPUT else [""] * 4)]))
     return "\n".join(lines) + "\n"
 

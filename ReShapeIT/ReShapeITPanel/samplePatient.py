@@ -62,9 +62,9 @@ def drawnOrgans(geometry) -> dict:
     import dataclasses
 
     import numpy as np
-    from ReShapeITLib.distance.of_mesh.narrow_band import label_voxels
 
     from ReShapeITLib.core.geometry import Similarity
+    from ReShapeITLib.distance.narrow_band import label_voxels
     from ReShapeITLib.job.demo import sample_field
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate
@@ -87,7 +87,8 @@ def drawnOrgans(geometry) -> dict:
 def damagedOrgans(truth: dict, geometry) -> dict:
     """What a careless segmentation would have made of the organs; the left kidney stays as it is."""
     import numpy as np
-    from ReShapeITLib.damage.shapes.shapes import bite, holes, island
+
+    from ReShapeITLib.damage.shapes import bite, holes, island
 
     damaged, rng = dict(truth), np.random.default_rng(SEED)
     damaged["liver"] = holes(bite(damaged["liver"], geometry, rng, 35.0), geometry, rng, 4, 8.0)

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from ReShapeITLib.damage.shapes.shapes import combined
 
 from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.damage.shapes import combined
 from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.job.demo import draw_patient
 from ReShapeITLib.templates.store import find_template

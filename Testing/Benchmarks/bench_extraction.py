@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level
 from scipy.spatial import cKDTree
 
+from ReShapeITLib.distance.narrow_band import extract_zero_level
 from ReShapeITLib.job.demo import sample_field
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate

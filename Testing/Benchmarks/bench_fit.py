@@ -22,15 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, alignment_with_scale_prior
 
+from ReShapeITLib.distance.of_mesh import MeshDistance
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, with_free_space
 from ReShapeITLib.interaction.fitting import FitOptions, fit_field
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.job.demo import draw_patient
+from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import DATA, machine, processor_seconds, rounded

@@ -20,9 +20,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from ReShapeITLib.damage.shapes.shapes import combined
 
 from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.damage.shapes import combined
 from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job.demo import draw_patient
 from ReShapeITLib.templates.store import find_template

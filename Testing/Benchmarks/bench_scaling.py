@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-from ReShapeITLib.refinement.refine.joint import combine
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.distance.narrow_band import label_mask
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.field.deform_template import FIELD_PRESETS, DeformTemplateField
 from ReShapeITLib.interaction.cpd import CpdOptions, similarity_cpd
+from ReShapeITLib.refinement.joint import combine
 from Testing.Benchmarks.bench_cpd import lopsided
 from Testing.Benchmarks.bench_training_step import our_step, random_batch
 from Testing.Benchmarks.measuring import machine, processor_seconds, rounded, slope

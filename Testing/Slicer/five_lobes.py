@@ -94,8 +94,7 @@ class Watch(threading.Thread):
 
 def damaged_lobes(case: str):
     """Truth and damaged (K, J, I) uint8 labels of a case, 4 to 8 as in the data set, and their geometry."""
-    from ReShapeITLib.damage.shapes.levels import damage_input
-
+    from ReShapeITLib.damage.levels import damage_input
     from ReShapeITLib.io.volumes import read_labels
     from Testing.Studies.evaluation.families import label_file
 

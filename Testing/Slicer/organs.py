@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from ReShapeITLib.damage.shapes.shapes import bite
 
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.shapes import bite
 from Testing.tiny_template import SIZE_MM, ellipsoid_mask
 
 RADII = SIZE_MM * np.array([1.0, 0.7, 0.5])

@@ -15,7 +15,6 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
 import vtk  # noqa: E402
-from ReShapeITLib.damage.shapes.shapes import bite  # noqa: E402
 from ReShapeITSlicer.changeMap import changes  # noqa: E402
 from ReShapeITSlicer.console import ReShapeITLogic  # noqa: E402
 from ReShapeITSlicer.engine import EngineSettings  # noqa: E402
@@ -26,6 +25,7 @@ from ReShapeITSlicer.refinement import RefinementTask  # noqa: E402
 from ReShapeITSlicer.segmentVoxels import LABELMAP, newSegment, ownMask, segmentMask  # noqa: E402
 
 from ReShapeITLib.core.geometry import ImageGeometry  # noqa: E402
+from ReShapeITLib.damage.shapes import bite  # noqa: E402
 from Testing.Slicer.scene import new_scene  # noqa: E402
 from Testing.tiny_template import SIZE_MM, ellipsoid_mask  # noqa: E402
 

@@ -19,17 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.surface import signed_distance_grid, surface_from_grid, surface_from_mask
-from ReShapeITLib.refinement.refine.refine import alignment_with_scale_prior
 
 from ReShapeITLib.core.errors import BadInputError, ReShapeITError
 from ReShapeITLib.core.geometry import Similarity
 from ReShapeITLib.core.progress import Progress
+from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid, surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, draw_surface_points, with_free_space
 from ReShapeITLib.interaction.fitting import FitOptions, fit_field
 from ReShapeITLib.metrics import evaluate
 from ReShapeITLib.pictures.rendering import render_panels
+from ReShapeITLib.refinement.refine import alignment_with_scale_prior
 from ReShapeITLib.templates.template import OrganTemplate, TemplateInfo
 from ReShapeITLib.training.config import config_from_dict
 from ReShapeITLib.training.data import TrainingSet

@@ -32,8 +32,7 @@ _FAR_CELLS = 12.0
 
 def inputs_of(organ: str, case: str, truth: np.ndarray, geometry, draws: int):
     """Given organs of a case: name, (K, J, I) bool mask on the grid of the truth."""
-    from ReShapeITLib.damage.shapes.levels import damage_input
-
+    from ReShapeITLib.damage.levels import damage_input
     from ReShapeITLib.io.volumes import read_labels
 
     for draw in range(draws):
@@ -44,18 +43,17 @@ def inputs_of(organ: str, case: str, truth: np.ndarray, geometry, draws: int):
 
 
 def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -> list[dict]:
-    """One row for each region of the first pass, as :func:`ReShapeITLib.refinement.refine.refine` makes it."""
-    from ReShapeITLib.distance.of_mesh.surface import (
+    """One row for each region of the first pass, as :func:`ReShapeITLib.refinement.refine` makes it."""
+    from ReShapeITLib.distance.surface import (
         SurfaceOptions,
         clean_mask,
         signed_distance_grid,
         surface_from_grid,
     )
-    from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, alignment_with_scale_prior
-    from ReShapeITLib.refinement.refine.truncation import find_open_ends
-
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.refinement.healing import believing, without_far_pieces
+    from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
+    from ReShapeITLib.refinement.truncation import find_open_ends
     from ReShapeITLib.restoration.belief import BeliefOptions, disagreements
     from ReShapeITLib.restoration.grid import CanonicalGrid
     from ReShapeITLib.restoration.model import restore
@@ -114,8 +112,8 @@ def summary(rows: list[dict]) -> str:
 def main() -> None:
     """Command line."""
     import torch
-    from ReShapeITLib.damage.shapes.levels import with_room
 
+    from ReShapeITLib.damage.levels import with_room
     from ReShapeITLib.io.volumes import read_labels
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.store import find_template

@@ -24,10 +24,9 @@ PER_GAP = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 36, 1 / 60)
 
 def parts(given: np.ndarray, geometry, template, network) -> dict:
     """(K, J, I) bool mask by the part's name."""
-    from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-
-    from ReShapeITLib.refinement.refine import completion
-    from ReShapeITLib.refinement.refine import refine as refinement
+    from ReShapeITLib.distance.narrow_band import label_mask
+    from ReShapeITLib.refinement import completion
+    from ReShapeITLib.refinement import refine as refinement
 
     seen = {}
 
@@ -54,9 +53,9 @@ def parts(given: np.ndarray, geometry, template, network) -> dict:
 def main() -> None:
     """Command line."""
     import torch
-    from ReShapeITLib.damage.shapes.levels import sparse_input
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
 
+    from ReShapeITLib.damage.levels import sparse_input
+    from ReShapeITLib.distance.surface import surface_from_mask
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate

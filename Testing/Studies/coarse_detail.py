@@ -25,13 +25,12 @@ SHARES = (0.25, 0.5, 0.75, 1.0, 1.25)
 
 def results(given: np.ndarray, geometry, template, network) -> dict:
     """(K, J, I) bool mask by what was done."""
-    from ReShapeITLib.distance.of_mesh.coarse_grid import coarse_behind
-    from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-    from ReShapeITLib.distance.of_mesh.smooth import smooth_distance_grid
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_grid
-    from ReShapeITLib.refinement.refine.refine import RefineOptions, alignment_with_scale_prior
-
+    from ReShapeITLib.distance.coarse_grid import coarse_behind
+    from ReShapeITLib.distance.narrow_band import label_mask
+    from ReShapeITLib.distance.smooth import smooth_distance_grid
+    from ReShapeITLib.distance.surface import surface_from_grid
     from ReShapeITLib.interaction.alignment import align_to_template
+    from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
     from ReShapeITLib.restoration import detail
     from ReShapeITLib.restoration.grid import CELL_UNIT
 
@@ -55,8 +54,8 @@ def results(given: np.ndarray, geometry, template, network) -> dict:
 def main() -> None:
     """Command line."""
     import torch
-    from ReShapeITLib.damage.shapes.levels import coarse_input
 
+    from ReShapeITLib.damage.levels import coarse_input
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate

@@ -23,10 +23,9 @@ ROOM_MM = 10.0
 
 def fields_of(mask: np.ndarray, grid) -> dict:
     """Distance grid of a (K, J, I) bool mask on coarse voxels by what made it."""
-    from ReShapeITLib.distance.of_mesh.smooth import is_thick, smooth_distance_grid
-    from ReShapeITLib.distance.of_mesh.surface import signed_distance_grid
-
-    from ReShapeITLib.distance.of_mesh import smooth as smooth_distance
+    from ReShapeITLib.distance import smooth as smooth_distance
+    from ReShapeITLib.distance.smooth import is_thick, smooth_distance_grid
+    from ReShapeITLib.distance.surface import signed_distance_grid
 
     fields = {"smooth distance": smooth_distance_grid(mask, grid), "signed distance": signed_distance_grid(mask, grid)}
     if is_thick(grid.spacing_mm):
@@ -37,7 +36,7 @@ def fields_of(mask: np.ndarray, grid) -> dict:
 
 def wrong_volumes(truth: np.ndarray, geometry, given: np.ndarray, fields: dict) -> dict[str, int]:
     """Voxels of the truth's grid that are wrong, by what the surface was made with."""
-    from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
+    from ReShapeITLib.distance.narrow_band import label_mask
 
     inside = geometry.ijk_to_ras_points(np.argwhere(given | truth)[:, ::-1])
     box = inside.min(0) - ROOM_MM, inside.max(0) + ROOM_MM
@@ -47,8 +46,7 @@ def wrong_volumes(truth: np.ndarray, geometry, given: np.ndarray, fields: dict) 
 
 def draw(truth: np.ndarray, geometry, fields: dict, path: str) -> None:
     """A picture of the true surface and of those on coarse voxels."""
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_grid, surface_from_mask
-
+    from ReShapeITLib.distance.surface import surface_from_grid, surface_from_mask
     from ReShapeITLib.pictures.rendering import render_panels
 
     panels = [(surface_from_mask(truth, geometry), "truth", None)]
@@ -58,9 +56,8 @@ def draw(truth: np.ndarray, geometry, fields: dict, path: str) -> None:
 
 def main() -> None:
     """Command line."""
-    from ReShapeITLib.damage.shapes.levels import coarse_input
-    from ReShapeITLib.distance.of_mesh.coarse_grid import coarse_behind
-
+    from ReShapeITLib.damage.levels import coarse_input
+    from ReShapeITLib.distance.coarse_grid import coarse_behind
     from Testing.Studies.evaluation.inputs import head_feet_axis
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -12,9 +12,9 @@ import argparse
 from dataclasses import replace
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
 
-from ReShapeITLib.damage.shapes import levels as damage_levels
+from ReShapeITLib.damage import levels as damage_levels
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.metrics import evaluate
 from ReShapeITLib.training.prepare import thinned

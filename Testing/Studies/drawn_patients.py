@@ -30,10 +30,10 @@ def told(values) -> str:
 def main() -> None:
     """Command line."""
     import torch
-    from ReShapeITLib.damage.shapes.levels import damage_input
-    from ReShapeITLib.refinement.refine.refine import refine
 
+    from ReShapeITLib.damage.levels import damage_input
     from ReShapeITLib.job.demo import draw_patient
+    from ReShapeITLib.refinement.refine import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate

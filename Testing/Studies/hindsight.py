@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-from ReShapeITLib.distance.of_mesh.surface import (
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ReShapeITLib.distance.narrow_band import label_mask
+from ReShapeITLib.distance.surface import (
     DistanceGrid,
     clean_mask,
     signed_distance_grid,
     surface_from_grid,
     surface_from_mask,
 )
-from ReShapeITLib.refinement.refine.blending import BlendedField
-from ReShapeITLib.refinement.refine.refine import RefineOptions, alignment_with_scale_prior
-from ReShapeITLib.refinement.refine.truncation import find_open_ends
-from scipy import ndimage
-from scipy.spatial import cKDTree
-
 from ReShapeITLib.interaction.alignment import align_to_template
+from ReShapeITLib.refinement.blending import BlendedField
 from ReShapeITLib.refinement.healing import believing, without_far_pieces
+from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+from ReShapeITLib.refinement.truncation import find_open_ends
 from ReShapeITLib.restoration.belief import disagreements
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import restore

@@ -38,12 +38,11 @@ FITS = ("codes", "codes and weights")
 
 def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]:
     """(K, J, I) bool of the field fitted to a truth, by its codes alone and by codes and weights; all points count."""
-    from ReShapeITLib.distance.of_mesh.surface import signed_distance_grid, surface_from_grid
-    from ReShapeITLib.refinement.refine.refine import RefineOptions, alignment_with_scale_prior
-
+    from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.interaction.candidates import CandidateOptions, draw_surface_points, with_free_space
     from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+    from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
     from Testing.Studies.evaluation.rivals_field import fitted_shape
 
     rng, options = np.random.default_rng(0), CandidateOptions()
@@ -61,8 +60,7 @@ def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]
 
 def measured(study, inputs, masks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """The shown metrics of each mask, measured as a study does."""
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_grid
-
+    from ReShapeITLib.distance.surface import surface_from_grid
     from Testing.Studies.evaluation.measure import distance_as_it_is, metrics
 
     reference = surface_from_grid(distance_as_it_is(inputs.truth, inputs.geometry))
@@ -73,8 +71,8 @@ def measured(study, inputs, masks: dict[str, np.ndarray]) -> dict[str, dict[str,
 def run_job(study, case: str, family, variant: str, refined: bool) -> dict:
     """All bounds of one input; of the truth itself where ``family`` is None."""
     import torch
-    from ReShapeITLib.refinement.refine.refine import refine
 
+    from ReShapeITLib.refinement.refine import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate

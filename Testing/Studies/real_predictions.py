@@ -37,11 +37,11 @@ def evaluate_case(organ: str, case: str, network: str, template_path: str, prese
     import time
 
     import torch
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-    from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
 
     from ReShapeITLib.core.errors import ReShapeITError
+    from ReShapeITLib.distance.surface import surface_from_mask
     from ReShapeITLib.io.volumes import read_labels
+    from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.template import OrganTemplate
 
@@ -107,12 +107,11 @@ def _short(row: dict) -> str:
 
 def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, folder: Path, n: int = 3) -> None:
     """Truth, input and refined organ of the ``n`` cases with the largest ASSD after refinement."""
-    from ReShapeITLib.distance.of_mesh.surface import signed_distance_grid, surface_from_grid, surface_from_mask
-    from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
-
+    from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid, surface_from_mask
     from ReShapeITLib.io.volumes import read_labels
     from ReShapeITLib.pictures.rendering import render_panels
     from ReShapeITLib.pictures.slices import slice_contours
+    from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.template import OrganTemplate
 

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level
-from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-from ReShapeITLib.refinement.refine.refine import alignment_with_scale_prior
 from scipy.spatial import cKDTree
 
 from ReShapeITLib.core.geometry import Similarity
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.narrow_band import extract_zero_level
+from ReShapeITLib.distance.of_mesh import MeshDistance
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import AlignmentOptions, align_to_template
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.pictures.rendering import render_panels
+from ReShapeITLib.refinement.refine import alignment_with_scale_prior
 from ReShapeITLib.templates.template import OrganTemplate
 from ReShapeITLib.training.export import template_surface
 

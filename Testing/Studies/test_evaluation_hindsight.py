@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid, surface_from_mask
 
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.surface import DistanceGrid, surface_from_mask
 from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.model import Restoration
 from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.levels import with_room
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.damage.levels import with_room
 from ReShapeITLib.io.volumes import write_labels
 from Testing.Studies.cases_for_tests import make_study, sphere, write_cases, write_mask
 from Testing.Studies.evaluation.inputs import check_inputs, make_input, training_organs, variants

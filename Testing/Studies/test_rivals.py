@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import AlignmentOptions
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Studies.evaluation.methods import METHODS, make_methods

@@ -38,8 +38,7 @@ def unseen_cases(organ: str) -> list[str]:
 
 def organ_mask(organ: str, case: str):
     """(K, J, I) bool mask of a case's organ, cropped, and its geometry."""
-    from ReShapeITLib.damage.shapes.levels import with_room
-
+    from ReShapeITLib.damage.levels import with_room
     from ReShapeITLib.io.volumes import read_labels
     from Testing.Studies.evaluation.families import label_file
 
@@ -55,8 +54,7 @@ def right_inputs(organ: str, case: str, mask: np.ndarray, geometry):
     Yields:
         name, (K, J, I) bool mask and geometry.
     """
-    from ReShapeITLib.damage.shapes.levels import damage_input
-
+    from ReShapeITLib.damage.levels import damage_input
     from ReShapeITLib.io.volumes import read_labels
 
     for draw in (1, 2):
@@ -69,8 +67,7 @@ def right_inputs(organ: str, case: str, mask: np.ndarray, geometry):
 
 def given_surface(mask: np.ndarray, geometry):
     """The surface (RAS mm) that a refinement would start from, on a grid that is no finer than it needs."""
-    from ReShapeITLib.distance.of_mesh.surface import SurfaceOptions, surface_from_mask
-
+    from ReShapeITLib.distance.surface import SurfaceOptions, surface_from_mask
     from ReShapeITLib.training.prepare import thinned
 
     return surface_from_mask(*thinned(mask, geometry, LEAST_SPACING_MM), SurfaceOptions())
@@ -78,11 +75,10 @@ def given_surface(mask: np.ndarray, geometry):
 
 def compare(surface, template) -> dict:
     """What the plausibility check sees of a surface (RAS mm), by the way that a refinement goes."""
-    from ReShapeITLib.refinement.refine.plausibility import check_plausibility
-    from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, alignment_with_scale_prior
-
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.interaction.candidates import draw_surface_points
+    from ReShapeITLib.refinement.plausibility import check_plausibility
+    from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
     from ReShapeITLib.templates.store import known_templates
 
     options = REFINE_PRESETS["standard"]

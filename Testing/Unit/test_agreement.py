@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level, label_mask
-from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
-from ReShapeITLib.refinement.refine.agreement import Region, agree, agreeing
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.narrow_band import extract_zero_level, label_mask
+from ReShapeITLib.distance.of_mesh import MeshDistance
+from ReShapeITLib.refinement.agreement import Region, agree, agreeing
 
 ANGLE = np.radians(20.0)
 TURNED = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1.0]])

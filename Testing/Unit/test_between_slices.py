@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.between_slices import (
+
+from ReShapeITLib.cli.main import main
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.between_slices import (
     DrawnSlices,
     distance_between_slices,
     drawn_slices,
     spread_from_slices,
 )
-from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
-
-from ReShapeITLib.cli.main import main
-from ReShapeITLib.core.errors import BadInputError
-from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.io.volumes import read_labels, write_labels
+from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import label_volume, patient
 

@@ -7,8 +7,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid, SurfaceOptions, signed_distance_grid
-from ReShapeITLib.refinement.refine.blending import (
+
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.surface import DistanceGrid, SurfaceOptions, signed_distance_grid
+from ReShapeITLib.refinement.blending import (
     TYPICAL_FIT_RESIDUAL_UNIT,
     BlendedField,
     BlendOptions,
@@ -18,8 +20,6 @@ from ReShapeITLib.refinement.refine.blending import (
     without_crumbs,
     working_geometry,
 )
-
-from ReShapeITLib.core.geometry import ImageGeometry
 
 CELL_MM = 3.0
 OPTIONS = BlendOptions(add_mm=8.0, add_depth_mm=4.0, remove_mm=8.0, island_mm=5.0, skin_mm=3.0, transition_mm=4.0)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.levels import coarse_input
-from ReShapeITLib.distance.of_mesh.coarse_grid import coarse_behind
-from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-from ReShapeITLib.distance.of_mesh.smooth import smooth_distance_grid, smooth_distance_mm
-from ReShapeITLib.distance.of_mesh.surface import signed_distance_grid, surface_from_grid
-from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.levels import coarse_input
+from ReShapeITLib.distance.coarse_grid import coarse_behind
+from ReShapeITLib.distance.narrow_band import label_mask
+from ReShapeITLib.distance.smooth import smooth_distance_grid, smooth_distance_mm
+from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid
+from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import patient
 

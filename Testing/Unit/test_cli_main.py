@@ -84,10 +84,9 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
 
 
 def test_options_offered_are_those_the_library_has():
-    from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS
-
     from ReShapeITLib.core.device import choose_device
     from ReShapeITLib.core.progress import MODES
+    from ReShapeITLib.refinement.refine import REFINE_PRESETS
 
     assert tuple(REFINE_PRESETS) == PRESETS and MODES == PROGRESS_MODES
     assert choose_device(DEVICES[0]).name in DEVICES

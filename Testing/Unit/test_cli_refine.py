@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.shapes import bite
-from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
 
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.device import Device, is_out_of_memory
@@ -21,6 +19,8 @@ from ReShapeITLib.core.errors import BadInputError, CancelledError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.core.progress import Progress
+from ReShapeITLib.damage.shapes import bite
+from ReShapeITLib.distance.of_mesh import MeshDistance
 from ReShapeITLib.io.surfaces import read_surface
 from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job import job as refine_job
@@ -204,7 +204,7 @@ def refined_on_a_full_gpu(job, times: int, monkeypatch):
     """Notices and result of a job whose refinement runs out of memory that many times."""
     import torch
 
-    from ReShapeITLib.refinement.refine import refine as refinement
+    from ReShapeITLib.refinement import refine as refinement
 
     whole_refine, notices, failures = refinement.refine, [], [torch.cuda.OutOfMemoryError("full")] * times
 

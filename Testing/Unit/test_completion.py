@@ -7,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ReShapeITLib.distance.of_mesh.between_slices import DrawnSlices
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid, surface_from_grid
-from ReShapeITLib.refinement.refine.blending import BlendedField
-from ReShapeITLib.refinement.refine.completion import (
+from scipy.spatial.transform import Rotation
+
+from ReShapeITLib.core.geometry import ImageGeometry, Similarity
+from ReShapeITLib.distance.between_slices import DrawnSlices
+from ReShapeITLib.distance.surface import DistanceGrid, surface_from_grid
+from ReShapeITLib.interaction.candidates import Candidates
+from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+from ReShapeITLib.interaction.pose import Pose
+from ReShapeITLib.refinement.blending import BlendedField
+from ReShapeITLib.refinement.completion import (
     NETWORK_ERROR_PER_GAP,
     contour_points,
     in_shape_space,
@@ -19,12 +25,6 @@ from ReShapeITLib.refinement.refine.completion import (
     share_of_shapes,
     trusting_contours,
 )
-from scipy.spatial.transform import Rotation
-
-from ReShapeITLib.core.geometry import ImageGeometry, Similarity
-from ReShapeITLib.interaction.candidates import Candidates
-from ReShapeITLib.interaction.fitting import FitOptions, fit_field
-from ReShapeITLib.interaction.pose import Pose
 from ReShapeITLib.refinement.healing import Healed
 from ReShapeITLib.restoration.model import Restoration
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.shapes import DAMAGES, bite, holes, island, leak, truncation
 from scipy import ndimage
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.shapes import DAMAGES, bite, holes, island, leak, truncation
 
 # Oblique, left-handed, thick slices.
 TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.levels import KINDS, LEVELS, coarse_input, damage_input
 from scipy import ndimage
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.levels import KINDS, LEVELS, coarse_input, damage_input
 
 # Oblique, left-handed, thick slices.
 TURN = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ReShapeITLib.damage.shapes.levels import coarse_input
-from ReShapeITLib.distance.of_mesh.coarse_grid import coarse_behind
-from ReShapeITLib.distance.of_mesh.smooth import smooth_distance_grid
-from ReShapeITLib.refinement.refine.refine import refine
 
 from ReShapeITLib.core.labels import LabelVolume
-from ReShapeITLib.damage.shapes import on_grid as damage
+from ReShapeITLib.damage import on_grid as damage
+from ReShapeITLib.damage.levels import coarse_input
+from ReShapeITLib.distance.coarse_grid import coarse_behind
+from ReShapeITLib.distance.smooth import smooth_distance_grid
 from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.job.job import RefineJob, run_refine_job
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.restoration.detail import CoarseVoxels, expected_detail, share_of_detail
 from ReShapeITLib.restoration.grid import CELL_UNIT, told_by_voxels
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.of_mesh import MeshDistance
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import Similarity
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.of_mesh import MeshDistance
 
 
 def box(low, high):

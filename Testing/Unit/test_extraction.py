@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ReShapeITLib.distance.of_mesh.narrow_band import (
+
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.narrow_band import (
     NarrowBandOptions,
     SampleGrid,
     extract_zero_level,
     label_voxels,
     narrow_band_values,
 )
-
-from ReShapeITLib.core.errors import BadInputError
-from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.core.mesh import TriangleSurface
 
 UNIT_BOX = (-np.ones(3), np.ones(3))
 DENSE = NarrowBandOptions(coarse_stride=1)

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid
-from ReShapeITLib.refinement.refine.blending import grid_points, working_geometry
 
 from ReShapeITLib.core.errors import CancelledError
 from ReShapeITLib.core.geometry import Similarity
+from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.interaction.adam import Adam
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, select_candidates
 from ReShapeITLib.interaction.fitting import FitOptions, PendingFit, fit_field
 from ReShapeITLib.interaction.prior import CodePrior
+from ReShapeITLib.refinement.blending import grid_points, working_geometry
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template
 
 UNIT = Similarity(1.0 / MM_PER_UNIT, np.eye(3), np.zeros(3))

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from ReShapeITLib.refinement.refine.joint import combine
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
+from ReShapeITLib.refinement.joint import combine
 
 GEOMETRY = ImageGeometry.from_parts((40, 20, 20), (1.0, 1.0, 2.0), (-20.0, -10.0, -20.0), np.diag([1.0, 1.0, 1.0]))
 

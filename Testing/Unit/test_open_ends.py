@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-from ReShapeITLib.refinement.refine.truncation import OpenEnds, find_open_ends, flat_end
 
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.refinement.refine import refine as refinement
+from ReShapeITLib.distance.surface import surface_from_mask
+from ReShapeITLib.refinement import refine as refinement
+from ReShapeITLib.refinement.truncation import OpenEnds, find_open_ends, flat_end
 from ReShapeITLib.restoration.belief import BeliefOptions
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import ellipsoid_mask, label_volume, patient

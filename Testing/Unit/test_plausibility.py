@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import trimesh
-from ReShapeITLib.refinement.refine.plausibility import check_plausibility
 
 from ReShapeITLib.core.errors import ImplausibleError
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.refinement.plausibility import check_plausibility
 from ReShapeITLib.templates.shape_moments import MIXED, N_MOMENTS, PAIRS, ShapeDistribution, shape_moments
 
 CENTRE = np.array([30.0, -80.0, 900.0])

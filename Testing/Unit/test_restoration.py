@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid
-from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, refine
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
-from ReShapeITLib.damage.shapes import on_grid as damage
+from ReShapeITLib.damage import on_grid as damage
+from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.refinement.healing import without_far_pieces
+from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
 from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ReShapeITLib.damage.shapes.on_grid import DamageOptions
 from scipy import ndimage
 
 from ReShapeITLib.cli.main import main
@@ -16,6 +15,7 @@ from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.core.progress import Progress
+from ReShapeITLib.damage.on_grid import DamageOptions
 from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.damage.shapes.shapes import combined
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.damage.shapes import combined
 from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.job.demo import draw_patient
 from ReShapeITLib.job.job import RefineJob, run_refine_job

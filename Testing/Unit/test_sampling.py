@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.training.sampling import SamplingOptions, ShapeSamples, sample_shape, unit_sphere_normalisation
 
 CENTRE_RAS = np.array([30.0, -20.0, 100.0])

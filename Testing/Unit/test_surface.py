@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ReShapeITLib.distance.of_mesh.surface import (
+
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.geometry import LPS_TO_RAS, ImageGeometry, Similarity
+from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.surface import (
     DistanceGrid,
     SurfaceOptions,
     clean_mask,
@@ -12,10 +16,6 @@ from ReShapeITLib.distance.of_mesh.surface import (
     surface_from_grid,
     surface_from_mask,
 )
-
-from ReShapeITLib.core.errors import BadInputError
-from ReShapeITLib.core.geometry import LPS_TO_RAS, ImageGeometry, Similarity
-from ReShapeITLib.core.mesh import TriangleSurface
 
 AXES_MM = np.array([24.0, 18.0, 14.0])
 OBLIQUE = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])

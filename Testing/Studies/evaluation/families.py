@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ReShapeITLib.damage.shapes.levels import KINDS, LEVELS
-
 from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.damage.levels import KINDS, LEVELS
 from ReShapeITLib.training.config import override
 from ReShapeITLib.training.prepare import case_name
 

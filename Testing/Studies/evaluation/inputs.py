@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ReShapeITLib.damage.shapes.levels import coarse_input, damage_input, sparse_input, with_room
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.levels import coarse_input, damage_input, sparse_input, with_room
 from ReShapeITLib.io.volumes import read_labels
 
 from .families import Clean, Coarse, Damage, Family, Predictions, Sparse, label_file

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.smooth import is_coarse, smooth_distance_grid
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid, SurfaceOptions, signed_distance_grid, surface_from_grid
 
 from ReShapeITLib.core.errors import ReShapeITError
+from ReShapeITLib.distance.smooth import is_coarse, smooth_distance_grid
+from ReShapeITLib.distance.surface import DistanceGrid, SurfaceOptions, signed_distance_grid, surface_from_grid
 from ReShapeITLib.metrics import compare_surfaces, evaluate
 
 from .families import Family

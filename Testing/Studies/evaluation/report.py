@@ -101,8 +101,7 @@ def draw_worst(
 
 def _draw(study: Study, row: dict, family, method: Method, files: list[Path]) -> bool:
     """Truth, input and result as surfaces, coloured by how far they lie outside the truth, and as outlines."""
-    from ReShapeITLib.distance.of_mesh.surface import surface_from_grid
-
+    from ReShapeITLib.distance.surface import surface_from_grid
     from ReShapeITLib.pictures.rendering import render_panels
     from ReShapeITLib.pictures.slices import slice_contours
 

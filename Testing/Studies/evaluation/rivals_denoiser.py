@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.surface import DistanceGrid, clean_mask, signed_distance_grid, surface_from_grid
-from ReShapeITLib.refinement.refine.refine import RefineOptions, alignment_with_scale_prior
 from torch import nn
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.surface import DistanceGrid, clean_mask, signed_distance_grid, surface_from_grid
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import draw_surface_points
 from ReShapeITLib.io.weights_file import WeightsKind
+from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.network import GIVEN_LIMIT_CELLS
 from ReShapeITLib.templates.template import OrganTemplate

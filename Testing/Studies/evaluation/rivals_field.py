@@ -7,17 +7,17 @@ from dataclasses import is_dataclass, replace
 
 import numpy as np
 import torch
-from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level, label_mask
-from ReShapeITLib.distance.of_mesh.surface import clean_mask, signed_distance_grid, surface_from_grid
-from ReShapeITLib.refinement.refine.refine import REFINE_PRESETS, RefineOptions, alignment_with_scale_prior, refine
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.narrow_band import extract_zero_level, label_mask
+from ReShapeITLib.distance.surface import clean_mask, signed_distance_grid, surface_from_grid
 from ReShapeITLib.field.deform_template import DOMAIN_RADIUS_UNIT
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
 from ReShapeITLib.interaction.fitting import FitOptions, FittedField, fit_field
+from ReShapeITLib.refinement.refine import REFINE_PRESETS, RefineOptions, alignment_with_scale_prior, refine
 from ReShapeITLib.restoration.model import RestorationModel
 from ReShapeITLib.templates.template import OrganTemplate
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.surface import SurfaceOptions, clean_mask
 from scipy import ndimage
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.surface import SurfaceOptions, clean_mask
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)  # pieces hang together by corners
 # vtkImageGaussianSmooth cuts its kernel off at this many standard deviations as the editor sets it.

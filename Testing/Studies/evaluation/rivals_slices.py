@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.between_slices import DrawnSlices, drawn_slices
-from ReShapeITLib.distance.of_mesh.narrow_band import label_mask
-from ReShapeITLib.distance.of_mesh.surface import surface_from_grid
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.distance.between_slices import DrawnSlices, drawn_slices
+from ReShapeITLib.distance.narrow_band import label_mask
+from ReShapeITLib.distance.surface import surface_from_grid
 
 _ROOM_MM = 4.0
 

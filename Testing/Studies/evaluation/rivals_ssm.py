@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
-from ReShapeITLib.refinement.refine.refine import RefineOptions
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.core.mesh import TriangleSurface, vertex_normals
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.io.atomic import atomic_path, require_file
+from ReShapeITLib.refinement.refine import RefineOptions
 
 _FORMAT = "reshapeit-ssm-1"
 # Freedom of one step of the pose, radians and unit lengths: the alignment has found it, the fit only settles it.

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from ReShapeITLib.distance.of_mesh.narrow_band import extract_zero_level
-from ReShapeITLib.distance.of_mesh.surface import surface_from_mask
 from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
@@ -15,6 +13,8 @@ from scipy.spatial import cKDTree
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.mesh import TriangleSurface, unique_edges, vertex_normals
+from ReShapeITLib.distance.narrow_band import extract_zero_level
+from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import AlignmentOptions, align_to_template
 from ReShapeITLib.templates.template import OrganTemplate
 

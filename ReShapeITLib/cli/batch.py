@@ -7,7 +7,6 @@ from pathlib import Path
 
 from .common import (
     PRESETS,
-    add_command,
     add_device_option,
     add_non_commercial_option,
     add_progress_option,
@@ -24,9 +23,10 @@ those that failed. Exit codes: 0 all done, 1 some cases were refused or failed (
 _SURFACES = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "batch", run, "refine many files; goes on where it stopped", epilog=_NOTES)
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.epilog = _NOTES
+    parser.set_defaults(run=run)
     parser.add_argument(
         "source",
         metavar="DIR|TABLE",

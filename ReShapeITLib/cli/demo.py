@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from .common import (
-    add_command,
     add_device_option,
     add_non_commercial_option,
     add_progress_option,
@@ -14,9 +13,9 @@ from .common import (
 )
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "demo", run, "draw a patient from a template, damage it, refine it, measure it")
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.set_defaults(run=run)
     parser.add_argument("--output", default="demo_output", metavar="FOLDER", help="for files (default: demo_output)")
     parser.add_argument("--template", metavar="NAME|FILE", help="template (default: pancreas, else liver)")
     add_device_option(parser)

@@ -6,25 +6,36 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage, 3 the input does not look li
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from .. import __version__
 from ..core.progress import Progress, cancel_on_signals
-from ..job.explanation import explained
-from . import batch, demo, metrics, prepare, refine, report, templates, train, train_restoration
 from .common import Parser, escape_unprintable
 
-COMMANDS = (refine, batch, report, prepare, train, train_restoration, templates, metrics, demo)
+# A subcommand's file is imported when the command is called: --version and --help must be quick.
+COMMANDS = {
+    "refine": "repair organs of a segmentation with templates",
+    "batch": "refine many files; goes on where it stopped",
+    "report": "write an HTML page to review refinements with",
+    "prepare": "sample label files of one organ for training",
+    "train": "train a template; the same command again goes on where it stopped",
+    "train-restoration": "train the network that tells damage from organ; goes on where it stopped",
+    "templates": "list, describe, draw and fetch templates",
+    "metrics": "compare a segmentation with a reference",
+    "demo": "draw a patient from a template, damage it, refine it, measure it",
+}
 NOTICE = "Research software, not a medical device."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's arguments); returns the exit code."""
-    return run_command(build_parser, list(sys.argv[1:] if argv is None else argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: build_parser(next((word for word in words if not word.startswith("-")), "")), words)
 
 
 def run_command(make_parser: Callable[[], Parser], argv: list[str]) -> int:
@@ -49,9 +60,13 @@ def run_command(make_parser: Callable[[], Parser], argv: list[str]) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error ends as one sentence
+        from ..job.explanation import explained
+
         if debug:
-            traceback.print_exc()
+            from traceback import print_exc
+
+            print_exc()
         told = explained(error)
         print("reshapeit: " + " ".join(str(told).split()), file=sys.stderr)
         with contextlib.suppress(OSError, ValueError):
@@ -59,8 +74,12 @@ def run_command(make_parser: Callable[[], Parser], argv: list[str]) -> int:
         return told.exit_code
 
 
-def build_parser() -> Parser:
-    """Parser of all subcommands."""
+def build_parser(called: str | None = None) -> Parser:
+    """Parser of all subcommands.
+
+    Args:
+        called: the only subcommand whose own arguments are needed; None for all.
+    """
     parser = Parser(
         prog="reshapeit",
         description=f"Repair organ segmentations with learned implicit shape templates. {NOTICE}",
@@ -68,13 +87,15 @@ def build_parser() -> Parser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error (also after COMMAND)")
     parser.add_argument("--version", action="version", version=f"reshapeit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if called in (None, name):
+            import_module(f".{name.replace('-', '_')}", __package__).add_arguments(command)
     return parser
 
 
 def _asks_for_json(argv: Sequence[str]) -> bool:
-    return "--progress=json" in argv or ("--progress", "json") in zip(argv, argv[1:], strict=False)
+    return "--progress=json" in argv or ("--progress", "json") in itertools.pairwise(argv)
 
 
 def _run(arguments) -> int:

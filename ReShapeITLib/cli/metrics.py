@@ -20,9 +20,9 @@ _DESCRIPTION = """Compare a segmentation with a reference on the same voxel grid
 reference. A segmentation without any voxel scores 0 and infinitely far."""
 
 
-def add_parser(subparsers) -> None:
-    """Add the sub-command to the ``add_subparsers()`` object of the `reshapeit` command."""
-    parser = subparsers.add_parser("metrics", help="compare a segmentation with a reference", description=_DESCRIPTION)
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.description = _DESCRIPTION
     parser.add_argument("reference", metavar="REFERENCE", help="label map or segmentation that is right")
     parser.add_argument("test", metavar="TEST", help="label map or segmentation to measure, on the same grid")
     parser.add_argument("--label", metavar="N", help="label, segment id or name (default: the only one in each file)")

@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 from ..core.errors import BadInputError
-from .common import add_command, add_progress_option, add_seed_option, positive_number
+from .common import add_progress_option, add_seed_option, positive_number
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "prepare", run, "sample label files of one organ for training")
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.set_defaults(run=run)
     parser.add_argument("inputs", nargs="+", metavar="FILE|FOLDER", help="label files, or folders that hold them")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the samples; made if absent")
     parser.add_argument("--label", type=positive_number, metavar="N", help="label of the organ (default: the only one)")
@@ -120,6 +120,5 @@ def _check_folder(folder: Path, paths: list[Path]) -> None:
     strangers = {p.name for p in folder.glob(f"*{SUFFIX}")} - {case_name(p) + SUFFIX for p in paths}
     if strangers:
         raise BadInputError(
-            f"{folder} holds samples of other cases ({sorted(strangers)[0]}), aligned to another frame; "
-            "give an empty folder."
+            f"{folder} holds samples of other cases ({min(strangers)}), aligned to another frame; give an empty folder."
         )

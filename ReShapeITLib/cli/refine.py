@@ -7,7 +7,6 @@ from pathlib import Path
 from ..job.labels import parse_templates
 from .common import (
     PRESETS,
-    add_command,
     add_device_option,
     add_non_commercial_option,
     add_progress_option,
@@ -23,9 +22,10 @@ does not look like the organ, 130 cancelled (nothing is written).
 """
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "refine", run, "repair organs of a segmentation with templates", epilog=_NOTES)
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.epilog = _NOTES
+    parser.set_defaults(run=run)
     parser.add_argument("input", metavar="INPUT", help="label map or segmentation: .nrrd .seg.nrrd .nii .nii.gz .mha")
     parser.add_argument(
         "--template",

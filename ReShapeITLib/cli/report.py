@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import BadInputError
-from .common import add_command, add_progress_option, positive_number
+from .common import add_progress_option, positive_number
 
 _NOTES = """\
 SOURCE is a summary that 'reshapeit refine --report' wrote (a case), a folder with such summaries at any depth or the
@@ -16,9 +16,10 @@ largest change, measures, plausibility, licences; of a cohort a table to sort an
 """
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(commands, "report", run, "write an HTML page to review refinements with", epilog=_NOTES)
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.epilog = _NOTES
+    parser.set_defaults(run=run)
     parser.add_argument("source", metavar="SOURCE", help="summary .json, folder of summaries or of a batch, or table")
     parser.add_argument("--output", required=True, metavar="HTML", help="page to write")
     parser.add_argument(

@@ -12,9 +12,9 @@ from ..templates.store import FOLDERS_VARIABLE
 from .common import add_command, add_progress_option
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand and its own subcommands."""
-    parser = add_command(commands, "templates", run_list, "list, describe, draw and fetch templates")
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.set_defaults(run=run_list)
     parser.set_defaults(json=False, index=None)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     listing = add_command(actions, "list", run_list, "list all templates (the default)")
@@ -35,7 +35,8 @@ def add_parser(commands) -> None:
 def run_list(arguments) -> None:
     """One line per template: name, cases, licence, file; damaged files are named as such."""
     if arguments.index:
-        return _list_index(arguments)
+        _list_index(arguments)
+        return
     from ..templates.store import available_templates
 
     described = {name: _description(path) for name, path in available_templates().items()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import BadInputError, CancelledError
-from .common import add_command, add_device_option, add_progress_option, positive_number
+from .common import add_device_option, add_progress_option, positive_number
 
 _NOTES = """\
 Several processes, on one machine or on several, share a run that torchrun starts, each on its share of a step's shapes:
@@ -14,10 +14,10 @@ torchrun --nproc-per-node 2 --max-restarts 6 -m ReShapeITLib.cli.main train ...
 """
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    summary = "train a template; the same command again goes on where it stopped"
-    parser = add_command(commands, "train", run, summary, epilog=_NOTES)
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.epilog = _NOTES
+    parser.set_defaults(run=run)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="samples made by 'reshapeit prepare'")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for checkpoint, log and template")
     parser.add_argument("--config", metavar="YAML", help="settings of the run (default: the compact preset)")

@@ -6,17 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import CancelledError
-from .common import add_command, add_device_option, add_progress_option, positive_number
+from .common import add_device_option, add_progress_option, positive_number
 
 
-def add_parser(commands) -> None:
-    """Add the subcommand."""
-    parser = add_command(
-        commands,
-        "train-restoration",
-        run,
-        "train the network that tells damage from organ; the same command again goes on where it stopped",
-    )
+def add_arguments(parser) -> None:
+    """Fill the subcommand's parser."""
+    parser.set_defaults(run=run)
     parser.add_argument("--config", required=True, metavar="YAML", help="cases of each organ and settings of the run")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for cases, checkpoint and log")
     parser.add_argument("--steps", type=positive_number, metavar="N", help="optimisation steps")
@@ -32,6 +27,7 @@ def run(arguments) -> None:
     from ..core.device import choose_device
     from ..io.atomic import check_writable
     from ..restoration.model import RestorationInfo, RestorationModel
+    from ..restoration.store import enter_network
     from ..restoration_training.cases import training_cases
     from ..restoration_training.config import read_restoration_config
     from ..restoration_training.loop import RestorationTrainer
@@ -56,12 +52,12 @@ def run(arguments) -> None:
         arguments.source,
         names,
         hashes,
-        options.belief,
         options.as_dict(),
         options.few_slices,
         options.detail,
     )
     RestorationModel(info, trainer.result()).save(target)
+    enter_network(target, options.belief)
     arguments.progress.stage("done", 1.0)
     if arguments.progress.mode != "json":
         print(f"wrote {target}")

@@ -208,7 +208,7 @@ def smoothed_voxels(sdf, rng, cell_mm: float):
     if not inside.any():
         return sdf, np.ones_like(sdf)
     centres_mm = cell_mm * np.indices(sdf.shape).reshape(3, -1)[::-1].T
-    given = (smooth_distance_grid(inside, geometry).at_ras(centres_mm) / cell_mm).reshape(sdf.shape)
+    given = (smooth_distance_grid(inside, geometry).sdf_mm(centres_mm) / cell_mm).reshape(sdf.shape)
     return given.astype(np.float32), np.full_like(sdf, told_by_voxels(voxel_mm, cell_mm))
 
 

@@ -39,7 +39,7 @@ class MeshDistance:
         self._radius2 = np.maximum.reduceat(radius2[self._incident_faces], self._first_incident)
         self._tree = VertexTree(self._vertices, self._normals.of_vertices, self._radius2)
 
-    def signed(self, points: np.ndarray) -> np.ndarray:
+    def sdf_mm(self, points: np.ndarray) -> np.ndarray:
         """Signed distance (N,) in mm of (N, 3) RAS points, negative inside."""
         face_ids, weights, offsets = self._closest(points)
         side = np.einsum("ij,ij->i", offsets, self._normals.at(face_ids, weights))

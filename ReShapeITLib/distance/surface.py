@@ -64,7 +64,7 @@ class DistanceGrid:
     values_mm: np.ndarray
     geometry: ImageGeometry
 
-    def at_ras(self, points_ras: np.ndarray) -> np.ndarray:
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """Distance (N,) in mm at (N, 3) RAS points: trilinear; outside the grid, its border plus the way to it."""
         ijk = self.geometry.ras_to_ijk_points(points_ras)
         inside = np.clip(ijk, 0, np.array(self.geometry.size_ijk) - 1)
@@ -77,7 +77,7 @@ class DistanceGrid:
         per_voxel = np.empty((len(points_ras), 3))
         for axis in range(3):
             half = 0.5 * self.geometry.ijk_to_ras[:3, axis]
-            per_voxel[:, axis] = self.at_ras(points_ras + half) - self.at_ras(points_ras - half)
+            per_voxel[:, axis] = self.sdf_mm(points_ras + half) - self.sdf_mm(points_ras - half)
         return per_voxel @ self.geometry.ras_to_ijk[:3, :3]
 
 

@@ -70,7 +70,7 @@ def select_candidates(
     """
     kept = confidence >= np.percentile(confidence, 100.0 - options.top_percent)
     return with_free_space(
-        points_ras[kept], normals_ras[kept], confidence[kept], grid.at_ras, ras_to_unit, options, rng
+        points_ras[kept], normals_ras[kept], confidence[kept], grid.sdf_mm, ras_to_unit, options, rng
     )
 
 

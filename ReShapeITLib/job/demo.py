@@ -182,8 +182,8 @@ def draw_pictures(folder: Path, masks: dict[str, np.ndarray], geometry: ImageGeo
     given = surface_from_mask(masks["input"], geometry)
     panels = [
         ("truth", surface_from_grid(truth), None),
-        ("before", given, truth.at_ras(given.vertices_ras)),
-        ("after", refined, truth.at_ras(refined.vertices_ras)),
+        ("before", given, truth.sdf_mm(given.vertices_ras)),
+        ("after", refined, truth.sdf_mm(refined.vertices_ras)),
     ]
     paths = tuple(folder / name for name in ("before_after.png", "change.png", "slices.png"))
     views = ("anterior", "superior")

@@ -207,7 +207,7 @@ class BlendedField:
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance at RAS points; the network is asked only where it has a say."""
         points_ras = np.asarray(points_ras)
-        values = self.given.at_ras(points_ras)
+        values = self.given.sdf_mm(points_ras)
         weight = self.weight_at(points_ras)
         asked = weight > 0
         if asked.any():

@@ -76,7 +76,7 @@ def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, heal
     mean = _mean([(1.0 / len(shapes), shape) for shape in shapes])
     misfit_mm = float(np.abs(mean(contour_points(drawn))).mean())
     share = share_of_shapes(misfit_mm, drawn.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
-    other = drawn.distance.at_ras if healed is None else healed.restoration.restored.at_ras
+    other = drawn.distance.sdf_mm if healed is None else healed.restoration.restored.sdf_mm
     return _mean([(share, mean), (1.0 - share, other)])
 
 

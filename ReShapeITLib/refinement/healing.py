@@ -74,7 +74,7 @@ def heal(
         weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
-    field = BlendedField(grid, restoration.restored.at_ras, weight)
+    field = BlendedField(grid, restoration.restored.sdf_mm, weight)
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
     surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
@@ -99,7 +99,7 @@ def healed_candidates(
     """
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
     weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
-    sdf_mm = MeshDistance(healed.surface).signed
+    sdf_mm = MeshDistance(healed.surface).sdf_mm
     return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
 
 

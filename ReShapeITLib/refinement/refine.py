@@ -153,7 +153,7 @@ class RefinedShape:
         points = surface.vertices_ras
         nearest = cKDTree(self.alignment.points_ras).query(points)[1]
         return surface.with_point_data(
-            signed_change_mm=self.field.given.at_ras(points).astype(np.float32),
+            signed_change_mm=self.field.given.sdf_mm(points).astype(np.float32),
             confidence=self.alignment.confidence[nearest].astype(np.float32),
             field_weight=self.field.weight_at(points).astype(np.float32),
             template_coordinates=self.fitted.template_coordinates(points).astype(np.float32),
@@ -401,7 +401,7 @@ def _fit(
 def _likeliest(healed: Healed, shape: PendingFit, fitted: PendingFit, volume_z: float, options: RefineOptions, rng):
     """What the given organ's doubted parts are like, callable from (N, 3) RAS points to (N,) mm."""
     answer, belief = healed.restoration, options.belief
-    likeliest = answer.limited(fitted.sdf_mm) if belief.closely else answer.restored.at_ras
+    likeliest = answer.limited(fitted.sdf_mm) if belief.closely else answer.restored.sdf_mm
     if not healed.field.weight.values_mm.any():
         return likeliest
     points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
@@ -456,7 +456,7 @@ def blend(grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, optio
     upper = np.maximum(upper, np.minimum(upper + reach, template_box.max(0))) + 4.0
     geometry = working_geometry(lower, upper, options.cell_mm)
     points = grid_points(geometry)
-    given_mm = grid.at_ras(points).reshape(geometry.shape_kji)
+    given_mm = grid.sdf_mm(points).reshape(geometry.shape_kji)
     fitted_mm = fitted.sdf_mm(points).reshape(geometry.shape_kji)
     fitted_mm = main_piece(fitted_mm, given_mm)
     weight = field_weight(given_mm, fitted_mm, options.cell_mm, options)

@@ -60,7 +60,7 @@ class CanonicalGrid:
     def sample_cells(self, distance: DistanceGrid, ras_to_unit: Similarity, most_cells: float) -> np.ndarray:
         """[z, y, x] float32 signed distance of an organ on this grid, in cells, limited to +-``most_cells``."""
         points = ras_to_unit.inverse().apply(self.points_unit())
-        cells = distance.at_ras(points) * (ras_to_unit.scale / self.cell_unit)
+        cells = distance.sdf_mm(points) * (ras_to_unit.scale / self.cell_unit)
         return np.clip(cells, -most_cells, most_cells).reshape(self.shape_zyx).astype(np.float32)
 
 

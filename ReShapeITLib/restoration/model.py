@@ -142,7 +142,7 @@ class Restoration:
         where the grid is coarse, and without pieces that the network does not know of."""
 
         def within_a_cell(points_ras: np.ndarray) -> np.ndarray:
-            restored = self.restored.at_ras(points_ras)
+            restored = self.restored.sdf_mm(points_ras)
             return np.clip(sdf_mm(points_ras), restored - self.cell_mm, restored + self.cell_mm)
 
         return within_a_cell
@@ -179,7 +179,7 @@ def restore(
 
     def in_first_frame(frame, answer):
         answer = DistanceGrid(answer * np.float32(grid.cell_unit / frame.scale), grid.geometry_ras(frame))
-        back = answer.at_ras(cells_ras).reshape(grid.shape_zyx) / cell_mm
+        back = answer.sdf_mm(cells_ras).reshape(grid.shape_zyx) / cell_mm
         return np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
     for back in together(in_first_frame, frames[1:], answers[1:]):

@@ -57,8 +57,8 @@ def moved_surfaces(case: ReviewCase, voxels: CaseVoxels) -> MovedSurfaces:
     before = surface_from_grid(distance_before)
     after, change_mm = _written_surface(case.surface) or (surface_from_grid(distance_after), None)
     if change_mm is None:
-        change_mm = distance_before.at_ras(after.vertices_ras)
-    return MovedSurfaces(before, after, change_mm, -distance_after.at_ras(before.vertices_ras))
+        change_mm = distance_before.sdf_mm(after.vertices_ras)
+    return MovedSurfaces(before, after, change_mm, -distance_after.sdf_mm(before.vertices_ras))
 
 
 def _written_surface(path: Path | None) -> tuple[TriangleSurface, np.ndarray] | None:

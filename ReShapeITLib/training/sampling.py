@@ -145,7 +145,7 @@ def sample_shape(
         surface_points_unit=points.astype(np.float32),
         surface_normals=normals.astype(np.float32),
         free_points_unit=free,
-        free_sdf_unit=MeshDistance(unit_surface).signed(free).astype(np.float32),
+        free_sdf_unit=MeshDistance(unit_surface).sdf_mm(free).astype(np.float32),
         ras_to_unit=ras_to_unit,
         case=case,
         volume_ml=surface.volume_mm3 / 1000.0,

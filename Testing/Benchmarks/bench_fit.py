@@ -64,7 +64,7 @@ def problem(template: OrganTemplate):
     points, normals, _ = surface.sample_points(4000, rng)
     options = alignment_with_scale_prior(REFINE_PRESETS["standard"].alignment, template)
     to_unit = align_to_template(points, template.points_unit, options).ras_to_unit
-    signed = MeshDistance(surface).signed
+    signed = MeshDistance(surface).sdf_mm
     candidates = with_free_space(points, normals, np.ones(len(points)), signed, to_unit, CandidateOptions(), rng)
     return name, candidates, to_unit, to_unit.apply(surface.sample_points(4000, rng)[0])
 

@@ -131,7 +131,7 @@ def unseen_residual_mm(template: OrganTemplate, told: CaseInput) -> float:
     points, normals = draw_surface_points(surface_from_grid(grid), options.n_surface, rng)
     alignment = alignment_with_scale_prior(PAPER_OPTIONS.alignment, template)
     frame = align_to_template(points, template.points_unit, alignment).ras_to_unit
-    candidates = with_free_space(points, normals, np.ones(len(points)), grid.at_ras, frame, options, rng)
+    candidates = with_free_space(points, normals, np.ones(len(points)), grid.sdf_mm, frame, options, rng)
     fit = FitOptions(code_steps=120, weight_steps=0, robust_mm=(0.0, 0.0), code_prior=0.05, outside=0.0)
     return float(np.abs(fit_field(template, candidates, frame, fit).sdf_mm(points)).mean())
 

@@ -39,14 +39,14 @@ def parts(given: np.ndarray, geometry, template, network) -> dict:
     # The parts are nowhere in the result: they are caught where they are put together.
     with patch.object(refinement, "likeliest_between", recorded):
         shape = refinement.refine(given, geometry, template, options, force=True, restoration=network)
-    drawn, shapes, answer = seen["drawn"], seen["shapes"], seen["healed"].restoration.restored.at_ras
+    drawn, shapes, answer = seen["drawn"], seen["shapes"], seen["healed"].restoration.restored.sdf_mm
     misfit_mm = float(np.abs(shapes(completion.contour_points(drawn))).mean())
     fields = {"network": answer, "shapes": shapes}
     for per_gap in PER_GAP:
         share = completion.share_of_shapes(misfit_mm, drawn.gap_mm, per_gap)
         fields[f"gap / {1 / per_gap:.0f}"] = lambda p, s=share: s * shapes(p) + (1.0 - s) * answer(p)
     through = {name: drawn.through_contours(field) for name, field in fields.items()}
-    through = {"interpolation": drawn.distance.at_ras, "as it is": shape.sdf_mm, **through}
+    through = {"interpolation": drawn.distance.sdf_mm, "as it is": shape.sdf_mm, **through}
     return {name: label_mask(field, geometry, shape.bounds_ras) for name, field in through.items()}
 
 

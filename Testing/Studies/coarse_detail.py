@@ -48,7 +48,7 @@ def results(given: np.ndarray, geometry, template, network) -> dict:
         offset = replace(whole.offset, values_mm=np.float32(share) * whole.offset.values_mm)
         fields[name] = replace(whole, offset=offset).added_to(smooth)
     box = surface.vertices_ras.min(0) - 6.0, surface.vertices_ras.max(0) + 6.0
-    return {"input": given} | {name: label_mask(field.at_ras, geometry, box) for name, field in fields.items()}
+    return {"input": given} | {name: label_mask(field.sdf_mm, geometry, box) for name, field in fields.items()}
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def wrong_volumes(truth: np.ndarray, geometry, given: np.ndarray, fields: dict) 
 
     inside = geometry.ijk_to_ras_points(np.argwhere(given | truth)[:, ::-1])
     box = inside.min(0) - ROOM_MM, inside.max(0) + ROOM_MM
-    masks = {"given": given} | {name: label_mask(field.at_ras, geometry, box) for name, field in fields.items()}
+    masks = {"given": given} | {name: label_mask(field.sdf_mm, geometry, box) for name, field in fields.items()}
     return {name: np.count_nonzero(mask ^ truth) for name, mask in masks.items()}
 
 

@@ -149,7 +149,7 @@ class Oracle:
     def blended(self, grid, restoration, weight: np.ndarray) -> np.ndarray:
         """(K, J, I) bool of the given organ with the restored one where ``weight`` says so."""
         where = DistanceGrid(weight, restoration.restored.geometry)
-        field = BlendedField(grid, restoration.restored.at_ras, where)
+        field = BlendedField(grid, restoration.restored.sdf_mm, where)
         k, j, i = (np.array([0, n - 1]) for n in self.geometry.shape_kji)
         corners = self.geometry.ijk_to_ras_points(np.array(np.meshgrid(i, j, k)).reshape(3, -1).T)
         return label_mask(field.sdf_mm, self.geometry, (corners.min(0), corners.max(0)))

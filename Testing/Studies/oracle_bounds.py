@@ -50,7 +50,7 @@ def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]
     points, normals = draw_surface_points(surface_from_grid(grid), options.n_surface, rng)
     alignment = alignment_with_scale_prior(RefineOptions().alignment, template)
     frame = align_to_template(points, template.points_unit, alignment).ras_to_unit
-    candidates = with_free_space(points, normals, np.ones(len(points)), grid.at_ras, frame, options, rng)
+    candidates = with_free_space(points, normals, np.ones(len(points)), grid.sdf_mm, frame, options, rng)
     masks = {}
     for name, weight_steps in zip(FITS, (0, 200), strict=True):
         fit = FitOptions(code_steps=200, weight_steps=weight_steps, robust_mm=(0.0, 0.0), code_prior=0.05)

@@ -126,7 +126,7 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
         panels = [("truth", surface_from_grid(distance)), ("input", surface_from_mask(given, volume.geometry))]
         panels.append(("refined", shape.surface()))
         name = f"{case} {network}, ASSD {row['before_assd_mm']:.2f} to {row['after_assd_mm']:.2f} mm"
-        coloured = [(surface, title, distance.at_ras(surface.vertices_ras)) for title, surface in panels]
+        coloured = [(surface, title, distance.sdf_mm(surface.vertices_ras)) for title, surface in panels]
         coloured[0] = (panels[0][1], f"truth, {case} {network}", None)
         render_panels(
             coloured,

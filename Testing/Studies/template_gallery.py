@@ -108,8 +108,8 @@ def main() -> None:
         case = info.cases[index]
         truth = true_surface(arguments.organ, case)
         rebuilt = laid_upon(reconstructed_surface(template, int(index)), truth, template)
-        distance = MeshDistance(truth).signed(rebuilt.vertices_ras)
-        back = np.abs(MeshDistance(rebuilt).signed(truth.vertices_ras))
+        distance = MeshDistance(truth).sdf_mm(rebuilt.vertices_ras)
+        back = np.abs(MeshDistance(rebuilt).sdf_mm(truth.vertices_ras))
         mean = 0.5 * (np.abs(distance).mean() + back.mean())
         report["cases"][case] = {"mean_mm": round(float(mean), 3), "pieces": rebuilt.n_components}
         centred = Similarity(1.0, np.eye(3), -rebuilt.vertices_ras.mean(0))

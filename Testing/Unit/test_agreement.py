@@ -71,7 +71,7 @@ def test_the_surface_leaves_what_was_lost_and_takes_what_was_gained():
     surface = TriangleSurface.from_triangles(
         *extract_zero_level(settled.field.sdf_mm, settled.bounds_ras, cell_size=0.5)
     )
-    distance = MeshDistance(surface).signed(CENTRES_RAS).reshape(GEOMETRY.shape_kji)
+    distance = MeshDistance(surface).sdf_mm(CENTRES_RAS).reshape(GEOMETRY.shape_kji)
     # Cells of 0.5 mm cut corners of single voxels, but no voxel is left out or taken by more than a fraction of one.
     assert np.abs(distance[(distance < 0) != agreed]).max(initial=0.0) < 0.25
     assert ((distance < 0) != agreed).sum() < 0.02 * agreed.sum()

@@ -74,7 +74,7 @@ def test_on_the_drawn_slices_the_sign_is_that_of_the_drawing():
     mask = drawn_on(ball(16.0), 0, [12, 18, 24])
     drawn = DrawnSlices.of(mask, GEOMETRY)
     kji = np.argwhere(np.isin(np.indices(mask.shape)[0], [12, 18, 24]))
-    inside = drawn.distance.at_ras(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
+    inside = drawn.distance.sdf_mm(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
     np.testing.assert_array_equal(inside, mask[tuple(kji.T)])
 
 

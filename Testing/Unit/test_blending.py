@@ -179,7 +179,7 @@ def test_where_the_weight_is_zero_the_blended_field_is_the_given_one_exactly(rng
     field, points = blended(bitten_mm), random_points(rng)
     kept = field.weight_at(points) == 0
     assert 1000 < kept.sum() < len(points)
-    assert np.array_equal(field.sdf_mm(points)[kept], field.given.at_ras(points)[kept])
+    assert np.array_equal(field.sdf_mm(points)[kept], field.given.sdf_mm(points)[kept])
 
 
 def test_where_the_weight_is_one_the_blended_field_is_the_fitted_one(rng):
@@ -192,7 +192,7 @@ def test_where_the_weight_is_one_the_blended_field_is_the_fitted_one(rng):
 def test_in_between_the_blended_field_is_the_weighted_mean(rng):
     field, points = blended(bitten_mm), random_points(rng)
     weight = field.weight_at(points)
-    expected = (1 - weight) * field.given.at_ras(points) + weight * sphere_mm(points)
+    expected = (1 - weight) * field.given.sdf_mm(points) + weight * sphere_mm(points)
     assert ((weight > 0) & (weight < 1)).sum() > 50
     assert field.sdf_mm(points) == pytest.approx(expected)
 

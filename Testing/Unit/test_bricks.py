@@ -134,7 +134,7 @@ def test_a_flat_organ_across_thick_slices_is_found_between_its_contours():
     assert np.abs(off_mm).mean() < 0.38
     # What a network is shown has to rise like a distance, not like the way within a slice.
     assert np.median(np.linalg.norm(grid.gradient_at_ras(vertices), axis=1)) < 1.25
-    distance = grid.at_ras(centres).reshape(mask.shape)
+    distance = grid.sdf_mm(centres).reshape(mask.shape)
     assert (distance[mask] < 0).all() and (distance[~mask] > 0).all()
 
 
@@ -150,5 +150,5 @@ def test_an_organ_on_thick_slices_keeps_its_voxels_and_gets_the_surface_of_what_
     mask, geometry = patient(np.random.default_rng(8), spacing_mm=(1.0, 1.0, 5.0))  # the same organ
     shape = refine(mask, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"])
     np.testing.assert_array_equal(shape.mask(geometry), mask)
-    as_fine = label_mask(signed_distance_grid(mask, geometry).at_ras, fine, shape.bounds_ras)
+    as_fine = label_mask(signed_distance_grid(mask, geometry).sdf_mm, fine, shape.bounds_ras)
     assert (shape.mask(fine) ^ fine_mask).sum() < 0.7 * (as_fine ^ fine_mask).sum()

@@ -147,7 +147,7 @@ def test_several_organs_at_once_do_not_overlap(refine, two_organs, tmp_path, tin
     assert after.label_values() == (4, 5)
     centres_ras = wide.ijk_to_ras_points(np.indices(wide.shape_kji)[::-1].reshape(3, -1).T)
     for label in (4, 5):
-        distance = MeshDistance(read_surface(tmp_path / f"m_{label}.ply")).signed(centres_ras)
+        distance = MeshDistance(read_surface(tmp_path / f"m_{label}.ply")).sdf_mm(centres_ras)
         wrong = (distance < 0) != after.mask(label).ravel()
         assert np.abs(distance[wrong]).max(initial=0.0) < 0.8, "surface and voxels are different organs"
     assert [organ["label"] for organ in json.loads(report.read_text())["organs"]] == [4, 5]

@@ -146,7 +146,7 @@ def half_doubted_ball() -> Healed:
     distance = np.linalg.norm(points, axis=1).reshape(25, 25, 25).astype(np.float32)
     doubted = DistanceGrid((points[:, 2] < 0).reshape(25, 25, 25).astype(np.float32), grid)
     restoration = Restoration(DistanceGrid(distance - 18.0, grid), DistanceGrid(distance - 16.0, grid), cell_mm=2.0)
-    field = BlendedField(restoration.given, restoration.restored.at_ras, doubted)
+    field = BlendedField(restoration.given, restoration.restored.sdf_mm, doubted)
     return Healed(field, surface_from_grid(restoration.given), restoration)
 
 
@@ -174,7 +174,7 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
 @pytest.mark.parametrize("with_network", [False, True])
 def test_between_slices_shapes_count_less_beside_a_network_than_beside_the_interpolation(drawn, with_network):
     healed = half_doubted_ball() if with_network else None
-    beside = healed.restoration.restored.at_ras if healed else drawn.distance.at_ras
+    beside = healed.restoration.restored.sdf_mm if healed else drawn.distance.sdf_mm
 
     def shape(points_ras):  # a millimetre outside of what stands beside it, and within a cell of the network's answer
         return beside(points_ras) - 1.0

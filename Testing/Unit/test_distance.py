@@ -76,7 +76,7 @@ def test_a_box_has_its_analytic_distance_and_sign(rng):
     low, high = [-3.0, 2.0, 10.0], [4.0, 5.0, 11.0]
     surface = box(low, high)
     points = query_points(surface, 2000, rng)
-    assert np.allclose(MeshDistance(surface).signed(points), box_distance(points, low, high), atol=1e-9)
+    assert np.allclose(MeshDistance(surface).sdf_mm(points), box_distance(points, low, high), atol=1e-9)
 
 
 def test_distances_are_those_over_all_triangles(rng):
@@ -94,7 +94,7 @@ def test_distances_and_signs_agree_with_vtk(rng):
     oracle.SetInput(surface.to_vtk())
     points = query_points(surface, 400, rng)
     expected = np.array([oracle.EvaluateFunction(point) for point in points])
-    assert np.allclose(MeshDistance(surface).signed(points), expected, atol=1e-6)
+    assert np.allclose(MeshDistance(surface).sdf_mm(points), expected, atol=1e-6)
 
 
 def test_a_fine_sphere_has_the_distance_to_its_radius(rng):
@@ -103,19 +103,19 @@ def test_a_fine_sphere_has_the_distance_to_its_radius(rng):
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     radii = 150.0 * rng.random(3000)
     # The mesh lies inside the sphere by up to the sagitta of its triangles.
-    assert np.allclose(mesh.signed(directions * radii[:, None]), radii - 50.0, atol=0.03)
+    assert np.allclose(mesh.sdf_mm(directions * radii[:, None]), radii - 50.0, atol=0.03)
 
 
 def test_the_centre_of_a_sphere_is_no_trap():
     """All vertices are equally far from it, so all of them are candidates."""
     mesh = MeshDistance(sphere(50.0, rings=60))
-    assert mesh.signed(np.zeros((1, 3)))[0] == pytest.approx(-50.0, abs=0.1)
+    assert mesh.sdf_mm(np.zeros((1, 3)))[0] == pytest.approx(-50.0, abs=0.1)
 
 
 def test_points_on_the_surface_have_distance_zero(rng):
     surface = bumpy()
     points, _, _ = surface.sample_points(3000, rng)
-    assert np.abs(MeshDistance(surface).signed(points)).max() < 1e-9
+    assert np.abs(MeshDistance(surface).sdf_mm(points)).max() < 1e-9
 
 
 def test_the_closest_point_lies_on_its_face_at_that_distance(rng):
@@ -138,7 +138,7 @@ def test_the_sign_is_right_at_a_sharp_spike(rng):
     points = np.array([-4.0, -4.0, 12.0]) + rng.normal(0, 1, (2000, 3))
     weights = np.linalg.solve(np.vstack([corners.T, np.ones(4)]), np.vstack([points.T, np.ones(len(points))]))
     inside = (weights > 0).all(axis=0)
-    assert np.array_equal(MeshDistance(surface).signed(points) < 0, inside)
+    assert np.array_equal(MeshDistance(surface).sdf_mm(points) < 0, inside)
 
 
 def test_several_pieces_are_one_surface(rng):
@@ -148,15 +148,15 @@ def test_several_pieces_are_one_surface(rng):
     )
     points = rng.uniform(-2, 7, (2000, 3))
     expected = np.minimum(box_distance(points, [0, 0, 0], [1, 1, 1]), box_distance(points, [3, 0, 0], [5, 2, 2]))
-    assert np.allclose(MeshDistance(both).signed(points), expected, atol=1e-9)
+    assert np.allclose(MeshDistance(both).sdf_mm(points), expected, atol=1e-9)
 
 
 def test_a_similarity_scales_the_distance(rng):
     surface = bumpy(rings=20)
     to_unit = Similarity(0.02, np.eye(3)[[1, 2, 0]], [0.1, -2.0, 0.5])
     points = query_points(surface, 500, rng)
-    unit = MeshDistance(surface.transformed(to_unit)).signed(to_unit.apply(points))
-    assert np.allclose(unit, 0.02 * MeshDistance(surface).signed(points), atol=1e-9)
+    unit = MeshDistance(surface.transformed(to_unit)).sdf_mm(to_unit.apply(points))
+    assert np.allclose(unit, 0.02 * MeshDistance(surface).sdf_mm(points), atol=1e-9)
 
 
 def test_degenerate_faces_and_unused_vertices_do_no_harm(rng):
@@ -171,11 +171,11 @@ def test_degenerate_faces_and_unused_vertices_do_no_harm(rng):
 def test_many_points_in_several_chunks_agree_with_few(rng):
     mesh = MeshDistance(box([0, 0, 0], [1, 2, 3]))
     points = rng.uniform(-2, 5, (40_000, 3))
-    assert np.array_equal(mesh.signed(points)[-7:], mesh.signed(points[-7:]))
+    assert np.array_equal(mesh.sdf_mm(points)[-7:], mesh.sdf_mm(points[-7:]))
 
 
 def test_no_points_give_no_distances():
-    assert MeshDistance(box([0, 0, 0], [1, 1, 1])).signed(np.empty((0, 3))).shape == (0,)
+    assert MeshDistance(box([0, 0, 0], [1, 1, 1])).sdf_mm(np.empty((0, 3))).shape == (0,)
 
 
 def test_an_empty_surface_is_refused():
@@ -186,4 +186,4 @@ def test_an_empty_surface_is_refused():
 
 def test_points_that_are_not_finite_are_refused():
     with pytest.raises(BadInputError, match="finite"):
-        MeshDistance(box([0, 0, 0], [1, 1, 1])).signed(np.array([[0.0, np.nan, 0.0]]))
+        MeshDistance(box([0, 0, 0], [1, 1, 1])).sdf_mm(np.array([[0.0, np.nan, 0.0]]))

@@ -87,8 +87,8 @@ def test_every_voxel_centre_keeps_its_side(spacing_mm, rng):
     mask, geometry = ellipsoid_mask(spacing_mm, OBLIQUE, axes_mm=np.array([14.0, 12.0, 13.0]))
     mask = mask ^ (rng.random(mask.shape) < 0.02)  # specks, pits and corners
     grid = signed_distance_grid(mask, geometry)
-    assert (grid.at_ras(centres_ras(mask, geometry)) < 0).all()
-    assert (grid.at_ras(centres_ras(mask, geometry, inside=False)) > 0).all()
+    assert (grid.sdf_mm(centres_ras(mask, geometry)) < 0).all()
+    assert (grid.sdf_mm(centres_ras(mask, geometry, inside=False)) > 0).all()
 
 
 def test_thresholding_the_grid_at_its_own_points_returns_the_mask():
@@ -120,7 +120,7 @@ def test_the_unsmoothed_distance_to_a_box_is_exact_in_front_of_its_faces():
     grid = signed_distance_grid(mask, geometry, SurfaceOptions(smoothing_voxels=0, target_spacing_mm=3.0))
     points_ijk = np.array([[8, 7, 9], [8, 11, 6], [2, 7, 6], [11, 7, 6], [8, 4, 6]])
     expected_mm = [1.5 * 1.5, 1.5 * 2.0, 1.5 * 1.0, -0.5 * 1.0, -0.5 * 2.0]
-    assert np.allclose(grid.at_ras(geometry.ijk_to_ras_points(points_ijk)), expected_mm, atol=1e-5)
+    assert np.allclose(grid.sdf_mm(geometry.ijk_to_ras_points(points_ijk)), expected_mm, atol=1e-5)
 
 
 def test_distances_far_from_the_surface_are_true_distances():
@@ -128,13 +128,13 @@ def test_distances_far_from_the_surface_are_true_distances():
     grid = signed_distance_grid(mask, geometry, SurfaceOptions(margin_mm=11.0))
     radii_mm = np.array([2.0, 5.0, 12.0, 15.0, 18.0, 24.0])
     points = np.array([3.0, -2.0, 5.0]) + radii_mm[:, None] * np.array([0.6, 0.0, 0.8])
-    assert np.allclose(grid.at_ras(points), radii_mm - 15.0, atol=0.25)
+    assert np.allclose(grid.sdf_mm(points), radii_mm - 15.0, atol=0.25)
 
 
 def test_the_distance_goes_on_growing_outside_the_grid():
     grid = signed_distance_grid(*ellipsoid_mask((1, 1, 1), OBLIQUE))
     away = OBLIQUE[:, 0] * 100.0 + [3.0, -2.0, 5.0]
-    near, far = grid.at_ras(np.stack([away, away + 50.0 * OBLIQUE[:, 0]]))
+    near, far = grid.sdf_mm(np.stack([away, away + 50.0 * OBLIQUE[:, 0]]))
     assert near == pytest.approx(100.0 - AXES_MM[0], abs=1.0)
     assert far - near == pytest.approx(50.0, abs=1e-6)
 
@@ -148,7 +148,7 @@ def test_the_gradient_of_a_linear_field_is_that_field(direction):
     grid = DistanceGrid(values.astype(np.float32), geometry)
     points = geometry.ijk_to_ras_points(np.array([[4.2, 5.1, 5.7], [3.0, 4.0, 5.0]]))
     assert np.allclose(grid.gradient_at_ras(points), slope, atol=1e-5)
-    assert np.allclose(grid.at_ras(points), points @ slope, atol=1e-5)
+    assert np.allclose(grid.sdf_mm(points), points @ slope, atol=1e-5)
 
 
 def test_a_mask_that_touches_the_image_border_is_closed():
@@ -348,7 +348,7 @@ def test_a_real_organ_with_thick_slices_keeps_its_volume_and_voxels(shared_data)
     surface = surface_from_grid(grid)
     assert surface.is_closed
     assert surface.volume_mm3 == pytest.approx(mask.sum() * geometry.voxel_volume_mm3, rel=0.01)
-    assert (grid.at_ras(centres_ras(mask, geometry)) < 0).all()
+    assert (grid.sdf_mm(centres_ras(mask, geometry)) < 0).all()
 
 
 def test_specks_are_dropped_and_real_pieces_kept():

@@ -116,7 +116,7 @@ def _draw(study: Study, row: dict, family, method: Method, files: list[Path]) ->
     name = f"{row['case']} {row['variant'] or family.name}, ASSD {row['assd_mm']:.2f} mm"
     panels = [(surface_from_grid(distance), name, None)]
     for title, surface in (("input", before), (row["method"], after)):
-        panels.append((surface, title, distance.at_ras(surface.vertices_ras)))
+        panels.append((surface, title, distance.sdf_mm(surface.vertices_ras)))
     render_panels(panels, ("anterior", "superior"), files[0], scalar_range_mm=_RANGE_MM, label="mm outside the truth")
     masks = {"truth": given.truth, "input": given.given, "refined": result.mask}
     slice_contours(masks, given.geometry, files[1], title=name)

@@ -157,4 +157,4 @@ def denoised(
     values_mm = np.clip(cells, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS) * (grid.cell_unit / frame.scale)
     clean = DistanceGrid(values_mm.astype(np.float32), grid.geometry_ras(frame))
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in clean.geometry.size_ijk])).reshape(3, -1).T
-    return field_shape(clean.at_ras, clean.geometry.ijk_to_ras_points(corners), geometry, options.surface_cell_mm)
+    return field_shape(clean.sdf_mm, clean.geometry.ijk_to_ras_points(corners), geometry, options.surface_cell_mm)

@@ -55,4 +55,4 @@ def interpolated_between_slices(mask: np.ndarray, geometry: ImageGeometry) -> tu
     distance = DrawnSlices.of(mask, geometry).distance
     surface = surface_from_grid(distance)
     bounds = surface.vertices_ras.min(axis=0) - _ROOM_MM, surface.vertices_ras.max(axis=0) + _ROOM_MM
-    return label_mask(distance.at_ras, geometry, bounds), surface
+    return label_mask(distance.sdf_mm, geometry, bounds), surface

@@ -12,7 +12,7 @@ setup(
     packages=[*find_packages(include=["ReShapeITLib", "ReShapeITLib.*"]), *DATA],
     package_dir=DATA,
     package_data={
-        "ReShapeITLib": ["*.json", "*.yaml", "review/page/*"],
-        **dict.fromkeys(DATA, ["*.safetensors", "*.json"]),
+        "ReShapeITLib": ["py.typed", "*.json", "*.yaml", "review/page/*"],
+        **{package: ["*.safetensors", "*.json"] for package in DATA},
     },
 )

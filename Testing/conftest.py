@@ -8,9 +8,9 @@ from pathlib import Path
 # Before torch is imported anywhere: with more threads than free cores it becomes many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import numpy as np
+import pytest
+from hypothesis import settings
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("reproducible")

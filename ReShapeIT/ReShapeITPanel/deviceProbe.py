@@ -47,7 +47,7 @@ class DeviceProbe:
         self._answer, self._process = None, None
         # Files, not pipes: a pipe ends only with the last process that holds it, and a full one stops the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the answer
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the answer
         command = [python or pythonProgram(), "-c", _PROGRAM, *packageNames()]
         try:
             self._process = subprocess.Popen(

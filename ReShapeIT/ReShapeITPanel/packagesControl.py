@@ -80,7 +80,7 @@ class PackagesControl:
         self.close()
         try:
             self._say(action() or done)
-        except Exception as error:  # InstallError, or what pip's own dialogs raise: a sentence in either case
+        except Exception as error:  # noqa: BLE001 - InstallError, or what pip's own dialogs raise
             self._say(str(error))
         self._missing, self._broken, self._brokenProblem = self._environment.missing(), [], ""
         self._show()

@@ -43,7 +43,7 @@ class RunControl:
         except RefinementError as error:
             self._show(0.0, str(error))
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log shows what it was
             self._log.add(traceback.format_exc())
             self._show(0.0, _("The refinement could not be started; the log below says why."))
             return False

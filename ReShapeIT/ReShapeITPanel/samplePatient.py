@@ -130,7 +130,7 @@ def ctImage(truth: dict, geometry):
     import numpy as np
     from scipy import ndimage
 
-    k, j, i = np.ogrid[tuple(slice(n) for n in geometry.shape_kji)]
+    _, j, i = np.ogrid[tuple(slice(n) for n in geometry.shape_kji)]
     matrix = geometry.ijk_to_ras
     x, y = matrix[0, 0] * i + matrix[0, 3], matrix[1, 1] * j + matrix[1, 3]
     image = np.full(geometry.shape_kji, -1000.0, np.float32)

@@ -202,7 +202,7 @@ def computing() -> bool:
     """True where the Python packages are there; else says in the log that the step is left out."""
     missing = missingPackages()
     if missing:
-        logging.warning(f"ReShapeIT self-test: a step is left out, these are not installed: {missing.described()}")
+        logging.warning("ReShapeIT self-test: a step is left out, these are not installed: %s", missing.described())
     return not missing
 
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read our output is gone; stdout must not fail again when Python closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error ends as one sentence
         error = explained(error)
         message = MISSING_PACKAGE.format(error.fields["package"]) if error.code == MISSING else str(error)
         return told(message, error.exit_code)

@@ -140,7 +140,7 @@ class Engine:
         """Whatever goes wrong with that, the run is over for the user."""
         try:
             return killTree(self._process)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log shows what it was
             self.log += traceback.format_exc().splitlines()
             return False
 

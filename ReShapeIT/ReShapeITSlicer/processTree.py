@@ -42,7 +42,7 @@ def killTree(process: subprocess.Popen, seconds: float = 1.0) -> bool:
         if sys.platform == "win32":
             if process.poll() is None:
                 command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-                subprocess.run(command, capture_output=True, timeout=seconds, **quietProcess())
+                subprocess.run(command, check=False, capture_output=True, timeout=seconds, **quietProcess())
         else:
             # Its session has its own group, which outlives the process as long as a child is left in it.
             os.killpg(process.pid, signal.SIGKILL)

@@ -166,7 +166,7 @@ class RefinementTask:
             self._checkUnchanged()
             refined = self._exchange.read()
             self.review = Review(self._scene, self._node, refined, self._options, self._exchange.localToWorld)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - becomes the task's status
             self._trace = traceback.format_exc()
             text = NO_MEMORY if isinstance(error, MemoryError) else NOT_IMPORTED
             text = str(error) if isinstance(error, RefinementError) else text

@@ -61,7 +61,7 @@ def refined(case: BatchCase) -> dict:
     started = time.perf_counter()
     try:
         organs = _run(case)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - becomes the case's record
         told = explained(error)
         wrong = isinstance(told, (BadInputError, ImplausibleError)) and told.code not in _NO_FAULT_OF_THE_INPUT
         message = " ".join(str(told).split())

@@ -59,8 +59,8 @@ class LabelVolume:
 
     def __post_init__(self):
         layers = []
-        for layer in self.layers:
-            layer = np.asarray(layer).view()
+        for given in self.layers:
+            layer = np.asarray(given).view()
             if layer.shape != self.geometry.shape_kji:
                 raise ValueError(f"a layer has shape {layer.shape}, its geometry {self.geometry.shape_kji}")
             if not np.issubdtype(layer.dtype, np.integer):

@@ -65,7 +65,7 @@ def extract_zero_level(
     sdf: Field,
     bounds: tuple[np.ndarray, np.ndarray],
     resolution: int = 128,
-    options: NarrowBandOptions = NarrowBandOptions(),  # noqa: B008 (frozen)
+    options: NarrowBandOptions = NarrowBandOptions(),
     *,
     cell_size: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def label_voxels(
     sdf_ras: Field,
     geometry: ImageGeometry,
     bounds_ras: tuple[np.ndarray, np.ndarray],
-    options: NarrowBandOptions = NarrowBandOptions(),  # noqa: B008 (frozen)
+    options: NarrowBandOptions = NarrowBandOptions(),
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Which voxel centres lie inside, in the part of a grid that the bounds touch.
 

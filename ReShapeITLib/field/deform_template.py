@@ -6,6 +6,7 @@ Equation names follow the paper: ``F(p, alpha, beta) = Temp(p + dvec) + ddis`` (
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 
 import torch
@@ -75,7 +76,7 @@ class HyperNetwork(torch.nn.Module):
         for weight, bias in layers:
             widths = [options.code_size] + [options.hyper_hidden] * (options.hyper_depth - 1)
             modules: list[torch.nn.Module] = []
-            for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            for n_in, n_out in itertools.pairwise(widths):
                 modules += [_kaiming_linear(n_in, n_out, generator), torch.nn.ReLU()]
             last = torch.nn.Linear(widths[-1], weight.numel() + bias.numel())
             with torch.no_grad():

@@ -10,6 +10,7 @@ derivatives from propagating value, three tangents and Laplacian forward. Both a
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -84,7 +85,7 @@ def siren_initial_layers(
     of 64 entries must not make the coordinates' weights 22 times smaller: the field would be nearly linear in them.
     """
     layers = []
-    for index, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         bound = 1.0 / n_in if index == 0 else math.sqrt(6.0 / n_in) / hidden_omega
         weight = (torch.rand(n_out, n_in, generator=generator) * 2 - 1) * bound
         if index == 0:

@@ -66,7 +66,7 @@ class WeightsKind:
         try:
             with safe_open(path, framework="pt") as handle:
                 metadata = handle.metadata() or {}
-                names = [name for name in handle.keys() if wanted is None or wanted(name)]  # noqa: SIM118
+                names = [name for name in handle.keys() if wanted is None or wanted(name)]
                 tensors = {name: handle.get_tensor(name) for name in names}
             description = json.loads(metadata[self.key])
         except (SafetensorError, OSError, KeyError, ValueError) as error:

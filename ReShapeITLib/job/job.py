@@ -157,8 +157,8 @@ def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
 def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, str]:
     """Template name of each label to refine, every label checked."""
     chosen, seen = {}, {}
-    for which, name in templates.items():
-        which = _only_label(volume) if which is None else which
+    for asked, name in templates.items():
+        which = _only_label(volume) if asked is None else asked
         place = volume.locate(which)
         if place in seen:
             raise BadInputError(f"'{seen[place]}' and '{which}' are the same segment of {volume.source}; name it once.")

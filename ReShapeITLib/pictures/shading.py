@@ -87,7 +87,7 @@ def render_array(
     scalars: np.ndarray | None = None,
     value_range: tuple[float, float] = (-5.0, 5.0),
     colormap: str = "signed",
-    style: PictureStyle = PictureStyle(),  # noqa: B008 (frozen)
+    style: PictureStyle = PictureStyle(),
 ) -> np.ndarray:
     """(h, w, 3) uint8 sRGB picture of a surface, with colours from (V,) ``scalars`` where given."""
     factor = style.supersampling

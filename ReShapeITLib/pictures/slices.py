@@ -51,7 +51,7 @@ def slice_contours(
     geometry: ImageGeometry,
     path,
     image: np.ndarray | None = None,
-    options: SliceOptions = SliceOptions(),  # noqa: B008 (frozen)
+    options: SliceOptions = SliceOptions(),
     title: str = "",
 ) -> None:
     """Write a PNG of slices with one outline per mask, a row for each plane.
@@ -79,7 +79,7 @@ def slices_through(
     geometry: ImageGeometry,
     point_ras: np.ndarray,
     image: np.ndarray | None = None,
-    options: SliceOptions = SliceOptions(),  # noqa: B008 (frozen)
+    options: SliceOptions = SliceOptions(),
 ):
     """One slice of each plane through a point, which is marked, as a Pillow image; arguments as ``slice_contours``.
 

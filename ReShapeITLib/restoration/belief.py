@@ -139,7 +139,7 @@ def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOption
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]
     main = 1 + int(sizes.argmax()) if n_organs else 0
     for sign in (-1, 1):
-        pieces, n_pieces = ndimage.label(sign * (restored - given) > options.reach_cells, structure=_NEIGHBOURS)
+        pieces, _ = ndimage.label(sign * (restored - given) > options.reach_cells, structure=_NEIGHBOURS)
         contradicted = (sign * given < 0) & (sign * restored > 0)
         for number, box in enumerate(ndimage.find_objects(pieces), start=1):
             region = pieces[box] == number

@@ -43,8 +43,8 @@ def page_html(reviewed: list[Reviewed], title: str) -> str:
         notice=NOTICE,
         version=__version__,
         written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        style=Markup((_PARTS / "review.css").read_text(encoding="utf-8")),  # noqa: S704 (a file of this package)
-        script=Markup(script),  # noqa: S704 (a file of this package)
+        style=Markup((_PARTS / "review.css").read_text(encoding="utf-8")),
+        script=Markup(script),
         script_hash=digest,
     )
 

@@ -47,7 +47,7 @@ class Trainer:
         config: TrainingConfig,
         folder: str | Path,
         device: str = "cpu",
-        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+        ranks: Ranks = Ranks(),
     ):
         self.data, self.config, self.folder, self.device = data, config, Path(folder), torch.device(device)
         self.ranks = ranks

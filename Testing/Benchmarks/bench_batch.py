@@ -120,9 +120,8 @@ def _worker_bytes(client_pid: int) -> list[tuple[psutil.Process, int]]:
     found = []
     try:
         for process in psutil.Process(client_pid).children(recursive=True):
-            for case in process.children():
-                if "case_process" in " ".join(case.cmdline()):
-                    found.append((process, process.memory_info().rss + case.memory_info().rss))
+            cases = [case for case in process.children() if "case_process" in " ".join(case.cmdline())]
+            found += [(process, process.memory_info().rss + case.memory_info().rss) for case in cases]
     except psutil.NoSuchProcess:
         pass  # it ended meanwhile
     return found

@@ -29,7 +29,7 @@ def main() -> int:
     only, failed = set(filter(None, arguments.only.split(","))), []
     for script in sorted(Path(__file__).parent.glob("bench_*.py")):
         name = script.stem.removeprefix("bench_")
-        if only and name not in only or name in _BY_THEMSELVES:
+        if (only and name not in only) or name in _BY_THEMSELVES:
             continue
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         print(f"{name} (load average {load}) ...", flush=True)

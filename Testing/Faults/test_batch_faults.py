@@ -18,9 +18,9 @@ pytest.importorskip("distributed", reason="needs dask: pip install 'ReShapeITLib
 if sys.platform == "win32":
     pytest.skip("signals and limits of POSIX systems", allow_module_level=True)
 
-from ReShapeITLib.batch.cases import BatchOptions, read_cases  # noqa: E402
-from ReShapeITLib.batch.worker import CaseProcess, CaseProcessLost, Limits  # noqa: E402
-from Testing.Unit.test_batch import write_patients  # noqa: E402
+from ReShapeITLib.batch.cases import BatchOptions, read_cases
+from ReShapeITLib.batch.worker import CaseProcess, CaseProcessLost, Limits
+from Testing.Unit.test_batch import write_patients
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90

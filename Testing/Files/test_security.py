@@ -213,7 +213,7 @@ def test_a_template_altered_in_one_number_is_refused(tmp_path):
     untrained_template().save(path)
     OrganTemplate.load(path)
     with safe_open(path, framework="pt") as file:
-        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
     tensors["alpha"][0, 0] += 0.5
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(BadInputError, match="does not match its checksum"):

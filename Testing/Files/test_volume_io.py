@@ -446,7 +446,7 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 
 @pytest.mark.skipif(not (DATA / "splits.json").is_file(), reason="the real data is not beside the repository")
 def test_real_label_maps_survive_every_format(tmp_path):
-    volume = read_labels(sorted((DATA / "spleen").glob("*.nii.gz"))[0])
+    volume = read_labels(min((DATA / "spleen").glob("*.nii.gz")))
     for extension in ("seg.nrrd", "nii.gz", "mha"):
         again = there_and_back(volume, tmp_path / f"v.{extension}")
         assert np.array_equal(again.layers[0], volume.layers[0])

@@ -135,7 +135,7 @@ def _work(seed: int, output: Path) -> None:
                     if "\n" not in str(error) and len(str(error)) < 1000
                     else f"crash says {str(error)!r:.200}"
                 )
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - what a target raises is the finding
                 answer = f"crash {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             if not answer.startswith("crash"):
                 kept.unlink()

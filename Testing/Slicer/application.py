@@ -302,7 +302,7 @@ class SlicerApplication:
 
     def layoutManager(self):
         """There are no views here."""
-        return None
+        return
 
     def moduleDocumentationUrl(self, name) -> str:
         """Where the documentation is."""
@@ -367,7 +367,7 @@ class ScriptedModule:
 
     def logic(self):
         """The C++ logic of a scripted module is of no use to scripts."""
-        return None
+        return
 
     def widgetRepresentation(self):
         """The module's panel, made when it is first asked for."""
@@ -446,7 +446,7 @@ class ModuleFrame:
     def _called(function):
         try:
             return function()
-        except Exception:
+        except Exception:  # noqa: BLE001 - as PythonQt, which prints it and goes on
             pythonqt.slot_errors.append(traceback.format_exc())
             traceback.print_exc()
             return None

@@ -116,7 +116,7 @@ class CommandLineLogic:
                 words += [f"--{element.findtext('longflag')}", value]
         command = [sys.executable, str(FOLDER / "ReShapeITRefine.py"), *words]
         command += [indexed[index] for index in sorted(indexed)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         node._output, node._error = done.stdout, done.stderr
         node._status = "Completed" if done.returncode == 0 else "Completed with errors"
         for target, path in outputs if done.returncode == 0 else ():

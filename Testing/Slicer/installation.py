@@ -115,7 +115,7 @@ class Installation:
         environment = {**known, "QT_QPA_PLATFORM": "offscreen", **options.pop("env", {})}
         command = [str(self.folder / program), *map(str, words)]
         options = {"cwd": self.folder, "capture_output": True, "text": True, "timeout": 300, **options}
-        return subprocess.run(command, env=environment, **options)
+        return subprocess.run(command, env=environment, **options, check=False)
 
 
 def _make_launcher(path: Path) -> None:

@@ -14,13 +14,14 @@ import sys
 import traceback
 import weakref
 from types import ModuleType
+from typing import ClassVar
 
 # Before PySide6 is imported: enumerations that are ints.
 os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x0f")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-import shiboken6  # noqa: E402
-from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # noqa: E402
+import shiboken6
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 PARTS = (QtCore, QtGui, QtWidgets)
 # Tracebacks of exceptions in slots, which PythonQt prints: a test that finds one here has found a fault.
@@ -130,7 +131,7 @@ class Signal:
             arguments = [wrapped(value) for value in arguments]
             try:
                 function(*(arguments if most is None else arguments[:most]))
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - as PythonQt, which prints it and goes on
                 slot_errors.append(traceback.format_exc())
                 traceback.print_exc()
 
@@ -215,8 +216,8 @@ def qt_module() -> ModuleType:
 class UiLoader:
     """``qt.QUiLoader`` that knows the stand-ins for widgets of CTK and Slicer."""
 
-    custom: list[type] = []
-    _kept: list = []
+    custom: ClassVar[list[type]] = []
+    _kept: ClassVar[list] = []
 
     def load(self, file):
         """The top widget of a .ui file; a widget of an unknown class is an error."""

@@ -13,12 +13,12 @@ pytest.importorskip("slicer", reason="the probe belongs to the Slicer module")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 psutil = pytest.importorskip("psutil", reason="processes are counted with psutil")
 
-from Testing.Slicer import slicer_python  # noqa: E402
+from Testing.Slicer import slicer_python
 
 slicer_python.install()
 
-from ReShapeITPanel import sampleData  # noqa: E402
-from ReShapeITPanel.deviceProbe import DeviceProbe  # noqa: E402
+from ReShapeITPanel import sampleData
+from ReShapeITPanel.deviceProbe import DeviceProbe
 
 needs_sh = pytest.mark.skipif(sys.platform == "win32", reason="the launcher of this test is a shell script")
 # As PythonSlicer, a launcher that starts the real Python and waits for it; here one that never ends.

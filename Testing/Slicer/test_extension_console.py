@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip("slicer", reason="the console's test needs slicer-core")
 pytest.importorskip("PySide6", reason="the panel's package needs PySide6-Essentials")
-from ReShapeITSlicer import console  # noqa: E402
+from ReShapeITSlicer import console
 
-from Testing.Slicer import slicer_python  # noqa: E402
-from Testing.Slicer.scene import new_scene  # noqa: E402
+from Testing.Slicer import slicer_python
+from Testing.Slicer.scene import new_scene
 
 slicer_python.install()
 
-from ReShapeITPanel.sampleData import FILES, makeSamplePatient  # noqa: E402
+from ReShapeITPanel.sampleData import FILES, makeSamplePatient
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "SLICER.md"
 

@@ -60,7 +60,7 @@ def test_refining_imports_nothing_that_is_not_installed_with_the_extension(tiny_
     job = ["refine", tmp_path / "case.seg.nrrd", "--template", tiny_template_file, "--output", tmp_path / "o.seg.nrrd"]
     outputs = ["--surface", tmp_path / "o.vtp", "--report", tmp_path / "o.json", "--progress", "json"]
     command = [sys.executable, "-c", ONLY_ALLOWED, allowed, *job, *outputs, "--preset", "draft", "--device", "cpu"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.vtp").is_file()
 

@@ -10,15 +10,15 @@ import pytest
 pytest.importorskip("slicer", reason="sample data is registered in Slicer")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
-from Testing.Slicer import slicer_python  # noqa: E402
+from Testing.Slicer import slicer_python
 
 slicer_python.install()
 
-from ReShapeITPanel import sampleData, samplePatient  # noqa: E402
-from ReShapeITPanel.dependencies import Missing  # noqa: E402
-from ReShapeITPanel.organProposal import proposedOrgan  # noqa: E402
+from ReShapeITPanel import sampleData, samplePatient
+from ReShapeITPanel.dependencies import Missing
+from ReShapeITPanel.organProposal import proposedOrgan
 
-from ReShapeITLib.io.volumes import read_labels  # noqa: E402
+from ReShapeITLib.io.volumes import read_labels
 
 VOXELS = {
     samplePatient.TRUTH_FILE: {"liver": 253432, "kidney right": 21762, "kidney left": 22528, "spleen": 36327},

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("slicer", reason="the panel's tests need slicer-core")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
-from Testing.Slicer import slicer_python  # noqa: E402
+from Testing.Slicer import slicer_python
 
 slicer_python.install()
 
-from ReShapeITPanel import dependencies  # noqa: E402
-from ReShapeITPanel.dependencies import (  # noqa: E402
+from ReShapeITPanel import dependencies
+from ReShapeITPanel.dependencies import (
     REQUIREMENTS_FILE,
     InstallError,
     Missing,

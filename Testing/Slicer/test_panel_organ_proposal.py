@@ -148,7 +148,8 @@ def test_each_organs_own_code_is_a_snomed_code_of_one_organ():
 def is_snomed_code(code: str) -> bool:
     """The last digit of a SNOMED CT code checks the others (Verhoeff)."""
     turned, place_in = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4], 0
-    for place, digit in enumerate(map(int, reversed(code))):
+    for place, written in enumerate(map(int, reversed(code))):
+        digit = written
         for _ in range(place % 8):
             digit = turned[digit]
         # The group of the turns and reflections of a pentagon: 0 to 4 are turns, 5 to 9 reflections.

@@ -10,18 +10,18 @@ import pytest
 pytest.importorskip("slicer", reason="the panel's tests need slicer-core")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
-from Testing.Slicer import slicer_python  # noqa: E402
+from Testing.Slicer import slicer_python
 
 slicer_python.install()
 
-import slicer  # noqa: E402
-import vtk  # noqa: E402
-from ReShapeITPanel.changeView import centreOn  # noqa: E402
-from ReShapeITPanel.reviewControl import ReviewControl  # noqa: E402
-from ReShapeITPanel.show3D import Show3D, isShown3D, show3D  # noqa: E402
-from ReShapeITSlicer.refinement import RefinementTask  # noqa: E402
+import slicer
+import vtk
+from ReShapeITPanel.changeView import centreOn
+from ReShapeITPanel.reviewControl import ReviewControl
+from ReShapeITPanel.show3D import Show3D, isShown3D, show3D
+from ReShapeITSlicer.refinement import RefinementTask
 
-from Testing.Slicer.refined_boxes import (  # noqa: E402
+from Testing.Slicer.refined_boxes import (
     MATRIX,
     WIDER,
     add_boxes,

@@ -14,17 +14,17 @@ import pytest
 pytest.importorskip("slicer", reason="the panel's tests need slicer-core")
 pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
 
-from Testing.Slicer import pythonqt, slicer_python  # noqa: E402
-from Testing.Slicer.scripted_task import ROW, ScriptedTask, Status, done_task  # noqa: E402
+from Testing.Slicer import pythonqt, slicer_python
+from Testing.Slicer.scripted_task import ROW, ScriptedTask, Status, done_task
 
 slicer_python.install()
 
-import qt  # noqa: E402
-from ReShapeITPanel import dependencies  # noqa: E402
-from ReShapeITPanel.dependencies import Missing  # noqa: E402
-from ReShapeITPanel.reviewTable import cellText  # noqa: E402
-from ReShapeITPanel.runControl import progressText, timeLeftText  # noqa: E402
-from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS  # noqa: E402
+import qt
+from ReShapeITPanel import dependencies
+from ReShapeITPanel.dependencies import Missing
+from ReShapeITPanel.reviewTable import cellText
+from ReShapeITPanel.runControl import progressText, timeLeftText
+from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS
 
 MODULE = slicer_python.ROOT / "ReShapeIT"
 UI_FILE = MODULE / "Resources" / "UI" / "ReShapeIT.ui"

@@ -10,10 +10,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="table nodes need slicer-core")
 
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.reviewExport import addTableNode, summaryTable, writeTable  # noqa: E402
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.reviewExport import addTableNode, summaryTable, writeTable
 
-from Testing.Slicer.refined_boxes import WIDER, box, refined, review, world_of_boxes  # noqa: E402
+from Testing.Slicer.refined_boxes import WIDER, box, refined, review, world_of_boxes
 
 NUMBERS = ("Volume before (mL)", "Volume after (mL)", "Largest change (mm)", "Mean change (mm)", "Dice to the input")
 

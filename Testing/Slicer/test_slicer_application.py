@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("slicer", reason="the Slicer side needs slicer-core")
 pytest.importorskip("PySide6", reason="the panel needs PySide6-Essentials")
 
-from Testing.Slicer import pythonqt  # noqa: E402
-from Testing.Slicer.organs import add_organs, dice  # noqa: E402
-from Testing.Slicer.scripted_task import ScriptedTask, Status, done_task  # noqa: E402
-from Testing.tiny_template import ORGAN  # noqa: E402
+from Testing.Slicer import pythonqt
+from Testing.Slicer.organs import add_organs, dice
+from Testing.Slicer.scripted_task import ScriptedTask, Status, done_task
+from Testing.tiny_template import ORGAN
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_panel_opens_in_an_empty_scene_and_says_what_to_do(application):
 
 
 def test_the_panel_opens_over_a_segmentation_leaves_and_opens_again(tiny):
-    widget, node, _grid, _masks = opened(tiny)
+    widget, _node, _grid, _masks = opened(tiny)
     for _ in range(3):
         assert widget.ui.segmentTable.rowCount == 3
         assert widget.panel.segments.templates()["organ0"] == ORGAN
@@ -100,7 +100,7 @@ def test_segments_that_are_renamed_added_and_removed_show_in_the_table(tiny):
 def test_choices_come_back_from_a_saved_scene(tiny, tmp_path):
     from ReShapeITPanel.choices import Preset
 
-    widget, _node, grid, masks = opened(tiny)
+    widget, _node, _grid, _masks = opened(tiny)
     choose(widget, "organ1")
     path = tiny.save(tmp_path / "saved")
     tiny.close_scene()
@@ -173,7 +173,7 @@ def test_in_place_and_back(tiny):
 @pytest.mark.parametrize("when", ["at once", "after the first stage", "halfway"])
 @pytest.mark.computes
 def test_cancel_at_each_stage_leaves_the_scene_as_it_was(tiny, when):
-    widget, node, grid, masks = opened(tiny)
+    widget, node, _grid, _masks = opened(tiny)
     choose(widget, "organ0")
     ids = tiny.node_ids()
     widget.ui.refineButton.click()
@@ -295,7 +295,7 @@ def test_the_console_needs_an_explicit_word_for_non_commercial_templates(applica
 def test_the_console_refines_into_the_scene(tiny):
     import slicer
 
-    node, grid, masks = add_organs(tiny.scene, (ORGAN,))
+    node, _grid, _masks = add_organs(tiny.scene, (ORGAN,))
     tiny.open()
     logic = slicer.util.getModuleLogic("ReShapeIT")
     options = {"preset": "draft", "device": "cpu", "force": True}
@@ -304,7 +304,7 @@ def test_the_console_refines_into_the_scene(tiny):
 
 
 def test_a_task_that_ends_while_the_scene_closes_does_not_come_back(application):
-    node, _grid, _masks = add_organs(application.scene, ("liver",))
+    _node, _grid, _masks = add_organs(application.scene, ("liver",))
     widget = application.open()
     task = ScriptedTask(course=[Status(fraction=0.2)])
     widget.logic.createTask = lambda *arguments: task

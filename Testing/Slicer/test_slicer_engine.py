@@ -15,16 +15,16 @@ import pytest
 
 pytest.importorskip("slicer", reason="the engine belongs to the scene side, which needs slicer-core")
 
-from ReShapeITSlicer import engine as engine_module  # noqa: E402
-from ReShapeITSlicer import processTree  # noqa: E402
-from ReShapeITSlicer.engine import Engine, EngineSettings  # noqa: E402
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.templates import availableTemplates, readTemplate  # noqa: E402
+from ReShapeITSlicer import engine as engine_module
+from ReShapeITSlicer import processTree
+from ReShapeITSlicer.engine import Engine, EngineSettings
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.templates import availableTemplates, readTemplate
 
-from ReShapeITLib.core.labels import LabelVolume  # noqa: E402
-from ReShapeITLib.io.volumes import read_labels, write_labels  # noqa: E402
-from Testing.Slicer.launcher import python_launcher  # noqa: E402
-from Testing.tiny_template import ORGAN, patient  # noqa: E402
+from ReShapeITLib.core.labels import LabelVolume
+from ReShapeITLib.io.volumes import read_labels, write_labels
+from Testing.Slicer.launcher import python_launcher
+from Testing.tiny_template import ORGAN, patient
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with a first line")
 

@@ -15,20 +15,20 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer import exchange  # noqa: E402
-from ReShapeITSlicer.console import ReShapeITLogic  # noqa: E402
-from ReShapeITSlicer.engine import EngineSettings  # noqa: E402
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.exchange import MARKER, Exchange, removeLeftovers  # noqa: E402
-from ReShapeITSlicer.geometry import Grid  # noqa: E402
-from ReShapeITSlicer.options import RefinementOptions  # noqa: E402
-from ReShapeITSlicer.refinement import RefinementTask  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import newSegment  # noqa: E402
-from ReShapeITSlicer.wording import REFINE_EVEN_IF, Told, inWords  # noqa: E402
+from ReShapeITSlicer import exchange
+from ReShapeITSlicer.console import ReShapeITLogic
+from ReShapeITSlicer.engine import EngineSettings
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.exchange import MARKER, Exchange, removeLeftovers
+from ReShapeITSlicer.geometry import Grid
+from ReShapeITSlicer.options import RefinementOptions
+from ReShapeITSlicer.refinement import RefinementTask
+from ReShapeITSlicer.segmentVoxels import newSegment
+from ReShapeITSlicer.wording import REFINE_EVEN_IF, Told, inWords
 
-from ReShapeITLib.core.geometry import ImageGeometry  # noqa: E402
-from Testing.Slicer.scene import new_scene  # noqa: E402
-from Testing.tiny_template import SIZE_MM, ellipsoid_mask, with_licence  # noqa: E402
+from ReShapeITLib.core.geometry import ImageGeometry
+from Testing.Slicer.scene import new_scene
+from Testing.tiny_template import SIZE_MM, ellipsoid_mask, with_licence
 
 DRAFT = RefinementOptions(preset="draft", device="cpu", force=True)
 

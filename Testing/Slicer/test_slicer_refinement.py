@@ -14,20 +14,20 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-import vtk  # noqa: E402
-from ReShapeITSlicer.changeMap import changes  # noqa: E402
-from ReShapeITSlicer.console import ReShapeITLogic  # noqa: E402
-from ReShapeITSlicer.engine import EngineSettings  # noqa: E402
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid  # noqa: E402
-from ReShapeITSlicer.options import IN_PLACE, RefinementOptions  # noqa: E402
-from ReShapeITSlicer.refinement import RefinementTask  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import LABELMAP, newSegment, ownMask, segmentMask  # noqa: E402
+import vtk
+from ReShapeITSlicer.changeMap import changes
+from ReShapeITSlicer.console import ReShapeITLogic
+from ReShapeITSlicer.engine import EngineSettings
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid
+from ReShapeITSlicer.options import IN_PLACE, RefinementOptions
+from ReShapeITSlicer.refinement import RefinementTask
+from ReShapeITSlicer.segmentVoxels import LABELMAP, newSegment, ownMask, segmentMask
 
-from ReShapeITLib.core.geometry import ImageGeometry  # noqa: E402
-from ReShapeITLib.damage.shapes import bite  # noqa: E402
-from Testing.Slicer.scene import new_scene  # noqa: E402
-from Testing.tiny_template import SIZE_MM, ellipsoid_mask  # noqa: E402
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.shapes import bite
+from Testing.Slicer.scene import new_scene
+from Testing.tiny_template import SIZE_MM, ellipsoid_mask
 
 RADII = SIZE_MM * np.array([1.0, 0.7, 0.5])
 CENTRE = np.array([60.0, -20.0, 900.0])

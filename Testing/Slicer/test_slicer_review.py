@@ -7,9 +7,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer.changeMap import CHANGE, changes, largestChanges  # noqa: E402
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.options import (  # noqa: E402
+from ReShapeITSlicer.changeMap import CHANGE, changes, largestChanges
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.options import (
     ALLOW_OVERLAP,
     IN_PLACE,
     KEEP_NEIGHBOURS,
@@ -19,10 +19,10 @@ from ReShapeITSlicer.options import (  # noqa: E402
     TAKE_FROM_NEIGHBOURS,
     RefinementOptions,
 )
-from ReShapeITSlicer.review import Review  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, writeMask  # noqa: E402
+from ReShapeITSlicer.review import Review
+from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, writeMask
 
-from Testing.Slicer.refined_boxes import (  # noqa: E402
+from Testing.Slicer.refined_boxes import (
     GRID,
     MATRIX,
     ORGANS,

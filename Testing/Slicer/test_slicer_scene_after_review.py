@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
-import vtk  # noqa: E402
-from ReShapeITSlicer.changeMap import removeEmptyFolders  # noqa: E402
-from ReShapeITSlicer.errors import RefinementError  # noqa: E402
-from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS, RESULT_MODES  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import writeMask  # noqa: E402
+import vtk
+from ReShapeITSlicer.changeMap import removeEmptyFolders
+from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS, RESULT_MODES
+from ReShapeITSlicer.segmentVoxels import writeMask
 
-from Testing.Slicer.refined_boxes import (  # noqa: E402
+from Testing.Slicer.refined_boxes import (
     GRID,
     ORGANS,
     WIDER,
@@ -29,7 +29,7 @@ from Testing.Slicer.refined_boxes import (  # noqa: E402
     voxels,
     world_of_boxes,
 )
-from Testing.Slicer.scene import new_scene  # noqa: E402
+from Testing.Slicer.scene import new_scene
 
 FOLDER = "ReShapeIT change"
 VIEW = "vtkMRMLViewNode1"

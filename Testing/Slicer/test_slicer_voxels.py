@@ -7,10 +7,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer.blending import Blend  # noqa: E402
-from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid  # noqa: E402
-from ReShapeITSlicer.nrrd import readSegments, writeSegments  # noqa: E402
-from ReShapeITSlicer.segmentVoxels import (  # noqa: E402
+from ReShapeITSlicer.blending import Blend
+from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid
+from ReShapeITSlicer.nrrd import readSegments, writeSegments
+from ReShapeITSlicer.segmentVoxels import (
     LABELMAP,
     SURFACE,
     newSegment,
@@ -22,8 +22,8 @@ from ReShapeITSlicer.segmentVoxels import (  # noqa: E402
     writeMask,
 )
 
-from ReShapeITLib.io.volumes import read_labels, write_labels  # noqa: E402
-from Testing.Slicer.scene import new_scene  # noqa: E402
+from ReShapeITLib.io.volumes import read_labels, write_labels
+from Testing.Slicer.scene import new_scene
 
 OBLIQUE = np.array([[0.9, -0.8, 0.3, 12.0], [0.6, 1.1, 0.2, -40.0], [-0.1, 0.2, 2.5, 900.0], [0, 0, 0, 1.0]])
 GRID = Grid(OBLIQUE, (0, 0, 0), (24, 22, 20))

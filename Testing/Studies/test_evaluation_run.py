@@ -161,7 +161,7 @@ def test_an_input_without_voxels_is_infinitely_far(folder, tmp_path):
 
 
 def test_workers_make_the_same_rows(done, folder, tmp_path):
-    study, rows, _ = done
+    _study, rows, _ = done
     only = make_study(folder, folder / "template.safetensors", truths=["truths/a.nrrd"], methods=["largest"])
     made = run_study(only, tmp_path, workers=2, methods_of=simple_methods)
     expected = [row for row in rows if row["case"] == "a" and row["method"] in ("input", "largest")]

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("distributed", reason="needs dask: pip install 'ReShapeITLib[batch]'")
 
-from ReShapeITLib.batch.case_process import refined  # noqa: E402
-from ReShapeITLib.batch.cases import BatchCase, BatchOptions, read_cases  # noqa: E402
-from ReShapeITLib.batch.records import (  # noqa: E402
+from ReShapeITLib.batch.case_process import refined
+from ReShapeITLib.batch.cases import BatchCase, BatchOptions, read_cases
+from ReShapeITLib.batch.records import (
     DONE,
     FAILED,
     REFUSED,
@@ -24,12 +24,12 @@ from ReShapeITLib.batch.records import (  # noqa: E402
     is_done,
     write_record,
 )
-from ReShapeITLib.batch.table import COLUMNS, write_tables  # noqa: E402
-from ReShapeITLib.cli.main import main  # noqa: E402
-from ReShapeITLib.core.errors import BadInputError  # noqa: E402
-from ReShapeITLib.damage.shapes import bite  # noqa: E402
-from ReShapeITLib.io.volumes import read_labels, write_labels  # noqa: E402
-from Testing.tiny_template import label_volume, patient  # noqa: E402
+from ReShapeITLib.batch.table import COLUMNS, write_tables
+from ReShapeITLib.cli.main import main
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.damage.shapes import bite
+from ReShapeITLib.io.volumes import read_labels, write_labels
+from Testing.tiny_template import label_volume, patient
 
 ANY = BatchOptions(template="liver")
 

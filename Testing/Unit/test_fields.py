@@ -96,8 +96,8 @@ def our_loss(model, alpha, beta, points):
 
 def nested_loss(model, alpha, beta, points):
     total = 0.0
-    for a, b, p in zip(alpha, beta, points, strict=True):
-        p = p.clone().requires_grad_()
+    for a, b, given in zip(alpha, beta, points, strict=True):
+        p = given.clone().requires_grad_()
         moved = paper_deform(model, p, a, b)
         warped = p + moved[:, :3]
         temp = paper_temp(model, warped)

@@ -148,8 +148,8 @@ def test_a_second_run_starts_from_the_weights_of_the_first_and_new_organs_as_any
     new = replace(SMALL, organs=("a_new_one", ORGAN))
     network = RestorationTrainer(cases, {ORGAN: template}, options, tmp_path / "run", network_options=new).network
     torch.testing.assert_close(network.head.weight, known.head.weight, rtol=0, atol=0)
-    for row, source in (("a_new_one", 0), (ORGAN, known.organ_index(ORGAN))):
-        row = network.organ_index(row)
+    for organ, source in (("a_new_one", 0), (ORGAN, known.organ_index(ORGAN))):
+        row = network.organ_index(organ)
         torch.testing.assert_close(network.organ2.weight[row], known.organ2.weight[source], rtol=0, atol=0)
     larger = replace(SMALL, channels=(4, 4, 8))
     with pytest.raises(BadInputError, match="of another size"):

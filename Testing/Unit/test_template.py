@@ -105,7 +105,7 @@ def test_only_the_last_weights_of_the_hyper_network_are_stored_in_half_precision
 
     compact_template(template).save(tmp_path / "organ.safetensors")
     with safe_open(tmp_path / "organ.safetensors", framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     halved = {name for name, tensor in tensors.items() if tensor.dtype == torch.float16}
     # Five layers; the last one of Deform has few weights, which stay in single precision.
     assert halved == {f"model.hyper.mlps.{layer}.4.weight" for layer in range(4)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import math
 import pickle
@@ -55,6 +56,7 @@ SHORT_CONFIG = replace(
     model=replace(TINY_CONFIG.model, hidden=16, hyper_hidden=8),
     checkpoint_interval=8,
 )
+FOUR_STEPS = with_optimiser(SHORT_CONFIG, steps=4)
 
 
 def short_set():
@@ -152,7 +154,7 @@ def test_the_learning_rate_rises_linearly_then_falls_on_a_cosine():
     assert learning_rate_factor(60, options) == pytest.approx(0.55)
     assert learning_rate_factor(110, options) == learning_rate_factor(500, options) == pytest.approx(0.1)
     falling = [learning_rate_factor(s, options) for s in range(10, 111)]
-    assert all(a > b for a, b in zip(falling[:-1], falling[1:], strict=True))
+    assert all(a > b for a, b in itertools.pairwise(falling))
 
 
 def test_without_warm_up_the_learning_rate_starts_at_its_peak():
@@ -444,7 +446,7 @@ def checkpoint_content(folder):
     from safetensors import safe_open
 
     with safe_open(folder / CHECKPOINT_NAME, framework="pt") as file:
-        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
 
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path):
@@ -477,9 +479,9 @@ def test_a_cancelled_run_keeps_its_last_checkpoint_and_goes_on_from_it(tmp_path)
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):
-    first = short_trainer(tmp_path, with_optimiser(SHORT_CONFIG, steps=4))
+    first = short_trainer(tmp_path, FOUR_STEPS)
     first.run()
-    again = short_trainer(tmp_path, with_optimiser(SHORT_CONFIG, steps=4))
+    again = short_trainer(tmp_path, FOUR_STEPS)
     again.run()
     assert again.step == 4
     assert torch.equal(again.codes["alpha"], first.codes["alpha"])
@@ -489,11 +491,11 @@ def test_a_finished_run_is_not_trained_further(tmp_path):
 def checkpoint_bytes(tmp_path_factory):
     """A checkpoint after four steps."""
     folder = tmp_path_factory.mktemp("run")
-    short_trainer(folder, with_optimiser(SHORT_CONFIG, steps=4)).run()
+    short_trainer(folder, FOUR_STEPS).run()
     return (folder / CHECKPOINT_NAME).read_bytes()
 
 
-def resume_from(folder, content, config=with_optimiser(SHORT_CONFIG, steps=4)):  # noqa: B008 (frozen)
+def resume_from(folder, content, config=FOUR_STEPS):
     (folder / CHECKPOINT_NAME).write_bytes(content)
     trainer = short_trainer(folder, config)
     trainer.run()
@@ -534,8 +536,8 @@ def test_a_tensor_file_that_is_no_checkpoint_is_refused(tmp_path):
     "changed",
     [
         with_optimiser(SHORT_CONFIG, steps=5),
-        replace(with_optimiser(SHORT_CONFIG, steps=4), seed=1),
-        replace(with_optimiser(SHORT_CONFIG, steps=4), weights=replace(SHORT_CONFIG.weights, vec=1.0)),
+        replace(FOUR_STEPS, seed=1),
+        replace(FOUR_STEPS, weights=replace(SHORT_CONFIG.weights, vec=1.0)),
     ],
     ids=["steps", "seed", "weights"],
 )
@@ -547,11 +549,11 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, checkpoint_bytes, c
 def test_a_checkpoint_of_other_cases_is_refused(tmp_path, checkpoint_bytes):
     (tmp_path / CHECKPOINT_NAME).write_bytes(checkpoint_bytes)
     with pytest.raises(BadInputError, match="other settings"):
-        Trainer(ellipsoid_set(RADII[:2], n=300), with_optimiser(SHORT_CONFIG, steps=4), tmp_path).run()
+        Trainer(ellipsoid_set(RADII[:2], n=300), FOUR_STEPS, tmp_path).run()
 
 
 def test_how_often_checkpoints_are_written_may_change(tmp_path, checkpoint_bytes):
-    config = replace(with_optimiser(SHORT_CONFIG, steps=4), checkpoint_interval=3)
+    config = replace(FOUR_STEPS, checkpoint_interval=3)
     assert resume_from(tmp_path, checkpoint_bytes, config).step == 4
 
 

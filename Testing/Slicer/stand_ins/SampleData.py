@@ -97,7 +97,7 @@ class SampleDataLogic:
         thumbnailFileName=None,
         loadFileTypes=None,
         loadFiles=None,
-        loadFileProperties={},  # noqa: B006
+        loadFileProperties={},
         checksums=None,
         loadFileType=None,
     ):
@@ -159,8 +159,8 @@ class SampleDataLogic:
         parts = zip(
             source.uris, source.fileNames, source.nodeNames, source.checksums, source.loadFileTypes, strict=False
         )
-        for uri, fileName, nodeName, checksum, fileType in parts:
-            fileName = fileName or os.path.basename(urlparse(uri).path)
+        for uri, givenName, nodeName, checksum, fileType in parts:
+            fileName = givenName or os.path.basename(urlparse(uri).path)
             for attempt in range(1, maximumAttemptsCount + 1):
                 try:
                     path = self.downloadFileIntoCache(uri, fileName, checksum, forceDownload=forceDownload)
@@ -192,7 +192,7 @@ class SampleDataLogic:
         loadFiles=None,
         customDownloader=None,
         loadFileTypes=None,
-        loadFileProperties={},  # noqa: B006
+        loadFileProperties={},
         forceDownload=False,
     ):
         """Fetch and load what no source describes."""
@@ -247,7 +247,7 @@ class SampleDataLogic:
             return self.downloadFile(uri, destFolderPath, name, checksum)
         return path
 
-    def loadNode(self, uri, name, fileType=None, fileProperties={}):  # noqa: B006
+    def loadNode(self, uri, name, fileType=None, fileProperties={}):
         """First node of a file, without its storage node, or None."""
         fileProperties["fileName"] = uri
         if name:

@@ -65,7 +65,7 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
             yield row | metrics(study, given, reference, result.mask, result.surface) | {"seconds": seconds}
         except ReShapeITError as error:
             yield row | {"error": str(error)}
-        except Exception as error:  # a rival may fail in any way
+        except Exception as error:  # noqa: BLE001 - a rival may fail in any way
             yield row | {"error": f"{type(error).__name__}: {error}"}
 
 

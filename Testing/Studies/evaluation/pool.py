@@ -106,7 +106,7 @@ _worker: _Worker | None = None
 
 
 def _start_worker(study: Study, methods_of: MethodMaker, rows, stop) -> None:
-    global _worker
+    global _worker  # noqa: PLW0603 - what the initializer of a process leaves for its tasks
     import torch
 
     # The main process gets the interrupt, too, and ends the work in order.

@@ -58,7 +58,7 @@ def write_parquet(rows: list[dict], path: Path) -> None:
         BadInputError: the file cannot be written.
     """
     import pandas
-    import pyarrow  # noqa: F401 (pandas itself says it less plainly)
+    import pyarrow  # noqa: F401 - pandas itself says it less plainly
 
     numbers = [*METRIC_NAMES, "seconds"]
     table = pandas.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=COLUMNS)

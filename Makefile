@@ -1,17 +1,18 @@
 # One-command environment, demo, tests and benchmarks; needs python3 (3.10 or newer) and make, nothing else.
 #   make env PYTHON=python3.12          another Python
 #   make env TORCH_INDEX=<index URL>    torch from another package index (e.g. PyTorch's own CPU-only wheels)
+#   make extension OUTPUT=<new folder> TAG=v0.1.0    the published tree, with TAG a git repository
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.reshapeit-env
 
-.PHONY: env demo test bench lint audit slicer-source clean help
+.PHONY: env demo test bench lint audit extension slicer-source clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make env | demo | test | bench | lint | audit | slicer-source | clean"
+	@echo "make env | demo | test | bench | lint | audit | extension | slicer-source | clean"
 
 env: $(STAMP)
 
@@ -34,6 +35,12 @@ bench: env
 
 lint: env
 	$(BIN)/ruff check .
+
+# The Slicer extension as it is published (docs/RELEASE.md).
+OUTPUT ?= dist/SlicerReShapeIT
+TAG ?=
+extension: env
+	$(BIN)/python -m Testing.Slicer.publish $(OUTPUT) $(if $(TAG),--tag $(TAG))
 
 # Slicer's Python and the CMake macros of Slicer, CTK and its launcher, for the tests of the Slicer side: shallow clones of
 # these folders. The tests find them in this place, or beside the checkout of Slicer that RESHAPEIT_SLICER_SOURCE names.

@@ -95,11 +95,22 @@ class OrganTemplate:
         Raises:
             BadInputError: the file cannot be written.
         """
+        return _KIND.write(path, self._tensors(), {"field": self.model.options.as_dict(), **asdict(self.info)})
+
+    @property
+    def shape_sha256(self) -> str:
+        """What :func:`read_shape_sha256` reads from its file."""
+        tensors = self._tensors()
+        shape = {name: tensor for name, tensor in tensors.items() if _is_of_shape(name)}
+        return tensor_digest(shape if len(shape) > 1 else tensors, "")
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """As the file holds them."""
         tensors = {f"model.{k}": _stored(k, v) for k, v in self.model.state_dict().items()}
         tensors |= {"alpha": self.alpha.detach().cpu().clone(), "beta": self.beta.detach().cpu().clone()}
         tensors["points_unit"] = torch.as_tensor(np.ascontiguousarray(self.points_unit), dtype=torch.float32)
         tensors["normals"] = torch.as_tensor(np.ascontiguousarray(self.normals), dtype=torch.float32)
-        return _KIND.write(path, tensors, {"field": self.model.options.as_dict(), **asdict(self.info)})
+        return tensors
 
     @classmethod
     def load(cls, path: str | Path) -> OrganTemplate:
@@ -146,8 +157,12 @@ def read_shape_sha256(path: str | Path) -> str:
     Raises:
         BadInputError: the file is absent, damaged or of another format.
     """
-    shape = _KIND.read(path, lambda name: name == "points_unit" or name.startswith("model.temp."))[2]
+    shape = _KIND.read(path, _is_of_shape)[2]
     return tensor_digest(shape if len(shape) > 1 else _KIND.read(path)[2], "")
+
+
+def _is_of_shape(name: str) -> bool:
+    return name == "points_unit" or name.startswith("model.temp.")
 
 
 def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -35,11 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.buffer.write(Path(__file__).with_suffix(".xml").read_bytes())
         return 0
     makeStreamsTakeAllText()
-    arguments = parser().parse_args(argv)
     addLibraryToPath()
     try:
         from ReShapeITLib.core.errors import MISSING_PACKAGE as MISSING
         from ReShapeITLib.job.explanation import explained
+
+        arguments = parser().parse_args(argv)
     except ImportError as error:
         package = (error.name or "torch").partition(".")[0]
         return told(MISSING_LIBRARY if package == "ReShapeITLib" else MISSING_PACKAGE.format(package), 1)
@@ -84,6 +85,8 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Arguments as ReShapeITRefine.xml describes them; flags may also be written as ``reshapeit refine`` has them."""
+    from ReShapeITLib.job.options import MODULE, options_of
+
     parser = Parser(prog="ReShapeITRefine", description="Repair organs of a label map.", allow_abbrev=False)
     parser.add_argument("inputVolume", help="label map or segmentation to refine")
     parser.add_argument("outputVolume", help="label map or segmentation to write")
@@ -94,20 +97,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--templates", help="LABEL=TEMPLATE,LABEL=TEMPLATE,... for several organs; LABEL: number or segment name"
     )
-    parser.add_argument(
-        "--nonCommercial",
-        "--non-commercial",
-        action="store_true",
-        help="the use is non-commercial: allow templates that are licensed for nothing else",
-    )
-    parser.add_argument("--preset", default="standard", choices=("draft", "standard", "fine"))
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    parser.add_argument(
-        "--keepUnion", "--keep-union", action="store_true", help="move only the borders between touching organs"
-    )
-    parser.add_argument("--sparse", action="store_true", help="the organ was drawn on a few slices only")
-    parser.add_argument("--force", action="store_true", help="refine although the input does not look like the organ")
-    parser.add_argument("--seed", type=int, default=0, help="of every random draw")
+    for option in options_of(MODULE):
+        flags = dict.fromkeys((f"--{option.slicer_name}", option.flag))
+        parser.add_argument(*flags, **option.argument())
     for flag in SLICERS_OWN:
         takes = {"action": "store_true"} if flag == "--echo" else {}
         parser.add_argument(flag, dest=argparse.SUPPRESS, help=argparse.SUPPRESS, **takes)
@@ -137,6 +129,7 @@ def refine(arguments: argparse.Namespace) -> None:
     from ReShapeITLib.io.surfaces import write_surface
     from ReShapeITLib.job.job import RefineJob, run_refine_job
     from ReShapeITLib.job.labels import parse_templates
+    from ReShapeITLib.job.options import option_values
 
     output, written = Path(arguments.outputVolume), writtenFile(arguments.outputVolume)
     # The job makes surfaces only where it writes them or a report; several go into one file here. The name is not taken
@@ -149,13 +142,7 @@ def refine(arguments: argparse.Namespace) -> None:
         templates=parse_templates(*((arguments.templates, None) if arguments.templates else (template, label))),
         output=written,
         report=report,
-        preset=arguments.preset,
-        device=arguments.device,
-        seed=arguments.seed,
-        force=arguments.force,
-        sparse=arguments.sparse,
-        keep_union=arguments.keepUnion,
-        non_commercial=arguments.nonCommercial,
+        **option_values(arguments),
     )
     progress = taggedProgress()
     giveRoom(job.input)

@@ -73,7 +73,9 @@ def refined(case: BatchCase) -> dict:
 def _run(case: BatchCase) -> list[dict]:
     from dataclasses import asdict
 
-    from ..job.job import RefineJob, run_refine_job
+    from ..job.job import run_refine_job
+    from ..job.options import option_values
+    from ..job.request import RefineJob
 
     options = case.options
     for path in (case.report, case.surface):
@@ -85,14 +87,7 @@ def _run(case: BatchCase) -> list[dict]:
         output=case.output,
         surface=case.surface,
         report=case.report,
-        preset=options.preset,
-        device=options.device,
-        seed=options.seed,
-        force=options.force,
-        restoration=options.restoration,
-        sparse=options.sparse,
-        keep_union=options.keep_union,
-        non_commercial=options.non_commercial,
+        **option_values(options),
     )
     return [asdict(organ) for organ in run_refine_job(job).report.organs]
 

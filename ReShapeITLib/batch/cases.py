@@ -10,34 +10,26 @@ from pathlib import Path
 from ..core.errors import BadInputError
 from ..io.atomic import file_suffix
 from ..io.volumes import LABEL_SUFFIXES
+from ..job.options import RefineSettings
 
 COLUMNS = ("input", "name", "template", "label")
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """What all cases share, see :class:`ReShapeITLib.job.job.RefineJob`.
+class BatchOptions(RefineSettings):
+    """What all cases share, with the options of :class:`~ReShapeITLib.job.options.RefineSettings`.
 
     Args:
         template: as the command line takes it; "" where the table names one for each case.
         label: likewise.
         surface: extension of the mesh files to write; "" for none.
         reports: also write a report of each case; it takes some seconds more where nothing is doubted.
-        non_commercial: see RefineJob; the only option that no result depends on.
     """
 
     template: str = ""
     label: str = ""
-    preset: str = "standard"
-    device: str = "auto"
-    seed: int = 0
-    force: bool = False
-    restoration: str = "auto"
-    sparse: bool = False
-    keep_union: bool = False
     surface: str = ""
     reports: bool = False
-    non_commercial: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import (
-    PRESETS,
-    add_device_option,
-    add_non_commercial_option,
-    add_progress_option,
-    add_seed_option,
-    notice_of,
-)
+from ..job.options import BATCH, option_values, options_of
+from .common import add_options, add_progress_option, notice_of, whole_number
 
 _NOTES = """\
 Results have the names of their inputs; results.csv and results.parquet in DIR tell what came of each. The same command
@@ -35,11 +29,6 @@ def add_arguments(parser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; made if absent")
     parser.add_argument("--template", default="", metavar="NAME|FILE", help="as for 'reshapeit refine'")
     parser.add_argument("--label", default="", metavar="N", help="label number, segment id or name")
-    parser.add_argument("--preset", choices=PRESETS, default="standard", help="speed or detail (default: standard)")
-    parser.add_argument("--force", action="store_true", help="refine although an input does not look like the organ")
-    parser.add_argument("--restoration", default="auto", metavar="auto|none|FILE", help="as for 'reshapeit refine'")
-    parser.add_argument("--sparse", action="store_true", help="organs drawn on a few parallel slices only")
-    parser.add_argument("--keep-union", action="store_true", help="as for 'reshapeit refine'")
     parser.add_argument("--surfaces", choices=_SURFACES, default="", help="also write meshes, of this format")
     parser.add_argument("--reports", action="store_true", help="also write a JSON report of each case (a bit slower)")
     parser.add_argument(
@@ -49,15 +38,13 @@ def add_arguments(parser) -> None:
         help="workers on this machine, or a dask scheduler that sees the same folders (default: local)",
     )
     for name, kind, default, metavar, text in (
-        ("--workers", _count, 0, "N", "on this machine (default: half the cores)"),
+        ("--workers", whole_number, 0, "N", "on this machine (default: half the cores)"),
         ("--timeout", _number, 3600.0, "S", "seconds that a case may take (default: 3600; 0: no limit)"),
         ("--memory-limit", _number, 0.0, "GB", "that a case may take (default: no limit)"),
-        ("--retries", _count, 2, "N", "of a case whose process died (default: 2)"),
+        ("--retries", whole_number, 2, "N", "of a case whose process died (default: 2)"),
     ):
         parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
-    add_non_commercial_option(parser)
-    add_device_option(parser)
-    add_seed_option(parser)
+    add_options(parser, options_of(BATCH))
     add_progress_option(parser)
 
 
@@ -69,16 +56,9 @@ def run(arguments) -> int:
     options = BatchOptions(
         template=arguments.template,
         label=arguments.label,
-        preset=arguments.preset,
-        device=arguments.device,
-        seed=arguments.seed,
-        force=arguments.force,
-        restoration=arguments.restoration,
-        sparse=arguments.sparse,
-        keep_union=arguments.keep_union,
         surface=arguments.surfaces,
         reports=arguments.reports,
-        non_commercial=arguments.non_commercial,
+        **option_values(arguments),
     )
     cases = read_cases(arguments.source, Path(arguments.out), options)
     settings = BatchSettings(
@@ -92,12 +72,6 @@ def run(arguments) -> int:
     if arguments.progress.mode != "json":
         print(told)
     return 1 if result.refused or result.failed else 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return int(text)
 
 
 def _number(text: str) -> float:

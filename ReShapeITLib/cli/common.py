@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ..core.errors import BadInputError
-from ..core.progress import Progress
+from ..core.progress import MODES, Progress
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRESETS = ("draft", "standard", "fine")
-PROGRESS_MODES = ("bar", "json", "none")
+if TYPE_CHECKING:
+    from ..job.options import Option
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,40 +22,25 @@ class Parser(argparse.ArgumentParser):
         raise BadInputError(f"{message}; see '{self.prog} --help'")
 
 
-def add_command(commands, name: str, run, summary: str, **options) -> Parser:
-    """A subcommand's parser; ``run(arguments)`` returns nothing or an exit code."""
-    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
-    parser.set_defaults(run=run)
-    return parser
+def add_command(commands, name: str, summary: str) -> Parser:
+    """A subcommand's parser, whose default ``run`` is a function of the arguments to nothing or an exit code."""
+    return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
 
 
 def add_progress_option(parser: argparse.ArgumentParser) -> None:
     """``--progress``; left out, it is a bar on a terminal and nothing elsewhere."""
     parser.add_argument(
         "--progress",
-        choices=PROGRESS_MODES,
+        choices=MODES,
         default="bar" if sys.stderr.isatty() else "none",
         help="bar on stderr, one JSON object a line on stdout, or none (default: bar on a terminal)",
     )
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """``--device``."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
-
-
-def add_non_commercial_option(parser: argparse.ArgumentParser) -> None:
-    """``--non-commercial``."""
-    parser.add_argument(
-        "--non-commercial",
-        action="store_true",
-        help="the use is non-commercial: allow templates and networks that are licensed for nothing else",
-    )
-
-
-def add_seed_option(parser: argparse.ArgumentParser) -> None:
-    """``--seed``."""
-    parser.add_argument("--seed", type=whole_number, default=0, help="of every random draw (default: 0)")
+def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """Options of a refinement, as ``job.options`` declares them."""
+    for option in options:
+        parser.add_argument(option.flag, **option.argument())
 
 
 def whole_number(text: str) -> int:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .common import (
-    add_device_option,
-    add_non_commercial_option,
-    add_progress_option,
-    add_seed_option,
-    notice_of,
-)
+from ..job.options import OPTIONS
+from .common import add_options, add_progress_option, notice_of
 
 
 def add_arguments(parser) -> None:
@@ -18,9 +13,7 @@ def add_arguments(parser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--output", default="demo_output", metavar="FOLDER", help="for files (default: demo_output)")
     parser.add_argument("--template", metavar="NAME|FILE", help="template (default: pancreas, else liver)")
-    add_device_option(parser)
-    add_non_commercial_option(parser)
-    add_seed_option(parser)
+    add_options(parser, [OPTIONS[name] for name in ("device", "non_commercial", "seed")])
     add_progress_option(parser)
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 
 from .. import __version__
 from ..core.progress import Progress, cancel_on_signals
-from .common import Parser, escape_unprintable
+from .common import Parser, add_command, escape_unprintable
 
 # A subcommand's file is imported when the command is called: --version and --help must be quick.
 COMMANDS = {
@@ -88,7 +88,7 @@ def build_parser(called: str | None = None) -> Parser:
     parser.add_argument("--version", action="version", version=f"reshapeit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        command = add_command(commands, name, summary)
         if called in (None, name):
             import_module(f".{name.replace('-', '_')}", __package__).add_arguments(command)
     return parser

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from ..core.errors import BadInputError
-from .common import add_progress_option, add_seed_option, positive_number
+from ..job.options import OPTIONS
+from .common import add_options, add_progress_option, positive_number
 
 
 def add_arguments(parser) -> None:
@@ -53,7 +54,7 @@ def add_arguments(parser) -> None:
         help="lay the shapes in the frame of a template, for another template that restoration networks "
         "trained with that one shall know (default: a frame of their own)",
     )
-    add_seed_option(parser)
+    add_options(parser, [OPTIONS["seed"]])
     add_progress_option(parser)
 
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..job.labels import parse_templates
-from .common import (
-    PRESETS,
-    add_device_option,
-    add_non_commercial_option,
-    add_progress_option,
-    add_seed_option,
-    notice_of,
-)
+from ..job.options import COMMAND, option_values, options_of
+from .common import add_options, add_progress_option, notice_of
 
 _NOTES = """\
 The output has the grid, voxel type, segments and other labels of the input; its extension says the format. Voxels of
@@ -41,33 +35,7 @@ def add_arguments(parser) -> None:
         help="also write the surface: .vtp .vtk .ply .stl .obj (of several organs, MESH_LABEL each)",
     )
     parser.add_argument("--report", metavar="JSON", help="also write what changed and how certain it is")
-    parser.add_argument("--preset", choices=PRESETS, default="standard", help="speed or detail (default: standard)")
-    parser.add_argument("--force", action="store_true", help="refine although the input does not look like the organ")
-    parser.add_argument(
-        "--restoration",
-        default="auto",
-        metavar="auto|none|FILE",
-        help="network that says what of the input to believe (default: the one that belongs to the template, with the "
-        "one that adds what coarse voxels hide; a FILE is asked alone)",
-    )
-    parser.add_argument(
-        "--sparse",
-        action="store_true",
-        help="the organ was drawn on a few parallel slices only: complete it and pass through the drawn contours",
-    )
-    parser.add_argument(
-        "--keep-union",
-        action="store_true",
-        help="of several organs: together they keep exactly their voxels, only the borders between them move",
-    )
-    parser.add_argument(
-        "--low-memory",
-        action="store_true",
-        help="ask the restoration network in smaller parts: slower, the same result",
-    )
-    add_non_commercial_option(parser)
-    add_device_option(parser)
-    add_seed_option(parser)
+    add_options(parser, options_of(COMMAND))
     add_progress_option(parser)
 
 
@@ -82,15 +50,7 @@ def run(arguments) -> None:
         output=Path(arguments.output),
         surface=arguments.surface and Path(arguments.surface),
         report=arguments.report and Path(arguments.report),
-        preset=arguments.preset,
-        device=arguments.device,
-        seed=arguments.seed,
-        force=arguments.force,
-        restoration=arguments.restoration,
-        sparse=arguments.sparse,
-        keep_union=arguments.keep_union,
-        low_memory=arguments.low_memory,
-        non_commercial=arguments.non_commercial,
+        **option_values(arguments),
     )
     result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))
     summaries = [organ.summary() for organ in result.report.organs]

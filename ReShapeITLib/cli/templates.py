@@ -17,10 +17,12 @@ def add_arguments(parser) -> None:
     parser.set_defaults(run=run_list)
     parser.set_defaults(json=False, index=None)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    listing = add_command(actions, "list", run_list, "list all templates (the default)")
-    show = add_command(actions, "show", run_show, "describe one template")
-    render = add_command(actions, "render", run_render, "draw the template's surface")
-    fetch = add_command(actions, "fetch", run_fetch, "download a template from an index that you name")
+    listing = add_command(actions, "list", "list all templates (the default)")
+    show = add_command(actions, "show", "describe one template")
+    render = add_command(actions, "render", "draw the template's surface")
+    fetch = add_command(actions, "fetch", "download a template from an index that you name")
+    for action, run in ((listing, run_list), (show, run_show), (render, run_render), (fetch, run_fetch)):
+        action.set_defaults(run=run)
     for action in (show, render, fetch):
         action.add_argument("template", metavar="NAME|FILE", help="template name or file")
     for action in (listing, show):

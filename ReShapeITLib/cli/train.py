@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import BadInputError, CancelledError
-from .common import add_device_option, add_progress_option, positive_number
+from ..job.options import OPTIONS
+from .common import add_options, add_progress_option, positive_number
 
 _NOTES = """\
 Several processes, on one machine or on several, share a run that torchrun starts, each on its share of a step's shapes:
@@ -28,7 +29,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--template-out", metavar="FILE", help="template file to write (default: OUTPUT/ORGAN.safetensors)"
     )
-    add_device_option(parser)
+    add_options(parser, [OPTIONS["device"]])
     add_progress_option(parser)
 
 

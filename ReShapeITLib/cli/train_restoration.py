@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import CancelledError
-from .common import add_device_option, add_progress_option, positive_number
+from ..job.options import OPTIONS
+from .common import add_options, add_progress_option, positive_number
 
 
 def add_arguments(parser) -> None:
@@ -18,7 +19,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the weights")
     parser.add_argument("--source", default="not stated", metavar="TEXT", help="where the training labels come from")
     parser.add_argument("--network-out", metavar="FILE", help="file to write (default: OUTPUT/restoration.safetensors)")
-    add_device_option(parser)
+    add_options(parser, [OPTIONS["device"]])
     add_progress_option(parser)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ReShapeITLib.cli.common import DEVICES, PRESETS
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.io.surfaces import read_surface
 from ReShapeITLib.io.volumes import read_labels, write_labels
+from ReShapeITLib.job.options import DEVICES, PRESETS
 from ReShapeITLib.templates.store import available_templates
 from Testing.tiny_template import patient
 
@@ -179,7 +179,8 @@ def test_the_description_has_what_slicers_parser_does_not_insist_on():
 
 def test_description_and_script_have_the_same_arguments_and_defaults():
     actions = script_module().parser()._actions
-    known = {action.dest: action for action in actions if action.help != argparse.SUPPRESS and action.dest != "help"}
+    shown = [action for action in actions if action.help != argparse.SUPPRESS and action.dest != "help"]
+    known = {action.option_strings[0][2:] if action.option_strings else action.dest: action for action in shown}
     for element in parameters():
         flag = element.findtext("longflag") or element.findtext("name")
         action = known.pop(flag)

@@ -10,7 +10,6 @@ import pytest
 
 from ReShapeITLib.cli import main as command
 from ReShapeITLib.cli import templates
-from ReShapeITLib.cli.common import DEVICES, PRESETS, PROGRESS_MODES
 from ReShapeITLib.core.errors import CancelledError, ImplausibleError
 
 
@@ -82,12 +81,3 @@ def test_a_gpu_without_memory_is_told_with_what_to_do(monkeypatch, capsys):
 def test_debug_shows_the_traceback(monkeypatch, capsys):
     assert failing(monkeypatch, ZeroDivisionError("x"), "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_options_offered_are_those_the_library_has():
-    from ReShapeITLib.core.device import choose_device
-    from ReShapeITLib.core.progress import MODES
-    from ReShapeITLib.refinement.refine import REFINE_PRESETS
-
-    assert tuple(REFINE_PRESETS) == PRESETS and MODES == PROGRESS_MODES
-    assert choose_device(DEVICES[0]).name in DEVICES

@@ -76,14 +76,14 @@ def limit_cpu_threads(most: int = 8, at_once: int = 1) -> int:
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, min(most, _physical_cores() - 1) // at_once))
-    return torch.get_num_threads()
+    return int(torch.get_num_threads())
 
 
 def free_memory_bytes() -> int:
     """Memory that programs can have without anything being swapped out."""
     import psutil
 
-    return psutil.virtual_memory().available
+    return int(psutil.virtual_memory().available)
 
 
 def _physical_cores() -> int:
@@ -111,4 +111,4 @@ def _problem_with(name: str) -> str:
 def _gpu_name() -> str:
     import torch
 
-    return torch.cuda.get_device_name()
+    return str(torch.cuda.get_device_name())

@@ -44,7 +44,7 @@ class ReShapeITError(Exception):
     exit_code = 1
     code = "failed"
 
-    def __init__(self, message: str = "", hint: str = "", code: str = "", **fields):
+    def __init__(self, message: str = "", hint: str = "", code: str = "", **fields: object) -> None:
         self.message, self.hint, self.fields = worded(message, fields), worded(hint, fields), fields
         self.template, self.hint_template = (message, hint) if fields else ("", "")
         if code:
@@ -54,7 +54,7 @@ class ReShapeITError(Exception):
             whole += f"; {self.hint}." if hint else "."
         super().__init__(whole)
 
-    def about(self, code: str = "", **fields) -> ReShapeITError:
+    def about(self, code: str = "", **fields: object) -> ReShapeITError:
         """The same error with more, or other, fields; ``code`` counts where it has only that of its class."""
         code = self.code if self.code != type(self).code else code
         if self.template:
@@ -100,7 +100,11 @@ class Notice(str):
         fields: names and the like that the sentence is about.
     """
 
-    def __new__(cls, message: str, code: str = "notice", **fields):
+    code: str
+    template: str
+    fields: dict[str, object]
+
+    def __new__(cls, message: str, code: str = "notice", **fields: object) -> Notice:
         """A string that carries code, template and fields."""
         notice = super().__new__(cls, worded(message, fields))
         notice.code, notice.template, notice.fields = code, message if fields else "", fields
@@ -112,7 +116,7 @@ class Notice(str):
         return {"code": self.code, "message": str(self), "template": self.template, "fields": fields}
 
 
-def label_subject(label, source) -> str:
+def label_subject(label: object, source: object) -> str:
     """How messages call one label of a file."""
     return f"label '{label}' of {source}"
 
@@ -127,7 +131,7 @@ def worded(template: str, fields: Mapping) -> str:
     return template.format(**{**fields, "subject": subject})
 
 
-def plain(value):
+def plain(value: object) -> object:
     """A field's value as JSON holds it; it has no numbers that are not finite."""
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

@@ -9,11 +9,13 @@ Frames used throughout the library:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -31,7 +33,7 @@ class ImageGeometry:
     ijk_to_ras: np.ndarray
     size_ijk: tuple[int, int, int]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         matrix = np.array(self.ijk_to_ras, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise ValueError("ijk_to_ras must be a finite 4 x 4 matrix")
@@ -42,18 +44,26 @@ class ImageGeometry:
         object.__setattr__(self, "size_ijk", tuple(int(n) for n in self.size_ijk))
 
     @classmethod
-    def from_parts(cls, size_ijk, spacing_mm, origin_ras=(0.0, 0.0, 0.0), direction_ras=None) -> ImageGeometry:
+    def from_parts(
+        cls,
+        size_ijk: Sequence[int],
+        spacing_mm: ArrayLike,
+        origin_ras: ArrayLike = (0.0, 0.0, 0.0),
+        direction_ras: ArrayLike | None = None,
+    ) -> ImageGeometry:
         """Geometry from spacing (mm), origin (RAS mm) and (3, 3) direction whose columns are the i, j, k axes."""
         direction = np.eye(3) if direction_ras is None else np.asarray(direction_ras, dtype=np.float64)
         matrix = np.eye(4)
         matrix[:3, :3] = direction * np.asarray(spacing_mm, dtype=np.float64)
         matrix[:3, 3] = origin_ras
-        return cls(matrix, size_ijk)
+        i, j, k = size_ijk
+        return cls(matrix, (i, j, k))
 
     @property
     def shape_kji(self) -> tuple[int, int, int]:
         """Shape of the numpy array that holds the voxels."""
-        return self.size_ijk[::-1]
+        i, j, k = self.size_ijk
+        return k, j, i
 
     @cached_property
     def spacing_mm(self) -> np.ndarray:
@@ -88,11 +98,12 @@ class ImageGeometry:
         """Map (N, 3) RAS mm points to fractional voxel indices."""
         return np.asarray(points_ras) @ self.ras_to_ijk[:3, :3].T + self.ras_to_ijk[:3, 3]
 
-    def cropped(self, start_ijk, size_ijk) -> ImageGeometry:
+    def cropped(self, start_ijk: ArrayLike, size_ijk: Sequence[int]) -> ImageGeometry:
         """Geometry of the box that starts at ``start_ijk`` (may be negative: padding) in this grid."""
         matrix = self.ijk_to_ras.copy()
         matrix[:3, 3] = self.ijk_to_ras_points(np.asarray(start_ijk, dtype=np.float64)[None])[0]
-        return ImageGeometry(matrix, size_ijk)
+        i, j, k = size_ijk
+        return ImageGeometry(matrix, (i, j, k))
 
     def box_around(self, bounds_ras: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
         """The (k, j, i) box of voxels that a box in RAS mm, given by its lower and upper corner, touches.
@@ -103,7 +114,8 @@ class ImageGeometry:
         corners_ijk = self.ras_to_ijk_points(corners_ras)
         start = np.clip(np.floor(corners_ijk.min(axis=0)).astype(int), 0, self.size_ijk)
         stop = np.clip(np.ceil(corners_ijk.max(axis=0)).astype(int) + 1, start, self.size_ijk)
-        return tuple(slice(int(a), int(b)) for a, b in zip(start[::-1], stop[::-1], strict=True))
+        k, j, i = (slice(int(a), int(b)) for a, b in zip(start[::-1], stop[::-1], strict=True))
+        return k, j, i
 
     def same_grid_as(self, other: ImageGeometry, tolerance_mm: float = 1e-3) -> bool:
         """True where both grids have the same voxels, to ``tolerance_mm`` at the far corners."""
@@ -128,7 +140,7 @@ class Similarity:
     rotation: np.ndarray
     translation: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "rotation", np.array(self.rotation, dtype=np.float64))
         object.__setattr__(self, "translation", np.array(self.translation, dtype=np.float64))

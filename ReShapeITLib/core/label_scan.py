@@ -36,6 +36,7 @@ def extent(layer: np.ndarray, label: int) -> tuple[tuple[slice, slice, slice], i
             used_j |= here.any(axis=1)
             used_i |= here.any(axis=0)
     if not count:
-        return (slice(0, 0),) * 3, 0
+        return (slice(0, 0), slice(0, 0), slice(0, 0)), 0
     places = np.array(used_k), np.flatnonzero(used_j), np.flatnonzero(used_i)
-    return tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places), count
+    box_k, box_j, box_i = (slice(int(p[0]), int(p[-1]) + 1) for p in places)
+    return (box_k, box_j, box_i), count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,7 +57,7 @@ class LabelVolume:
     header: Mapping[str, str] = field(default_factory=dict)
     source: str = "the label volume"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         layers = []
         for given in self.layers:
             layer = np.asarray(given).view()
@@ -118,9 +118,8 @@ class LabelVolume:
     def around(self, which: int | str, room: int = 1) -> LabelVolume:
         """The part around a segment, with ``room`` voxels on every side where the volume has them."""
         box, shape = self.extent(which)[0], self.geometry.shape_kji
-        return self.cropped(
-            tuple(slice(max(0, s.start - room), min(n, s.stop + room)) for s, n in zip(box, shape, strict=True))
-        )
+        k, j, i = (slice(max(0, s.start - room), min(n, s.stop + room)) for s, n in zip(box, shape, strict=True))
+        return self.cropped((k, j, i))
 
     def pasted(self, box: tuple[slice, slice, slice], part: LabelVolume) -> LabelVolume:
         """A copy with the voxels of a (k, j, i) box from ``part``, which ``cropped`` gave and others changed."""
@@ -235,7 +234,7 @@ def integer_labels(array: np.ndarray, source: str) -> np.ndarray:
     raise BadInputError(f"{source} holds values up to {max(-low, high):g}, too large for labels: give a label map.")
 
 
-def _id_candidates(label: int):
+def _id_candidates(label: int) -> Iterator[str]:
     """Segment ids to try, as Slicer names them."""
     yield f"Segment_{label}"
     number = 1

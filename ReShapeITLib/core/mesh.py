@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import BadInputError
 from .geometry import Similarity
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class TriangleSurface:
     normals: np.ndarray
     point_data: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "vertices_ras", np.ascontiguousarray(self.vertices_ras, dtype=np.float64))
         object.__setattr__(self, "faces", np.ascontiguousarray(self.faces, dtype=np.int32))
         object.__setattr__(self, "normals", np.ascontiguousarray(self.normals, dtype=np.float64))
@@ -154,7 +158,7 @@ class TriangleSurface:
         return replace(self, point_data={**self.point_data, **arrays})
 
     @classmethod
-    def from_vtk(cls, polydata) -> TriangleSurface:
+    def from_vtk(cls, polydata: vtkPolyData) -> TriangleSurface:
         """Surface from a ``vtkPolyData`` in RAS mm; polygons are split, normals are made where absent.
 
         Raises:
@@ -183,7 +187,7 @@ class TriangleSurface:
             normals = vertex_normals(vertices, faces)
         return cls(vertices, faces, normals, data)
 
-    def to_vtk(self):
+    def to_vtk(self) -> vtkPolyData:
         """The surface as ``vtkPolyData`` (double precision points, point normals, point data)."""
         from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
         from vtkmodules.vtkCommonCore import vtkPoints
@@ -210,7 +214,7 @@ class TriangleSurface:
         return polydata
 
 
-def _cells_are_sound(cells, polydata) -> bool:
+def _cells_are_sound(cells: vtkCellArray, polydata: vtkPolyData) -> bool:
     """Whether all faces are made of points that there are; VTK's filters do not look before they use them."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
 

@@ -39,7 +39,7 @@ def gaussian_filter(values: np.ndarray, sigma: Sequence[float], truncate: float)
     return values
 
 
-def _smooth_into(values, out, sd, axis, truncate):
+def _smooth_into(values: np.ndarray, out: np.ndarray, sd: float, axis: int, truncate: float) -> None:
     from scipy import ndimage
 
     ndimage.gaussian_filter1d(values, sd, axis, output=out, truncate=truncate)

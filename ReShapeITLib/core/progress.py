@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from .. import __version__
 from .errors import CancelledError, Notice, ReShapeITError
@@ -46,7 +46,7 @@ class Progress:
         self._stream = stream or (sys.stdout if mode == "json" else sys.stderr)
         self._cancelled = False
         self._ended = False
-        self._bar = None
+        self._bar: Any = None  # of tqdm, which is imported with the first report
 
     def started(self) -> None:
         """Say which program runs."""
@@ -149,11 +149,11 @@ def cancel_on_signals(progress: Progress) -> Iterator[None]:
     """
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def restore():
+    def restore() -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def on_signal(number, frame):
+    def on_signal(number: int, frame: object) -> None:
         progress.cancel()
         restore()
 

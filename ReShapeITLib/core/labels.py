@@ -33,7 +33,7 @@ class Segment:
     label: int
     name: str
     id: str
-    color: tuple[float, float, float] | None = None
+    color: tuple[float, ...] | None = None
     layer: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)

@@ -12,10 +12,11 @@ from pathlib import Path
 from ..core.errors import CANNOT_WRITE, DISK_FULL, BadInputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FilePath = str | os.PathLike[str]
 COMPOUND_SUFFIXES = (".seg.nrrd", ".nii.gz")
 
 
-def file_suffix(path) -> str:
+def file_suffix(path: FilePath) -> str:
     """Suffix of ``path`` in lower case, ``.nii.gz`` and ``.seg.nrrd`` as one suffix."""
     name = Path(path).name.lower()
     for suffix in COMPOUND_SUFFIXES:
@@ -24,7 +25,7 @@ def file_suffix(path) -> str:
     return Path(name).suffix
 
 
-def require_file(path, what: str = "file") -> Path:
+def require_file(path: FilePath, what: str = "file") -> Path:
     """``path`` as a Path, or BadInputError where it is missing, a folder or unreadable."""
     path = Path(path)
     if path.is_dir():
@@ -39,7 +40,7 @@ def require_file(path, what: str = "file") -> Path:
 
 
 @contextlib.contextmanager
-def atomic_path(target, suffix: str | None = None) -> Iterator[Path]:
+def atomic_path(target: FilePath, suffix: str | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that takes its place when the block ends without an error.
 
     The temporary name ends like the target (``suffix`` overrides), so writers that choose the format by the
@@ -67,7 +68,7 @@ def atomic_path(target, suffix: str | None = None) -> Iterator[Path]:
             temporary.unlink()
 
 
-def check_writable(target) -> None:
+def check_writable(target: FilePath) -> None:
     """Raise what ``atomic_path`` would raise for ``target``, before any work is done for it."""
     with contextlib.suppress(_Probe), atomic_path(target):
         raise _Probe
@@ -77,7 +78,7 @@ class _Probe(Exception):
     """Leaves ``atomic_path`` without writing."""
 
 
-def make_folder(folder) -> None:
+def make_folder(folder: FilePath) -> None:
     """Make a folder with those above it, where it is not there yet.
 
     Raises:
@@ -90,12 +91,12 @@ def make_folder(folder) -> None:
         raise _refused(error, folder) from error
 
 
-def cannot_write(target, reason: str, hint: str, code: str = CANNOT_WRITE) -> BadInputError:
+def cannot_write(target: FilePath, reason: str, hint: str, code: str = CANNOT_WRITE) -> BadInputError:
     """What to raise where an output cannot be written: no fault of the input's, unless ``code`` says so."""
     return BadInputError("Cannot write {path}: {reason}", hint, code, path=target, reason=reason)
 
 
-def came_out_broken(target) -> BadInputError:
+def came_out_broken(target: FilePath) -> BadInputError:
     """What to raise where a file that was written cannot be read again."""
     reason = "the file came out broken, perhaps because the disk is full"
     return cannot_write(target, reason, "free some space or choose another folder")

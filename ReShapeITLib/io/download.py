@@ -11,6 +11,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
+from urllib.request import Request
 
 from .. import __version__
 from ..core.errors import BadInputError
@@ -98,7 +100,7 @@ def save_file(
 
 
 @contextlib.contextmanager
-def _answer(url: str, context: ssl.SSLContext | None) -> Iterator:
+def _answer(url: str, context: ssl.SSLContext | None) -> Iterator[_Stream]:
     """The open answer of a server; every way it can fail becomes one sentence."""
     checked_url(url)
     # Only these handlers: the usual opener would also take file:, ftp: and http: addresses.
@@ -121,7 +123,7 @@ def _answer(url: str, context: ssl.SSLContext | None) -> Iterator:
 class _Stream:
     """Reads an answer; what goes wrong with the network is told as such, unlike what goes wrong with the disk."""
 
-    def __init__(self, url: str, answer):
+    def __init__(self, url: str, answer: IO[bytes]):
         self._url, self._answer = url, answer
 
     def read(self, n_bytes: int) -> bytes:
@@ -155,6 +157,8 @@ class _SameHostOnly(urllib.request.HTTPRedirectHandler):
     def __init__(self, host: str):
         self._host = host
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
         checked_url(newurl, self._host)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -8,6 +8,7 @@ Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h (byte offsets 
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def patch_sform_ras(path: Path, ijk_to_ras: np.ndarray) -> None:
         stream.write(np.asarray(ijk_to_ras)[:3].astype(order + "f4").tobytes())
 
 
-def _opened(path: Path):
+def _opened(path: Path) -> io.BufferedIOBase:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
 
 

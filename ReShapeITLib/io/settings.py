@@ -40,7 +40,7 @@ def yaml_mapping(path: str | Path, where: str, empty: dict | None = None) -> dic
     return values
 
 
-def _count(values) -> int:
+def _count(values: object) -> int:
     """How many values there are when every reference is followed; stops counting when there are too many.
 
     A few lines of references to references stand for more values than fit into any memory, and every message that

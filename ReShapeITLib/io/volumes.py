@@ -10,9 +10,10 @@ from __future__ import annotations
 import gzip
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from ..core.geometry import LPS_TO_RAS, ImageGeometry
 from ..core.labels import LabelVolume, integer_labels
 from ..core.parallel import together
 from . import metaimage_header, nifti_header, seg_nrrd
-from .atomic import atomic_path, came_out_broken, cannot_write, file_suffix, require_file
+from .atomic import FilePath, atomic_path, came_out_broken, cannot_write, file_suffix, require_file
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 _IMAGE_IO = {
     ".nrrd": "NrrdImageIO",
@@ -37,7 +41,7 @@ UNREADABLE, OTHER_FORMAT = "input.unreadable", "output.format"
 _BROKEN_SPACING = "{} has a zero, missing or NaN voxel spacing or direction: export it again with its geometry."
 
 
-def read_labels(path) -> LabelVolume:
+def read_labels(path: FilePath) -> LabelVolume:
     """Read a label map or segmentation; the extension says the format.
 
     Raises:
@@ -58,7 +62,7 @@ def read_labels(path) -> LabelVolume:
         raise error.about(UNREADABLE, input=path) from error
 
 
-def write_labels(volume: LabelVolume, path, names: Mapping[int, str] | None = None) -> None:
+def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] | None = None) -> None:
     """Write a volume; the extension says the format, ``names`` (label to name) name segments of a .seg.nrrd.
 
     Raises:
@@ -105,7 +109,7 @@ def _compress(file: Path, packed: Path) -> None:
         shutil.copyfileobj(source, stream, 2**20)
 
 
-def geometry_from_sitk(image) -> ImageGeometry:
+def geometry_from_sitk(image: SimpleITK.Image) -> ImageGeometry:
     """Geometry of a 3D SimpleITK image (LPS there, RAS here)."""
     lps = np.eye(4)
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
@@ -113,7 +117,7 @@ def geometry_from_sitk(image) -> ImageGeometry:
     return ImageGeometry(LPS_TO_RAS @ lps + 0.0, image.GetSize())
 
 
-def geometry_to_sitk(image, geometry: ImageGeometry):
+def geometry_to_sitk(image: SimpleITK.Image, geometry: ImageGeometry) -> SimpleITK.Image:
     """Give a SimpleITK image the geometry, such that ``geometry_from_sitk`` returns it to the last bit.
 
     Returns the image. Its size must be that of the geometry.
@@ -147,7 +151,7 @@ def _spacing_and_direction(vector: np.ndarray) -> tuple[float, np.ndarray]:
     return float(lengths[first, 0, 0]), choices[first][hit[first].argmax(axis=0), range(3)]
 
 
-def label_file_suffix(path) -> str:
+def label_file_suffix(path: FilePath) -> str:
     """Suffix of a label file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
     if suffix not in _IMAGE_IO:
@@ -208,7 +212,7 @@ def _read_nifti(path: Path) -> LabelVolume:
     return LabelVolume((integer_labels(array, str(path)),), geometry, source=str(path))
 
 
-def _check_spacing(numbers, path: Path) -> None:
+def _check_spacing(numbers: Iterable[str], path: Path) -> None:
     """BadInputError where a spacing given as text is zero, NaN or no number; ITK may put 1 mm instead."""
     try:
         lengths = [float(number) for number in numbers]

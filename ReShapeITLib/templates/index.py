@@ -109,7 +109,7 @@ def fetch_template(
     return target
 
 
-def _entry(values, index_url: str) -> IndexEntry:
+def _entry(values: object, index_url: str) -> IndexEntry:
     """An entry, everything in it checked."""
     where = f"The index {index_url}"
     if not isinstance(values, dict):

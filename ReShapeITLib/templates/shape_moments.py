@@ -37,11 +37,11 @@ def shape_moments(surface: TriangleSurface) -> np.ndarray:
     sums = corners.sum(1)
     weights = six_volumes / six_volumes.sum()
 
-    def second(i, j):
+    def second(i: int, j: int) -> float:
         products = np.einsum("fv,fv->f", corners[..., i], corners[..., j])
         return float(weights @ (sums[:, i] * sums[:, j] + products)) / 20.0
 
-    def third(i, j, k):
+    def third(i: int, j: int, k: int) -> float:
         x, y, z = corners[..., i], corners[..., j], corners[..., k]
         cubic = np.einsum("fv,fv,fv->f", x, y, z)
         mixed = sum(
@@ -71,12 +71,12 @@ class ShapeDistribution:
     @classmethod
     def of(cls, moments: Sequence[Sequence[float]]) -> ShapeDistribution:
         """The distribution of (n, 14) moments, wider than n cases alone would say."""
-        moments = np.asarray(moments, dtype=np.float64)
-        variances = moments.var(axis=0)
-        centred = moments - moments.mean(axis=0)
-        covariance = (1.0 - _SHRINKAGE) * centred.T @ centred / max(1, len(moments) - 1)
+        cases = np.asarray(moments, dtype=np.float64)
+        variances = cases.var(axis=0)
+        centred = cases - cases.mean(axis=0)
+        covariance = (1.0 - _SHRINKAGE) * centred.T @ centred / max(1, len(cases) - 1)
         covariance += np.diag(_SHRINKAGE * variances + _LEAST_SD**2)
-        return cls(moments.mean(axis=0), np.linalg.inv(covariance))
+        return cls(cases.mean(axis=0), np.linalg.inv(covariance))
 
     def distance(self, moments: np.ndarray) -> float:
         """Mahalanobis distance over the square root of the number of moments: about 1 for a typical case."""

@@ -31,7 +31,7 @@ _LEAST_SHARE = 0.45  # of that volume over surface; thinner organs still lose th
 _LEAST = 0.05  # way of voxel centres to the surface, at least, in shortest edges
 _SLACK = 0.6  # of the distance to the mask's, in voxels' diagonals per axis
 _THICK = 2.0  # a slice's thickness in edges of its pixels, from which their contours tell more than the slices
-# Chosen on livers and middle lobes with slices of 3, 5 and 8 mm (docs/RESULTS_coarse.md, "Between thick slices").
+# Chosen on livers and middle lobes with slices of 3, 5 and 8 mm (Testing.Studies.coarse_surfaces).
 _SHARE_OF_SLICES = 0.5
 _FAR = 6.0  # way of a contour from one slice to the next, in thicknesses, from which on they count less
 _BLUR_PIXELS = 0.5  # of distances within slices, whose contours follow the pixels

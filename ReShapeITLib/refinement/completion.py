@@ -8,7 +8,7 @@ slices, where most is unknown, a second field that believes the network more is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,17 +16,18 @@ from scipy.spatial import cKDTree
 
 from ..core.geometry import Similarity
 from ..distance.between_slices import DrawnSlices
+from ..distance.combinators import WeightedMean
+from ..distance.protocol import SignedDistance
 from ..interaction.candidates import Candidates
-from ..interaction.fitting import FitOptions
+from ..interaction.options import FitOptions
 from .healing import TRUST_IN_GUESSES, Healed
 
-SignedDistance = Callable[[np.ndarray], np.ndarray]  # from (N, 3) RAS points to (N,) mm, negative inside
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
 _USUAL_Z = 2.0
 _SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
 # Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
-# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (docs/RESULTS_networks.md).
+# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (Testing.Studies.between_slices_parts).
 ERROR_PER_GAP = 1.0 / 12.0
 NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 
@@ -37,8 +38,8 @@ def in_shape_space(options: FitOptions) -> FitOptions:
 
 
 def likeliest_in_doubt(
-    shape_mm: SignedDistance,
-    other_mm: SignedDistance,
+    shape: SignedDistance,
+    other: SignedDistance,
     points_ras: np.ndarray,
     healed: Healed,
     volume_z: float = 0.0,
@@ -47,8 +48,8 @@ def likeliest_in_doubt(
     """What belongs in the doubted parts of an organ.
 
     Args:
-        shape_mm: of the template's shape that was fitted to the healed organ.
-        other_mm: what belongs there without that shape, from the network.
+        shape: of the template's shape that was fitted to the healed organ.
+        other: what belongs there without that shape, from the network.
         points_ras: (N, 3) points on the healed organ's surface.
         healed: the organ.
         volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
@@ -56,11 +57,11 @@ def likeliest_in_doubt(
     """
     trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
     if not trust:
-        return other_mm
+        return other
     seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
-    misfit_mm = float(np.abs(shape_mm(seen)).mean()) if len(seen) else np.inf
+    misfit_mm = float(np.abs(shape.sdf_mm(seen)).mean()) if len(seen) else np.inf
     share = trust * share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    return _mean([(share, healed.restoration.limited(shape_mm)), (1.0 - share, other_mm)])
+    return WeightedMean(((share, healed.restoration.limited(shape)), (1.0 - share, other)))
 
 
 def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, healed: Healed | None) -> SignedDistance:
@@ -73,15 +74,11 @@ def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, heal
     """
     if healed is not None:
         shapes = [healed.restoration.limited(shape) for shape in shapes]
-    mean = _mean([(1.0 / len(shapes), shape) for shape in shapes])
-    misfit_mm = float(np.abs(mean(contour_points(drawn))).mean())
+    mean = WeightedMean(tuple((1.0 / len(shapes), shape) for shape in shapes))
+    misfit_mm = float(np.abs(mean.sdf_mm(contour_points(drawn))).mean())
     share = share_of_shapes(misfit_mm, drawn.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
-    other = drawn.distance.sdf_mm if healed is None else healed.restoration.restored.sdf_mm
-    return _mean([(share, mean), (1.0 - share, other)])
-
-
-def _mean(weighted: Sequence[tuple[float, SignedDistance]]) -> SignedDistance:
-    return lambda points_ras: sum(weight * sdf_mm(points_ras) for weight, sdf_mm in weighted)
+    other = drawn.distance if healed is None else healed.restoration.restored
+    return WeightedMean(((share, mean), (1.0 - share, other)))
 
 
 def share_of_shapes(misfit_mm: float, gap_mm: float, error_per_gap: float = ERROR_PER_GAP) -> float:
@@ -106,8 +103,7 @@ def contour_points(drawn: DrawnSlices) -> np.ndarray:
     points = []
     for number in drawn.slices:
         layer = np.take(drawn.distance.values_mm, number, axis=drawn.axis)
-        for contour in find_contours(layer, 0.0):
-            points.append(np.insert(contour, drawn.axis, number, axis=1))
+        points.extend(np.insert(contour, drawn.axis, number, axis=1) for contour in find_contours(layer, 0.0))
     return drawn.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
 
 

@@ -8,11 +8,11 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.reshapeit-env
 
-.PHONY: env demo test bench lint audit extension slicer-source clean help
+.PHONY: env demo test bench lint contracts typecheck audit extension slicer-source clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make env | demo | test | bench | lint | audit | extension | slicer-source | clean"
+	@echo "make env | demo | test | bench | lint | contracts | typecheck | audit | extension | slicer-source | clean"
 
 env: $(STAMP)
 
@@ -33,8 +33,17 @@ test: env
 bench: env
 	$(BIN)/python -m Testing.Benchmarks.run
 
-lint: env
+lint: contracts typecheck
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The order of the folders, and no circles (pyproject.toml, tool.importlinter).
+contracts: env
+	$(BIN)/lint-imports --no-logo
+
+# The public modules (pyproject.toml, tool.mypy).
+typecheck: env
+	$(BIN)/mypy
 
 # The Slicer extension as it is published (docs/RELEASE.md).
 OUTPUT ?= dist/SlicerReShapeIT
@@ -72,5 +81,5 @@ audit:
 	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit build dist demo_output *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist demo_output *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

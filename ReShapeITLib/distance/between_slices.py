@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,8 @@ from scipy import ndimage
 
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
+from .combinators import Corrected
+from .protocol import SignedDistance
 from .surface import DistanceGrid
 
 FEWEST_SLICES = 2
@@ -65,32 +66,25 @@ class DrawnSlices:
         layers = np.minimum(np.abs(layer - self.slices[after - 1]), np.abs(layer - self.slices[after]))
         return layers * self.geometry.spacing_mm[2 - self.axis] <= within_mm
 
-    def through_contours(self, sdf_mm: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        """A field, callable from (N, 3) RAS points to (N,) mm, bent so that it passes through the drawn contours.
+    def through_contours(self, organ: SignedDistance) -> SignedDistance:
+        """A distance bent so that it passes through the drawn contours.
 
         Its error on the slices is taken off there, and off what lies between in proportion to the nearness.
         """
         layers = np.moveaxis(self.distance.values_mm, self.axis, 0)
-        errors = np.stack([self._error(sdf_mm, layers[n], n) for n in self.slices])
+        errors = np.stack([self._error(organ, layers[n], n) for n in self.slices])
         spread = spread_from_slices(errors, self.slices, len(layers), 0.0)
         gap = np.diff(self.slices).max()
         layer = np.arange(len(layers))
         beyond = np.maximum(np.maximum(self.slices[0] - layer, layer - self.slices[-1]), 0)
         spread *= np.clip(1.0 - beyond / gap, 0.0, 1.0).astype(np.float32)[:, None, None]
-        correction = np.moveaxis(spread, 0, self.axis)
+        return Corrected(organ, np.moveaxis(spread, 0, self.axis), self.geometry)
 
-        def bent(points_ras: np.ndarray) -> np.ndarray:
-            kji = self.geometry.ras_to_ijk_points(points_ras)[:, ::-1]
-            off = ndimage.map_coordinates(correction, kji.T, order=1, mode="constant", output=np.float64)
-            return sdf_mm(points_ras) + off
-
-        return bent
-
-    def _error(self, sdf_mm, contour_mm: np.ndarray, number: int) -> np.ndarray:
+    def _error(self, organ: SignedDistance, contour_mm: np.ndarray, number: int) -> np.ndarray:
         """What is to be added to the field on a drawn slice."""
         kji = np.indices(contour_mm.shape).reshape(2, -1)
         kji = np.insert(kji, self.axis, number, axis=0)
-        field = sdf_mm(self.geometry.ijk_to_ras_points(kji[::-1].T)).reshape(contour_mm.shape)
+        field = organ.sdf_mm(self.geometry.ijk_to_ras_points(kji[::-1].T)).reshape(contour_mm.shape)
         within = np.delete(self.geometry.spacing_mm[::-1], self.axis)
         # The way to the contour within the slice is longer than the way to the surface.
         slope = np.clip(np.linalg.norm(np.gradient(field, *within), axis=0), _LEAST_SLOPE, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core.errors import BadInputError
 from ..core.mesh import TriangleSurface, unique_edges
+from .protocol import Box
 from .vertex_tree import VertexTree
 
 
@@ -38,6 +39,11 @@ class MeshDistance:
         self._first_incident = np.cumsum(self._n_incident) - self._n_incident
         self._radius2 = np.maximum.reduceat(radius2[self._incident_faces], self._first_incident)
         self._tree = VertexTree(self._vertices, self._normals.of_vertices, self._radius2)
+
+    @property
+    def bounds_ras(self) -> Box:
+        """Lower and upper corner (RAS mm) of the box around the surface."""
+        return self._vertices.min(axis=0) + self._origin, self._vertices.max(axis=0) + self._origin
 
     def sdf_mm(self, points: np.ndarray) -> np.ndarray:
         """Signed distance (N,) in mm of (N, 3) RAS points, negative inside."""

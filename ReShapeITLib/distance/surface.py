@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +13,7 @@ from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from .flying_edges import zero_level
 from .grid import smooth_signed_distance_mm
+from .protocol import Box
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,13 @@ class DistanceGrid:
 
     values_mm: np.ndarray
     geometry: ImageGeometry
+
+    @property
+    def bounds_ras(self) -> Box:
+        """Lower and upper corner (RAS mm) of the box around all voxel centres."""
+        corners = np.array(list(product(*((0, n - 1) for n in self.geometry.size_ijk))), dtype=np.float64)
+        corners_ras = self.geometry.ijk_to_ras_points(corners)
+        return corners_ras.min(axis=0), corners_ras.max(axis=0)
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """Distance (N,) in mm at (N, 3) RAS points: trilinear; outside the grid, its border plus the way to it."""

@@ -14,11 +14,12 @@ from math import log, sqrt
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..core.errors import BadInputError
+from ..core.errors import MISSING_PACKAGE, BadInputError
 from ..core.geometry import Similarity
 from .cpd import CpdOptions, CpdResult, box_volume, checked_points, similarity_cpd
 from .posterior import compact_order
 
+BACKENDS = ("cpd", "pycpd")
 STARTS = ("centroid", "box", "expected", "missing")
 _COARSE = {"tolerance": 1e-2, "max_iterations": 20}  # enough to tell good starts from bad ones
 _FIRST_SIGMA = 0.3  # of the template's RMS radius: smaller than "all pairs" as the orientation is known
@@ -37,7 +38,7 @@ class AlignmentOptions:
             of the organ was cut off at one end of an axis).
         finalists: how many starts are followed to the end on the coarse points.
         seed: of the choice of points.
-        backend: "torch" (this library) or "pycpd" (the pycpd package: slower, no priors).
+        backend: "cpd" (this library) or "pycpd" (the pycpd package: slower, no priors).
         cpd: options of the registration; its priors, scale range and first variance are set here.
         max_rotation_degrees: greatest rotation from the RAS axes; None for no limit.
         rotation_sd_degrees: sd of the rotation prior; None for none.
@@ -53,7 +54,7 @@ class AlignmentOptions:
     starts: tuple[str, ...] = STARTS
     finalists: int = 2
     seed: int = 0
-    backend: str = "torch"
+    backend: str = "cpd"
     cpd: CpdOptions = field(
         default_factory=lambda: CpdOptions(tolerance=1e-3, max_iterations=60, concentration=0.2, weight_regions=24)
     )
@@ -68,8 +69,8 @@ class AlignmentOptions:
         unknown = [name for name in self.starts if name not in STARTS]
         if unknown or not self.starts:
             raise BadInputError(f"Unknown or no alignment starts {unknown}; choose among {', '.join(STARTS)}.")
-        if self.backend not in ("torch", "pycpd"):
-            raise BadInputError(f"Unknown alignment backend {self.backend!r}; choose torch or pycpd.")
+        if self.backend not in BACKENDS:
+            raise BadInputError(f"Unknown alignment backend {self.backend!r}; choose {' or '.join(BACKENDS)}.")
         if self.expected_scale_mm is not None and not self.expected_scale_mm > 0:
             raise BadInputError(f"The expected scale must be positive mm per unit, not {self.expected_scale_mm}.")
         if min(self.n_points, self.coarse_points) < 4:
@@ -89,7 +90,7 @@ class Alignment:
             as expected, near 0 where the given organ has nothing (missing parts).
         confidence: (N,) posterior probability in [0, 1] that a given point belongs to the template (column sum of P).
         start_used: name of the start that won.
-        backend: "torch" or "pycpd".
+        backend: "cpd" or "pycpd".
         objective: negative log of the posterior density of the coarse registration that won.
         converged: False where the iterations ran out first.
     """
@@ -249,7 +250,8 @@ def _register_with_pycpd(source, target, options: CpdOptions, initial: Similarit
     try:
         from pycpd import RigidRegistration
     except ImportError as error:
-        raise BadInputError("The backend pycpd is not installed; install pycpd or choose the backend torch.") from error
+        words, hint = "the alignment 'pycpd' needs the package {package}", "install it, or choose the alignment 'cpd'"
+        raise BadInputError(words, hint, MISSING_PACKAGE, package="pycpd") from error
     unit = (len(target) / (options.outlier_volume or box_volume(target))) ** (1.0 / 3.0)
     centre = target.mean(axis=0)
     registration = RigidRegistration(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.geometry import Similarity
 from ..core.mesh import TriangleSurface
-from ..distance.surface import DistanceGrid
+from ..distance.protocol import SignedDistance
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def select_candidates(
     points_ras: np.ndarray,
     normals_ras: np.ndarray,
     confidence: np.ndarray,
-    grid: DistanceGrid,
+    organ: SignedDistance,
     ras_to_unit: Similarity,
     options: CandidateOptions,
     rng: np.random.Generator,
@@ -65,20 +64,18 @@ def select_candidates(
     Args:
         points_ras, normals_ras: (N, 3) surface points of the given organ.
         confidence: (N,) matching probability of each point, from the alignment.
-        grid: signed distance of the given organ.
+        organ: the given one.
         ras_to_unit: the alignment.
     """
     kept = confidence >= np.percentile(confidence, 100.0 - options.top_percent)
-    return with_free_space(
-        points_ras[kept], normals_ras[kept], confidence[kept], grid.sdf_mm, ras_to_unit, options, rng
-    )
+    return with_free_space(points_ras[kept], normals_ras[kept], confidence[kept], organ, ras_to_unit, options, rng)
 
 
 def with_free_space(
     points: np.ndarray,
     normals: np.ndarray,
     weights: np.ndarray,
-    sdf_mm: Callable[[np.ndarray], np.ndarray],
+    organ: SignedDistance,
     ras_to_unit: Similarity,
     options: CandidateOptions,
     rng: np.random.Generator,
@@ -88,7 +85,7 @@ def with_free_space(
     Args:
         points, normals: (N, 3) surface points, RAS mm.
         weights: (N,) trust in [0, 1].
-        sdf_mm: signed distance of the organ they lie on, callable from (M, 3) RAS points to (M,) mm.
+        organ: they lie on.
         ras_to_unit: the alignment.
     """
     owner = rng.integers(len(points), size=options.n_free)
@@ -100,7 +97,7 @@ def with_free_space(
         ras_to_unit.apply_to_vectors(normals),
         weights,
         ras_to_unit.apply(free),
-        sdf_mm(free) * unit,
+        organ.sdf_mm(free) * unit,
         weights[owner],
     )
 

@@ -14,55 +14,16 @@ import numpy as np
 import torch
 
 from ..core.geometry import Similarity
+from ..distance.protocol import Box
 from ..field.deform_template import DOMAIN_RADIUS_UNIT
 from ..field.losses import eikonal_loss
 from ..field.siren import Layers, siren_jet
 from ..templates.template import OrganTemplate
 from .adam import Adam
 from .candidates import Candidates
+from .options import FitOptions
 from .pose import Pose
 from .prior import CodePrior
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """The two stages of the fit.
-
-    Args:
-        code_steps, weight_steps: optimisation steps of each stage.
-        surface_points, free_points: points of a step.
-        code_learning_rate, weight_learning_rate: peak Adam rates, both decay by a cosine.
-        pose_learning_rate: peak rate of a similarity that is fitted together with the codes, because an alignment of
-            points to the mean shape is not the best one for this patient's shape; 0 keeps the alignment.
-        sdf, normal, eikonal: weights of the terms of L_sdf, relative to each other (Eq. 4).
-        code_prior: weight of the codes' Mahalanobis term, in the place of the plain norms of Eq. 8.
-        weight_prior: pull of theta back to H(beta).
-        outside: weight, relative to ``sdf``, of staying outside at points far from both the candidates and the
-            template; the field of unseen codes is free to enclose pieces there otherwise.
-        far_mm: what counts as far.
-        smoothness: weight of L_vec (Eq. 6) while theta is fitted.
-        robust_mm: residual beyond which a point loses its say (Geman-McClure), at the start and at the end of the
-            code stage; 0 switches it off, as in the paper.
-        seed: of the draws.
-    """
-
-    code_steps: int = 60
-    weight_steps: int = 80
-    surface_points: int = 350
-    free_points: int = 150
-    code_learning_rate: float = 1.5e-2
-    weight_learning_rate: float = 3e-4
-    pose_learning_rate: float = 0.0
-    sdf: float = 3e3
-    normal: float = 1e2
-    eikonal: float = 5e1
-    code_prior: float = 1.0
-    weight_prior: float = 1e2
-    outside: float = 1.0
-    far_mm: float = 15.0
-    smoothness: float = 1.0
-    robust_mm: tuple[float, float] = (15.0, 5.0)
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +49,13 @@ class FittedField:
     def mm_per_unit(self) -> float:
         """Length of one unit in mm."""
         return 1.0 / self.ras_to_unit.scale
+
+    @property
+    def bounds_ras(self) -> Box:
+        """Lower and upper corner (RAS mm) of the box around the domain of fields, outside which nothing is enclosed."""
+        middle = self.ras_to_unit.inverse().apply(np.zeros((1, 3)))[0]
+        reach_mm = DOMAIN_RADIUS_UNIT * self.mm_per_unit
+        return middle - reach_mm, middle + reach_mm
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance in mm (negative inside) at (N, 3) RAS points."""
@@ -141,6 +109,11 @@ class PendingFit:
     def is_done(self) -> bool:
         """True where the field is there already."""
         return "field" in self.__dict__
+
+    @property
+    def bounds_ras(self) -> Box:
+        """The fitted field's box."""
+        return self.field.bounds_ras
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance in mm of the fitted field at (N, 3) RAS points."""

@@ -1,4 +1,4 @@
-"""How coherent point drift runs."""
+"""How alignment by coherent point drift and the fit of the field run."""
 
 from __future__ import annotations
 
@@ -62,3 +62,44 @@ class CpdOptions:
             raise BadInputError(f"The scale range must be two rising positive numbers, not {self.scale_range}.")
         if self.dtype not in ("float32", "float64"):
             raise BadInputError(f"The CPD dtype must be float32 or float64, not {self.dtype!r}.")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The two stages of the fit.
+
+    Args:
+        code_steps, weight_steps: optimisation steps of each stage.
+        surface_points, free_points: points of a step.
+        code_learning_rate, weight_learning_rate: peak Adam rates, both decay by a cosine.
+        pose_learning_rate: peak rate of a similarity that is fitted together with the codes, because an alignment of
+            points to the mean shape is not the best one for this patient's shape; 0 keeps the alignment.
+        sdf, normal, eikonal: weights of the terms of L_sdf, relative to each other (Eq. 4).
+        code_prior: weight of the codes' Mahalanobis term, in the place of the plain norms of Eq. 8.
+        weight_prior: pull of theta back to H(beta).
+        outside: weight, relative to ``sdf``, of staying outside at points far from both the candidates and the
+            template; the field of unseen codes is free to enclose pieces there otherwise.
+        far_mm: what counts as far.
+        smoothness: weight of L_vec (Eq. 6) while theta is fitted.
+        robust_mm: residual beyond which a point loses its say (Geman-McClure), at the start and at the end of the
+            code stage; 0 switches it off, as in the paper.
+        seed: of the draws.
+    """
+
+    code_steps: int = 60
+    weight_steps: int = 80
+    surface_points: int = 350
+    free_points: int = 150
+    code_learning_rate: float = 1.5e-2
+    weight_learning_rate: float = 3e-4
+    pose_learning_rate: float = 0.0
+    sdf: float = 3e3
+    normal: float = 1e2
+    eikonal: float = 5e1
+    code_prior: float = 1.0
+    weight_prior: float = 1e2
+    outside: float = 1.0
+    far_mm: float = 15.0
+    smoothness: float = 1.0
+    robust_mm: tuple[float, float] = (15.0, 5.0)
+    seed: int = 0

@@ -28,7 +28,7 @@ from .request import RefineJob
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
-    from ..refinement.refine import RefinedShape
+    from ..refinement.refined import RefinedShape
 
 FEWEST_VOXELS = 64
 _MEMORY_FOR_TWO_BYTES = 6 * 2**30  # two lobes of 0.6 mm voxels at once take 4 GB

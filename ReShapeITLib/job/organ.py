@@ -15,7 +15,7 @@ from ..templates.store import known_templates
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
 
 if TYPE_CHECKING:
-    from ..refinement.refine import RefinedShape
+    from ..refinement.refined import RefinedShape
     from ..restoration.model import RestorationModel
     from ..restoration.store import ChosenNetworks
     from ..templates.template import OrganTemplate
@@ -52,7 +52,8 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     Raises:
         BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
     """
-    from ..refinement.refine import REFINE_PRESETS, refine
+    from ..refinement.options import REFINE_PRESETS
+    from ..refinement.refine import refine
     from ..restoration.store import chosen_networks, restoration_sha256
     from ..templates.template import read_info, read_shape_sha256
 

@@ -18,7 +18,7 @@ from ..io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
-    from ..refinement.refine import RefinedShape
+    from ..refinement.refined import RefinedShape
 
 NOTICE = "Research software, not a medical device."
 

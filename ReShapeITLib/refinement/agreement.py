@@ -7,7 +7,7 @@ surfaces would still overlap and leave the gaps open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,12 @@ from scipy import ndimage
 from ..core.geometry import ImageGeometry
 from ..core.labels import LabelVolume
 from ..core.parallel import together
+from ..distance.combinators import Difference, Union
+from ..distance.protocol import Box, box_around
 from .joint import combine
 
 if TYPE_CHECKING:
-    from .blending import BlendedField
-    from .refine import RefinedShape
+    from .refined import RefinedShape
 
 # Slope of a region's near field along a diagonal stays within what extraction expects of a field.
 _HEIGHT = 0.7
@@ -51,7 +52,7 @@ class Region:
         self._tree = cKDTree(self._centres_ras)
 
     @property
-    def bounds_ras(self) -> tuple[np.ndarray, np.ndarray]:
+    def bounds_ras(self) -> Box:
         """Lower and upper corner (RAS mm) of a box that holds the region."""
         return self._centres_ras.min(0) - self._diagonal_mm, self._centres_ras.max(0) + self._diagonal_mm
 
@@ -64,37 +65,6 @@ class Region:
         if away.any():
             near[away] = np.maximum(near[away], self._tree.query(points_ras[away])[0] - self._diagonal_mm)
         return near
-
-
-@dataclass(frozen=True, eq=False)
-class AgreedField:
-    """A blended field that lost a region and gained another; asked like the :class:`blending.BlendedField` it holds.
-
-    Args:
-        before: the organ's own field.
-        lost, gained: regions, None where there is none.
-    """
-
-    before: BlendedField
-    lost: Region | None
-    gained: Region | None
-
-    @property
-    def given(self):
-        """The given organ's signed distance."""
-        return self.before.given
-
-    def weight_at(self, points_ras: np.ndarray) -> np.ndarray:
-        """(N,) weight of the fitted field at RAS points."""
-        return self.before.weight_at(points_ras)
-
-    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
-        """(N,) signed distance at RAS points."""
-        points_ras = np.asarray(points_ras)
-        values = self.before.sdf_mm(points_ras)
-        if self.gained is not None:
-            values = np.minimum(values, self.gained.sdf_mm(points_ras))
-        return values if self.lost is None else np.maximum(values, -self.lost.sdf_mm(points_ras))
 
 
 def agree(
@@ -121,7 +91,9 @@ def agreeing(shape: RefinedShape, own: np.ndarray, agreed: np.ndarray, geometry:
     if regions == [None, None]:
         return shape
     lost, gained = regions
-    lower, upper = shape.bounds_ras
+    distance, bounds = shape.distance, shape.bounds_ras
     if gained is not None:
-        lower, upper = np.minimum(lower, gained.bounds_ras[0]), np.maximum(upper, gained.bounds_ras[1])
-    return replace(shape, field=AgreedField(shape.field, lost, gained), bounds_ras=(lower, upper))
+        distance, bounds = Union(distance, gained), box_around(bounds, gained.bounds_ras)
+    if lost is not None:
+        distance = Difference(distance, lost)
+    return replace(shape, distance=distance, bounds_ras=bounds)

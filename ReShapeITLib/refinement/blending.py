@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.geometry import ImageGeometry
+from ..distance.combinators import BlendedField
 from ..distance.surface import DistanceGrid
 
 # Median fit residual above which a fitted field is trusted less: 0.4 mm of a pancreas.
@@ -183,34 +184,3 @@ def _lies_apart(
     free = np.argwhere(near & (part == 0)) + [s.start for s in around]
     # At the piece's own smooth surface a voxel beside it may lie inside.
     return bool((field.sdf_mm(geometry.ijk_to_ras_points(free[:, ::-1])) > -0.5 * max(spacing_kji)).all())
-
-
-@dataclass(frozen=True, eq=False)
-class BlendedField:
-    """``(1 - w) given + w fitted`` with the weight w on a grid of its own, as at its border outside it.
-
-    Args:
-        given: the given organ's signed distance.
-        fitted_sdf_mm: callable from (N, 3) RAS points to (N,) mm.
-        weight: w, on the working grid.
-    """
-
-    given: DistanceGrid
-    fitted_sdf_mm: object
-    weight: DistanceGrid
-
-    def weight_at(self, points_ras: np.ndarray) -> np.ndarray:
-        """(N,) weight of the fitted field at RAS points."""
-        ijk = self.weight.geometry.ras_to_ijk_points(points_ras)
-        return ndimage.map_coordinates(self.weight.values_mm, ijk[:, ::-1].T, order=1, mode="nearest")
-
-    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
-        """(N,) signed distance at RAS points; the network is asked only where it has a say."""
-        points_ras = np.asarray(points_ras)
-        values = self.given.sdf_mm(points_ras)
-        weight = self.weight_at(points_ras)
-        asked = weight > 0
-        if asked.any():
-            fitted = self.fitted_sdf_mm(points_ras[asked])
-            values[asked] += weight[asked] * (fitted - values[asked])
-        return values

@@ -10,6 +10,7 @@ from scipy import ndimage
 from ..core.geometry import ImageGeometry, Similarity
 from ..core.mesh import TriangleSurface
 from ..distance.between_slices import DrawnSlices
+from ..distance.combinators import BlendedField
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
@@ -17,7 +18,6 @@ from ..restoration.belief import BeliefOptions, doubt
 from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..templates.template import OrganTemplate
-from .blending import BlendedField
 from .truncation import OpenEnds
 
 # What a point that the network put in is worth beside one that was seen.
@@ -74,7 +74,7 @@ def heal(
         weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
-    field = BlendedField(grid, restoration.restored.sdf_mm, weight)
+    field = BlendedField(grid, restoration.restored, weight)
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
     surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
@@ -99,8 +99,7 @@ def healed_candidates(
     """
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
     weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
-    sdf_mm = MeshDistance(healed.surface).sdf_mm
-    return with_free_space(points, normals, weights, sdf_mm, ras_to_unit, options, rng)
+    return with_free_space(points, normals, weights, MeshDistance(healed.surface), ras_to_unit, options, rng)
 
 
 def without_far_pieces(

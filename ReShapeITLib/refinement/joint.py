@@ -12,7 +12,7 @@ from ..core.geometry import ImageGeometry
 from ..core.labels import LabelVolume
 
 if TYPE_CHECKING:
-    from .refine import RefinedShape
+    from .refined import RefinedShape
 
 
 # A gap between parts of a whole: so much of its surroundings belongs to them, and so much to the second of them.

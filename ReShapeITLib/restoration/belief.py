@@ -8,12 +8,15 @@ as a whole, by how sure the network is of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from ..distance.surface import DistanceGrid
-from .model import Restoration
+
+if TYPE_CHECKING:
+    from .model import Restoration
 
 _NEIGHBOURS = np.ones((3, 3, 3))
 _CERTAIN_CELLS = 2.8  # of three: every pose says so

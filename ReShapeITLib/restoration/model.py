@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,8 @@ import torch
 from ..core.geometry import Similarity
 from ..core.licences import is_non_commercial
 from ..core.parallel import together
+from ..distance.combinators import Restricted
+from ..distance.protocol import SignedDistance
 from ..distance.surface import DistanceGrid
 from ..io.weights_file import WeightsKind
 from ..templates.template import OrganTemplate, read_shape_sha256
@@ -137,15 +138,10 @@ class Restoration:
     cell_mm: float
     unseen: np.ndarray | None = None
 
-    def limited(self, sdf_mm: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        """A field, callable from (N, 3) RAS points to (N,) mm, held to within a cell of the restored distance: smooth
-        where the grid is coarse, and without pieces that the network does not know of."""
-
-        def within_a_cell(points_ras: np.ndarray) -> np.ndarray:
-            restored = self.restored.sdf_mm(points_ras)
-            return np.clip(sdf_mm(points_ras), restored - self.cell_mm, restored + self.cell_mm)
-
-        return within_a_cell
+    def limited(self, organ: SignedDistance) -> SignedDistance:
+        """A distance held to within a cell of the restored one: smooth where the grid is coarse, and without pieces
+        that the network does not know of."""
+        return Restricted(organ, self.restored, self.cell_mm)
 
 
 def restore(

@@ -27,7 +27,8 @@ from ..interaction.fitting import field_of_codes
 from ..interaction.prior import CodePrior
 from ..io.atomic import atomic_path
 from ..io.volumes import read_labels
-from ..refinement.refine import RefineOptions, alignment_with_scale_prior
+from ..refinement.aligned import alignment_with_scale_prior
+from ..refinement.options import RefineOptions
 from ..refinement.truncation import find_open_ends
 from ..restoration.belief import BeliefOptions
 from ..restoration.grid import CanonicalGrid

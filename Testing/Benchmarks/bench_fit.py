@@ -27,10 +27,12 @@ from ReShapeITLib.distance.of_mesh import MeshDistance
 from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, with_free_space
-from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+from ReShapeITLib.interaction.fitting import fit_field
+from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.job.demo import draw_patient
-from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Benchmarks.measuring import DATA, machine, processor_seconds, rounded
@@ -64,7 +66,7 @@ def problem(template: OrganTemplate):
     points, normals, _ = surface.sample_points(4000, rng)
     options = alignment_with_scale_prior(REFINE_PRESETS["standard"].alignment, template)
     to_unit = align_to_template(points, template.points_unit, options).ras_to_unit
-    signed = MeshDistance(surface).sdf_mm
+    signed = MeshDistance(surface)
     candidates = with_free_space(points, normals, np.ones(len(points)), signed, to_unit, CandidateOptions(), rng)
     return name, candidates, to_unit, to_unit.apply(surface.sample_points(4000, rng)[0])
 

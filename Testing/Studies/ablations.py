@@ -26,10 +26,11 @@ from ReShapeITLib.core.progress import Progress
 from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid, surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, draw_surface_points, with_free_space
-from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+from ReShapeITLib.interaction.fitting import fit_field
+from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.metrics import evaluate
 from ReShapeITLib.pictures.rendering import render_panels
-from ReShapeITLib.refinement.refine import alignment_with_scale_prior
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
 from ReShapeITLib.templates.template import OrganTemplate, TemplateInfo
 from ReShapeITLib.training.config import config_from_dict
 from ReShapeITLib.training.data import TrainingSet
@@ -131,7 +132,7 @@ def unseen_residual_mm(template: OrganTemplate, told: CaseInput) -> float:
     points, normals = draw_surface_points(surface_from_grid(grid), options.n_surface, rng)
     alignment = alignment_with_scale_prior(PAPER_OPTIONS.alignment, template)
     frame = align_to_template(points, template.points_unit, alignment).ras_to_unit
-    candidates = with_free_space(points, normals, np.ones(len(points)), grid.sdf_mm, frame, options, rng)
+    candidates = with_free_space(points, normals, np.ones(len(points)), grid, frame, options, rng)
     fit = FitOptions(code_steps=120, weight_steps=0, robust_mm=(0.0, 0.0), code_prior=0.05, outside=0.0)
     return float(np.abs(fit_field(template, candidates, frame, fit).sdf_mm(points)).mean())
 

@@ -51,8 +51,9 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
         surface_from_grid,
     )
     from ReShapeITLib.interaction.alignment import align_to_template
+    from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
     from ReShapeITLib.refinement.healing import believing, without_far_pieces
-    from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
+    from ReShapeITLib.refinement.options import REFINE_PRESETS
     from ReShapeITLib.refinement.truncation import find_open_ends
     from ReShapeITLib.restoration.belief import BeliefOptions, disagreements
     from ReShapeITLib.restoration.grid import CanonicalGrid

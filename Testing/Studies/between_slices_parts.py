@@ -24,30 +24,32 @@ PER_GAP = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 36, 1 / 60)
 
 def parts(given: np.ndarray, geometry, template, network) -> dict:
     """(K, J, I) bool mask by the part's name."""
+    from ReShapeITLib.distance.combinators import WeightedMean
     from ReShapeITLib.distance.narrow_band import label_mask
-    from ReShapeITLib.refinement import completion
-    from ReShapeITLib.refinement import refine as refinement
+    from ReShapeITLib.refinement import completion, expected
+    from ReShapeITLib.refinement.options import RefineOptions
+    from ReShapeITLib.refinement.refine import refine
 
     seen = {}
 
     def recorded(shapes, drawn, healed):
-        limited = [healed.restoration.limited(shape) for shape in shapes]
-        seen.update(shapes=lambda p: np.mean([shape(p) for shape in limited], axis=0), drawn=drawn, healed=healed)
+        limited = WeightedMean(tuple((1.0 / len(shapes), healed.restoration.limited(shape)) for shape in shapes))
+        seen.update(shapes=limited, drawn=drawn, healed=healed)
         return completion.likeliest_between(shapes, drawn, healed)
 
-    options = refinement.RefineOptions(sparse=True)
+    options = RefineOptions(sparse=True)
     # The parts are nowhere in the result: they are caught where they are put together.
-    with patch.object(refinement, "likeliest_between", recorded):
-        shape = refinement.refine(given, geometry, template, options, force=True, restoration=network)
-    drawn, shapes, answer = seen["drawn"], seen["shapes"], seen["healed"].restoration.restored.sdf_mm
-    misfit_mm = float(np.abs(shapes(completion.contour_points(drawn))).mean())
+    with patch.object(expected, "likeliest_between", recorded):
+        shape = refine(given, geometry, template, options, force=True, restoration=network)
+    drawn, shapes, answer = seen["drawn"], seen["shapes"], seen["healed"].restoration.restored
+    misfit_mm = float(np.abs(shapes.sdf_mm(completion.contour_points(drawn))).mean())
     fields = {"network": answer, "shapes": shapes}
     for per_gap in PER_GAP:
         share = completion.share_of_shapes(misfit_mm, drawn.gap_mm, per_gap)
-        fields[f"gap / {1 / per_gap:.0f}"] = lambda p, s=share: s * shapes(p) + (1.0 - s) * answer(p)
+        fields[f"gap / {1 / per_gap:.0f}"] = WeightedMean(((share, shapes), (1.0 - share, answer)))
     through = {name: drawn.through_contours(field) for name, field in fields.items()}
-    through = {"interpolation": drawn.distance.sdf_mm, "as it is": shape.sdf_mm, **through}
-    return {name: label_mask(field, geometry, shape.bounds_ras) for name, field in through.items()}
+    through = {"interpolation": drawn.distance, "as it is": shape, **through}
+    return {name: label_mask(field.sdf_mm, geometry, shape.bounds_ras) for name, field in through.items()}
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ def results(given: np.ndarray, geometry, template, network) -> dict:
     from ReShapeITLib.distance.smooth import smooth_distance_grid
     from ReShapeITLib.distance.surface import surface_from_grid
     from ReShapeITLib.interaction.alignment import align_to_template
-    from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+    from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+    from ReShapeITLib.refinement.options import RefineOptions
     from ReShapeITLib.restoration import detail
     from ReShapeITLib.restoration.grid import CELL_UNIT
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ReShapeITLib.distance.combinators import BlendedField
 from ReShapeITLib.distance.narrow_band import label_mask
 from ReShapeITLib.distance.surface import (
     DistanceGrid,
@@ -17,9 +18,9 @@ from ReShapeITLib.distance.surface import (
     surface_from_mask,
 )
 from ReShapeITLib.interaction.alignment import align_to_template
-from ReShapeITLib.refinement.blending import BlendedField
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
 from ReShapeITLib.refinement.healing import believing, without_far_pieces
-from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+from ReShapeITLib.refinement.options import RefineOptions
 from ReShapeITLib.refinement.truncation import find_open_ends
 from ReShapeITLib.restoration.belief import disagreements
 from ReShapeITLib.restoration.grid import CanonicalGrid
@@ -149,7 +150,7 @@ class Oracle:
     def blended(self, grid, restoration, weight: np.ndarray) -> np.ndarray:
         """(K, J, I) bool of the given organ with the restored one where ``weight`` says so."""
         where = DistanceGrid(weight, restoration.restored.geometry)
-        field = BlendedField(grid, restoration.restored.sdf_mm, where)
+        field = BlendedField(grid, restoration.restored, where)
         k, j, i = (np.array([0, n - 1]) for n in self.geometry.shape_kji)
         corners = self.geometry.ijk_to_ras_points(np.array(np.meshgrid(i, j, k)).reshape(3, -1).T)
         return label_mask(field.sdf_mm, self.geometry, (corners.min(0), corners.max(0)))

@@ -41,8 +41,10 @@ def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]
     from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.interaction.candidates import CandidateOptions, draw_surface_points, with_free_space
-    from ReShapeITLib.interaction.fitting import FitOptions, fit_field
-    from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+    from ReShapeITLib.interaction.fitting import fit_field
+    from ReShapeITLib.interaction.options import FitOptions
+    from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+    from ReShapeITLib.refinement.options import RefineOptions
     from Testing.Studies.evaluation.rivals_field import fitted_shape
 
     rng, options = np.random.default_rng(0), CandidateOptions()
@@ -50,7 +52,7 @@ def fitted_masks(truth: np.ndarray, geometry, template) -> dict[str, np.ndarray]
     points, normals = draw_surface_points(surface_from_grid(grid), options.n_surface, rng)
     alignment = alignment_with_scale_prior(RefineOptions().alignment, template)
     frame = align_to_template(points, template.points_unit, alignment).ras_to_unit
-    candidates = with_free_space(points, normals, np.ones(len(points)), grid.sdf_mm, frame, options, rng)
+    candidates = with_free_space(points, normals, np.ones(len(points)), grid, frame, options, rng)
     masks = {}
     for name, weight_steps in zip(FITS, (0, 200), strict=True):
         fit = FitOptions(code_steps=200, weight_steps=weight_steps, robust_mm=(0.0, 0.0), code_prior=0.05)

@@ -41,7 +41,8 @@ def evaluate_case(organ: str, case: str, network: str, template_path: str, prese
     from ReShapeITLib.core.errors import ReShapeITError
     from ReShapeITLib.distance.surface import surface_from_mask
     from ReShapeITLib.io.volumes import read_labels
-    from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
+    from ReShapeITLib.refinement.options import REFINE_PRESETS
+    from ReShapeITLib.refinement.refine import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.template import OrganTemplate
 
@@ -111,7 +112,8 @@ def draw_worst(rows: list[dict], organ: str, template_path: str, preset: str, fo
     from ReShapeITLib.io.volumes import read_labels
     from ReShapeITLib.pictures.rendering import render_panels
     from ReShapeITLib.pictures.slices import slice_contours
-    from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
+    from ReShapeITLib.refinement.options import REFINE_PRESETS
+    from ReShapeITLib.refinement.refine import refine
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.templates.template import OrganTemplate
 

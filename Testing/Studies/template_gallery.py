@@ -24,7 +24,7 @@ from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import AlignmentOptions, align_to_template
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.pictures.rendering import render_panels
-from ReShapeITLib.refinement.refine import alignment_with_scale_prior
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
 from ReShapeITLib.templates.template import OrganTemplate
 from ReShapeITLib.training.export import template_surface
 

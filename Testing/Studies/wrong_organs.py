@@ -77,8 +77,9 @@ def compare(surface, template) -> dict:
     """What the plausibility check sees of a surface (RAS mm), by the way that a refinement goes."""
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.interaction.candidates import draw_surface_points
+    from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+    from ReShapeITLib.refinement.options import REFINE_PRESETS
     from ReShapeITLib.refinement.plausibility import check_plausibility
-    from ReShapeITLib.refinement.refine import REFINE_PRESETS, alignment_with_scale_prior
     from ReShapeITLib.templates.store import known_templates
 
     options = REFINE_PRESETS["standard"]

@@ -35,11 +35,11 @@ class Ball:
 
 @dataclass(frozen=True)
 class Shape:
-    field: object
+    distance: object
     bounds_ras: tuple
 
     def sdf_mm(self, points_ras):
-        return self.field.sdf_mm(points_ras)
+        return self.distance.sdf_mm(points_ras)
 
     def mask(self, geometry):
         return label_mask(self.sdf_mm, geometry, self.bounds_ras)
@@ -66,10 +66,10 @@ def test_the_surface_leaves_what_was_lost_and_takes_what_was_gained():
     agreed[5:9, 2:9, 10:14] = True  # a gap that was closed, partly outside the ball's bounds
     assert (own & ~agreed).sum() > 150 and (agreed & ~own).sum() > 40
     settled = agreeing(shape, own, agreed, GEOMETRY)
-    assert np.array_equal(inside(settled.field), agreed)
-    assert np.array_equal(label_mask(settled.field.sdf_mm, GEOMETRY, settled.bounds_ras), agreed)
+    assert np.array_equal(inside(settled.distance), agreed)
+    assert np.array_equal(label_mask(settled.distance.sdf_mm, GEOMETRY, settled.bounds_ras), agreed)
     surface = TriangleSurface.from_triangles(
-        *extract_zero_level(settled.field.sdf_mm, settled.bounds_ras, cell_size=0.5)
+        *extract_zero_level(settled.distance.sdf_mm, settled.bounds_ras, cell_size=0.5)
     )
     distance = MeshDistance(surface).sdf_mm(CENTRES_RAS).reshape(GEOMETRY.shape_kji)
     # Cells of 0.5 mm cut corners of single voxels, but no voxel is left out or taken by more than a fraction of one.
@@ -85,8 +85,8 @@ def test_whatever_changes_the_signs_are_those_of_the_voxels_and_extraction_finds
     if (agreed == own).all():
         return
     settled = agreeing(shape, own, agreed, GEOMETRY)
-    assert np.array_equal(inside(settled.field), agreed)
-    assert np.array_equal(label_mask(settled.field.sdf_mm, GEOMETRY, settled.bounds_ras), agreed)
+    assert np.array_equal(inside(settled.distance), agreed)
+    assert np.array_equal(label_mask(settled.distance.sdf_mm, GEOMETRY, settled.bounds_ras), agreed)
 
 
 @pytest.mark.parametrize(("apart", "claims"), [(6.0, 2), (15.0, 0)], ids=["both claim the middle", "nobody does"])
@@ -107,8 +107,8 @@ def test_organs_that_overlap_or_leave_a_gap_have_surfaces_that_share_it_out_as_t
     assert ((together == claims) & (labels > 0)).sum() > 10
     after, agreed = agree(before, shapes)
     for value, shape in agreed.items():
-        assert np.array_equal(inside(shape.field), after.mask(value))
-        assert not np.array_equal(inside(shapes[value].field), after.mask(value))
+        assert np.array_equal(inside(shape.distance), after.mask(value))
+        assert not np.array_equal(inside(shapes[value].distance), after.mask(value))
 
 
 def halves() -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,10 @@ from ReShapeITLib.distance.between_slices import (
     drawn_slices,
     spread_from_slices,
 )
+from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.io.volumes import read_labels, write_labels
-from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
+from ReShapeITLib.refinement.options import REFINE_PRESETS
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import label_volume, patient
 
@@ -87,18 +89,19 @@ def test_known_is_what_lies_near_a_drawn_slice():
 
 def test_a_field_is_bent_through_the_contours_and_keeps_its_own_form_far_from_them():
     mask = drawn_on(ball(16.0), 0, [12, 18, 24])
-    bent = DrawnSlices.of(mask, GEOMETRY).through_contours(lambda points: to_centre(points) - 14.0)
+    field = FunctionDistance(lambda points: to_centre(points) - 14.0, (CENTRE - 14.0, CENTRE + 14.0))
+    bent = DrawnSlices.of(mask, GEOMETRY).through_contours(field)
     kji = np.argwhere(np.isin(np.indices(mask.shape)[0], [12, 18, 24]))
-    inside = bent(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
+    inside = bent.sdf_mm(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
     np.testing.assert_array_equal(inside, mask[tuple(kji.T)])
     # The field was too small by 2 mm everywhere, also between the slices.
     directions = np.random.default_rng(0).normal(size=(400, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     layers = GEOMETRY.ras_to_ijk_points(CENTRE + 16.0 * directions)[:, 2]
     between = (layers > 12) & (layers < 24)
-    assert np.abs(bent(CENTRE + 16.0 * directions[between])).mean() < 0.6
+    assert np.abs(bent.sdf_mm(CENTRE + 16.0 * directions[between])).mean() < 0.6
     far = CENTRE + 60.0 * directions
-    np.testing.assert_allclose(bent(far), 46.0, atol=1e-6)
+    np.testing.assert_allclose(bent.sdf_mm(far), 46.0, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

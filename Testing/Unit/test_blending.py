@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.combinators import BlendedField, FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid, SurfaceOptions, signed_distance_grid
 from ReShapeITLib.refinement.blending import (
     TYPICAL_FIT_RESIDUAL_UNIT,
-    BlendedField,
     BlendOptions,
     field_weight,
     grid_points,
@@ -50,7 +50,9 @@ def weights(given, fitted=sphere_mm, options=OPTIONS):
 
 def blended(given, fitted=sphere_mm, options=OPTIONS):
     grid = DistanceGrid(on_grid(given(POINTS)).astype(np.float32), GEOMETRY)
-    return BlendedField(grid, fitted, DistanceGrid(weights(given, fitted, options), GEOMETRY))
+    return BlendedField(
+        grid, FunctionDistance(fitted, grid.bounds_ras), DistanceGrid(weights(given, fitted, options), GEOMETRY)
+    )
 
 
 def test_the_weight_is_zero_where_both_surfaces_are_the_same():
@@ -209,7 +211,8 @@ def test_the_network_is_asked_only_where_it_has_a_say(rng):
         asked.append(points)
         return sphere_mm(points)
 
-    field = replace(blended(bitten_mm), fitted_sdf_mm=fitted)
+    whole = blended(bitten_mm)
+    field = replace(whole, expected=FunctionDistance(fitted, whole.bounds_ras))
     points = random_points(rng)
     field.sdf_mm(points)
     assert np.array_equal(np.concatenate(asked), points[field.weight_at(points) > 0])
@@ -247,8 +250,9 @@ def test_a_small_piece_apart_goes_unless_it_is_near_or_large_or_something_was_ad
     weight = np.zeros(geometry.shape_kji, dtype=np.float32)
     weight[5:7, 5:7, 15 : 14 + gap] = added
     distance_of = partial(signed_distance_grid, options=SurfaceOptions(smoothing_voxels=0))
-    given, fitted = distance_of(whole, geometry), lambda points: np.full(len(points), -10.0)
-    field = BlendedField(given, fitted, DistanceGrid(weight, geometry))
+    given = distance_of(whole, geometry)
+    everywhere = FunctionDistance(lambda points: np.full(len(points), -10.0), given.bounds_ras)
+    field = BlendedField(given, everywhere, DistanceGrid(weight, geometry))
     k, j, i = (np.mean([s.start, s.stop - 1]) for s in piece)
     middle = geometry.ijk_to_ras_points(np.array([[i, j, k]]))
     assert field.sdf_mm(middle)[0] < 0

@@ -13,7 +13,8 @@ from ReShapeITLib.distance.coarse_grid import coarse_behind
 from ReShapeITLib.distance.narrow_band import label_mask
 from ReShapeITLib.distance.smooth import smooth_distance_grid, smooth_distance_mm
 from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_grid
-from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
+from ReShapeITLib.refinement.options import REFINE_PRESETS
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import patient
 

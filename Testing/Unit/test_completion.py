@@ -11,11 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.distance.between_slices import DrawnSlices
+from ReShapeITLib.distance.combinators import BlendedField, FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid, surface_from_grid
 from ReShapeITLib.interaction.candidates import Candidates
-from ReShapeITLib.interaction.fitting import FitOptions, fit_field
+from ReShapeITLib.interaction.fitting import fit_field
+from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.interaction.pose import Pose
-from ReShapeITLib.refinement.blending import BlendedField
 from ReShapeITLib.refinement.completion import (
     NETWORK_ERROR_PER_GAP,
     contour_points,
@@ -54,7 +55,10 @@ def with_pose(parameters) -> Pose:
     return pose
 
 
-def candidates_of(radii, moved=Similarity.identity(), n=1500):  # noqa: B008 (frozen)
+IDENTITY = Similarity.identity()
+
+
+def candidates_of(radii, moved=IDENTITY, n=1500):
     """Points on and around an ellipsoid that an alignment has put elsewhere, unit frame."""
     rng = np.random.default_rng(3)
     points, normals = ellipsoid_surface(radii, n, rng)
@@ -146,13 +150,16 @@ def half_doubted_ball() -> Healed:
     distance = np.linalg.norm(points, axis=1).reshape(25, 25, 25).astype(np.float32)
     doubted = DistanceGrid((points[:, 2] < 0).reshape(25, 25, 25).astype(np.float32), grid)
     restoration = Restoration(DistanceGrid(distance - 18.0, grid), DistanceGrid(distance - 16.0, grid), cell_mm=2.0)
-    field = BlendedField(restoration.given, restoration.restored.sdf_mm, doubted)
+    field = BlendedField(restoration.given, restoration.restored, doubted)
     return Healed(field, surface_from_grid(restoration.given), restoration)
 
 
-def closely_fitted(points_ras):
-    """A ball of 18.5 mm."""
-    return np.linalg.norm(points_ras, axis=1) - 18.5
+def distance(function) -> FunctionDistance:
+    """A function of points as a signed distance."""
+    return FunctionDistance(function, (np.full(3, -30.0), np.full(3, 30.0)))
+
+
+CLOSELY_FITTED = distance(lambda points_ras: np.linalg.norm(points_ras, axis=1) - 18.5)  # a ball
 
 
 @pytest.mark.parametrize("misfit_mm", [0.0, 1.0])
@@ -164,10 +171,10 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
         return np.linalg.norm(points_ras, axis=1) - radius
 
     points = healed.surface.vertices_ras
-    likeliest = likeliest_in_doubt(shape, closely_fitted, points[np.abs(points[:, 2]) > 3.0], healed)
+    likeliest = likeliest_in_doubt(distance(shape), CLOSELY_FITTED, points[np.abs(points[:, 2]) > 3.0], healed)
     at = np.array([[0.0, 0.0, -17.0]])
     share = share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    np.testing.assert_allclose(likeliest(at), -1.5 * (1.0 - share), atol=0.05)
+    np.testing.assert_allclose(likeliest.sdf_mm(at), -1.5 * (1.0 - share), atol=0.05)
     assert (share > 0.99) == (misfit_mm == 0.0)
 
 
@@ -183,22 +190,23 @@ def test_between_slices_shapes_count_less_beside_a_network_than_beside_the_inter
     share = share_of_shapes(misfit_mm, 20.0, *([NETWORK_ERROR_PER_GAP] if with_network else []))
     assert share_of_shapes(misfit_mm, 20.0, NETWORK_ERROR_PER_GAP) < share_of_shapes(misfit_mm, 20.0)
     at = np.array([[0.0, 0.0, -10.0], [5.0, 8.0, 10.0]])
-    likeliest = likeliest_between([shape, shape], drawn, healed)
-    np.testing.assert_allclose(beside(at) - likeliest(at), share, atol=1e-5)
+    likeliest = likeliest_between([distance(shape)] * 2, drawn, healed)
+    np.testing.assert_allclose(beside(at) - likeliest.sdf_mm(at), share, atol=1e-5)
 
 
 @pytest.mark.parametrize("trust", [0.0, 1.0])
 def test_where_shapes_say_nothing_the_other_answer_stands(trust):
     healed = half_doubted_ball()
     below = np.array([[0.0, 0.0, -16.0]])  # nothing was seen but doubted points, so the shape's misfit is not known
-    likeliest = likeliest_in_doubt(lambda points: np.full(len(points), 9.0), closely_fitted, below, healed, trust=trust)
-    np.testing.assert_allclose(likeliest(below), -2.5)
+    nothing = distance(lambda points: np.full(len(points), 9.0))
+    likeliest = likeliest_in_doubt(nothing, CLOSELY_FITTED, below, healed, trust=trust)
+    np.testing.assert_allclose(likeliest.sdf_mm(below), -2.5)
 
 
 def test_a_field_is_held_to_within_a_cell_of_the_networks_answer():
     restoration, at = half_doubted_ball().restoration, np.array([[0.0, 0.0, -16.0]])  # 2 mm inside the network's ball
-    for sdf_mm, expected in ((closely_fitted, -2.5), (lambda points: np.full(len(points), 5.0), 0.0)):
-        np.testing.assert_allclose(restoration.limited(sdf_mm)(at), expected, atol=0.05)
+    for organ, expected in ((CLOSELY_FITTED, -2.5), (distance(lambda points: np.full(len(points), 5.0)), 0.0)):
+        np.testing.assert_allclose(restoration.limited(organ).sdf_mm(at), expected, atol=0.05)
 
 
 def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):

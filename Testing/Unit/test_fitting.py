@@ -14,7 +14,8 @@ from ReShapeITLib.core.geometry import Similarity
 from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.interaction.adam import Adam
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, select_candidates
-from ReShapeITLib.interaction.fitting import FitOptions, PendingFit, fit_field
+from ReShapeITLib.interaction.fitting import PendingFit, fit_field
+from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.interaction.prior import CodePrior
 from ReShapeITLib.refinement.blending import grid_points, working_geometry
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template

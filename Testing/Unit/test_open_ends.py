@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import surface_from_mask
-from ReShapeITLib.refinement import refine as refinement
+from ReShapeITLib.refinement.given import given_organ
+from ReShapeITLib.refinement.options import RefineOptions
+from ReShapeITLib.refinement.restored import truncation_of
 from ReShapeITLib.refinement.truncation import OpenEnds, find_open_ends, flat_end
 from ReShapeITLib.restoration.belief import BeliefOptions
-from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import ellipsoid_mask, label_volume, patient
 
 SPACING_MM = (1.5, 1.5, 2.0)
@@ -100,24 +99,12 @@ def test_nothing_is_known_beyond_an_end():
 
 
 @pytest.mark.parametrize(("whole", "n_ends"), [(True, 0), (False, 1)])
-def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_it(
-    whole, n_ends, monkeypatch, tiny_template_file
-):
-    class Asked(Exception):
-        pass
-
-    def ask(*_, ends, **__):
-        raise Asked(0 if ends is None else len(ends))
-
-    monkeypatch.setattr(refinement, "heal", ask)
+def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_it(whole, n_ends):
     mask, geometry = patient(np.random.default_rng(1), spacing_mm=(1.5, 1.5, 8.0))  # its outermost slices are large
     if not whole:
         half = mask.shape[2] // 2
         mask, geometry = mask[:, :, :half], geometry.cropped([0, 0, 0], (half, *mask.shape[1::-1]))
     part = label_volume(mask, geometry).around(1)
-    network = SimpleNamespace(info=SimpleNamespace(belief={}))
-    options = refinement.RefineOptions(belief=BeliefOptions(flat_share=1.0))
-    template = OrganTemplate.load(tiny_template_file)
-    with pytest.raises(Asked) as asked:
-        refinement.refine(part.mask(1), part.geometry, template, options, force=True, restoration=network)
-    assert asked.value.args[0] == n_ends
+    given = given_organ(part.mask(1), part.geometry, RefineOptions())
+    found = truncation_of(given, (1.0, 1.0))
+    assert (0 if found is None else len(found)) == n_ends

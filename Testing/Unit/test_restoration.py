@@ -11,9 +11,11 @@ import torch
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.damage import on_grid as damage
+from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.refinement.healing import without_far_pieces
-from ReShapeITLib.refinement.refine import REFINE_PRESETS, refine
+from ReShapeITLib.refinement.options import REFINE_PRESETS
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.restoration.belief import BeliefOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
@@ -257,7 +259,8 @@ def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_netw
 def test_a_field_is_held_to_within_a_cell_of_the_network():
     restoration = _restoration(ball(9.0), ball(9.0))
     points = restoration.restored.geometry.ijk_to_ras_points(np.array([[20, 16, 16], [29, 16, 16], [38, 16, 16]]))
-    np.testing.assert_allclose(restoration.limited(lambda p: np.full(len(p), 1.0))(points), [-4.0, 1.0, 4.0], atol=0.01)
+    near = FunctionDistance(lambda p: np.full(len(p), 1.0), restoration.restored.bounds_ras)
+    np.testing.assert_allclose(restoration.limited(near).sdf_mm(points), [-4.0, 1.0, 4.0], atol=0.01)
 
 
 def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template):

@@ -146,7 +146,8 @@ def _between_slices(setting: Setting) -> Method:
 
 def _ssm(setting: Setting, model: str | Path, **options) -> Method:
     """``model`` names the .npz file, which is built from the training masks where it does not exist."""
-    from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+    from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+    from ReShapeITLib.refinement.options import RefineOptions
 
     from .rivals_ssm import ShapeFitOptions, ShapeModel, fit_to_mask
     from .rivals_ssm_build import build_ssm, template_mesh

@@ -19,7 +19,8 @@ from ReShapeITLib.distance.surface import DistanceGrid, clean_mask, signed_dista
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import draw_surface_points
 from ReShapeITLib.io.weights_file import WeightsKind
-from ReShapeITLib.refinement.refine import RefineOptions, alignment_with_scale_prior
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+from ReShapeITLib.refinement.options import RefineOptions
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.network import GIVEN_LIMIT_CELLS
 from ReShapeITLib.templates.template import OrganTemplate

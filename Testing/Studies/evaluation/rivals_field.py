@@ -16,8 +16,11 @@ from ReShapeITLib.distance.surface import clean_mask, signed_distance_grid, surf
 from ReShapeITLib.field.deform_template import DOMAIN_RADIUS_UNIT
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
-from ReShapeITLib.interaction.fitting import FitOptions, FittedField, fit_field
-from ReShapeITLib.refinement.refine import REFINE_PRESETS, RefineOptions, alignment_with_scale_prior, refine
+from ReShapeITLib.interaction.fitting import FittedField, fit_field
+from ReShapeITLib.interaction.options import FitOptions
+from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+from ReShapeITLib.refinement.options import REFINE_PRESETS, RefineOptions
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.restoration.model import RestorationModel
 from ReShapeITLib.templates.template import OrganTemplate
 

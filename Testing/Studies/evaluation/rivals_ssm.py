@@ -18,7 +18,7 @@ from ReShapeITLib.core.mesh import TriangleSurface, vertex_normals
 from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.io.atomic import atomic_path, require_file
-from ReShapeITLib.refinement.refine import RefineOptions
+from ReShapeITLib.refinement.options import RefineOptions
 
 _FORMAT = "reshapeit-ssm-1"
 # Freedom of one step of the pose, radians and unit lengths: the alignment has found it, the fit only settles it.

@@ -1,0 +1,124 @@
+"""The fourth stage: what belongs where the given organ is not believed, from the fitted shape and the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from ..core.geometry import Similarity
+from ..core.progress import Progress
+from ..distance.between_slices import DrawnSlices
+from ..distance.protocol import SignedDistance
+from ..interaction.candidates import CandidateOptions, Candidates, draw_surface_points
+from ..interaction.fitting import FittedField, PendingFit, fit_field
+from ..interaction.options import FitOptions
+from ..templates.template import OrganTemplate
+from .completion import in_shape_space, likeliest_between, likeliest_in_doubt, trusting_contours
+from .options import RefineOptions
+from .restored import CandidatesOf, Restored
+
+_STAGE = "fit"
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The organ beside what is expected in its place.
+
+    Args:
+        restored: the organ.
+        expected: what belongs where the given organ is not believed.
+        fit: of the patient's field (Eq. 8).
+    """
+
+    restored: Restored
+    expected: SignedDistance
+    fit: PendingFit
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitting:
+    """What all fits of one patient share: the generator is this stage's own, and fits draw from it one by one."""
+
+    template: OrganTemplate
+    options: RefineOptions
+    rng: np.random.Generator
+    progress: Progress
+
+    def fit(
+        self,
+        start: Similarity | FittedField,
+        candidates: CandidatesOf,
+        options: FitOptions,
+        span: tuple[float, float] = (0.3, 0.5),
+    ) -> FittedField:
+        """The field from an alignment, or from another field on; ``span`` is its begin and length in the progress."""
+        begin, length = span
+        self.progress.stage(_STAGE, begin)
+        from_field = isinstance(start, FittedField)
+        ras_to_unit = start.ras_to_unit if from_field else start
+        return fit_field(
+            self.template,
+            candidates(ras_to_unit, self.options.candidates, self.rng),
+            ras_to_unit,
+            replace(options, seed=self.options.seed),
+            lambda done: self.progress.stage(_STAGE, begin + length * done),
+            start if from_field else None,
+        )
+
+    def fit_on(self, shape: PendingFit, candidates: CandidatesOf) -> FittedField:
+        """The patient's own weights, from a pending fit of the shape space on."""
+        return self.fit(shape.field, candidates, self.options.fit)
+
+
+def expect(restored: Restored, template: OrganTemplate, options: RefineOptions, progress: Progress) -> Expected:
+    """Fit the field to the candidates and say what belongs where the given organ is not believed.
+
+    With a network the fits wait until somebody asks for them: where nothing is doubted no field is needed.
+    """
+    fitting = _Fitting(template, options, restored.stream.generator(), progress)
+    if restored.given.annotation is not None:
+        return _between_slices(restored, fitting)
+    if restored.healed is None:
+        fit = PendingFit(partial(fitting.fit, restored.alignment.ras_to_unit, restored.candidates, options.fit))
+        fit.finish()
+        return Expected(restored, fit.field, fit)
+    within = in_shape_space(options.fit)
+    shape = PendingFit(partial(fitting.fit, restored.alignment.ras_to_unit, restored.candidates, within))
+    fit = PendingFit(partial(fitting.fit_on, shape, restored.candidates))
+    return Expected(restored, _in_doubt(restored, shape, fit, fitting), fit)
+
+
+def _in_doubt(restored: Restored, shape: PendingFit, fit: PendingFit, fitting: _Fitting) -> SignedDistance:
+    """What the given organ's doubted parts are like."""
+    healed, options = restored.healed, fitting.options
+    answer = healed.restoration
+    likeliest = answer.limited(fit) if options.belief.closely else answer.restored
+    if not healed.field.weight.values_mm.any():
+        return likeliest
+    points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, fitting.rng)
+    volume_z = restored.aligned.plausibility.volume_z
+    return likeliest_in_doubt(shape, likeliest, points, healed, volume_z, options.belief.shapes)
+
+
+def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:
+    """The organ between the slices of a sparse annotation: two fits within the shape space, see :mod:`completion`."""
+    annotation, start = restored.given.annotation, restored.alignment.ras_to_unit
+    within = in_shape_space(fitting.options.fit)
+    trusting = partial(_trusting, restored.candidates, annotation)
+    fits = []
+    for candidates, begin in ((restored.candidates, 0.3), (trusting, 0.55)):
+        fits.append(PendingFit(partial(fitting.fit, start, candidates, within, (begin, 0.25))))
+        fits[-1].finish()
+    return Expected(restored, likeliest_between(fits, annotation, restored.healed), fits[1])
+
+
+def _trusting(
+    candidates: CandidatesOf,
+    annotation: DrawnSlices,
+    ras_to_unit: Similarity,
+    options: CandidateOptions,
+    rng: np.random.Generator,
+) -> Candidates:
+    return trusting_contours(candidates(ras_to_unit, options, rng), annotation, ras_to_unit, rng)

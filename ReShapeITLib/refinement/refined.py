@@ -1,0 +1,110 @@
+"""The last stage: the refined organ, which answers for its surface and voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.errors import BadInputError
+from ..core.geometry import ImageGeometry
+from ..core.mesh import TriangleSurface
+from ..distance.combinators import BlendedField
+from ..distance.narrow_band import extract_zero_level, label_mask
+from ..distance.protocol import Box, SignedDistance
+from ..distance.surface import CleaningReport
+from ..interaction.alignment import Alignment
+from ..interaction.fitting import FittedField, PendingFit
+from .blending import without_crumbs
+from .decided import Decided
+from .plausibility import Plausibility
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedShape:
+    """A refined organ: a signed distance that can be asked at any RAS point, and how it came about.
+
+    Args:
+        distance: the refined organ's; ``field``, or what several organs made of it when they agreed.
+        field: blended distance of given surface and expected organ.
+        fit: of the patient's field, see :attr:`fitted`.
+        alignment: similarity to the template's frame and matching confidence.
+        bounds_ras: lower and upper corner of a box that holds the organ.
+        given_surface: the given organ's surface.
+        cleaning: what was dropped or filled before anything else.
+        plausibility: whether the given organ looks like the template's organ.
+        detailed: a network was asked what the given organ's coarse voxels hide.
+    """
+
+    distance: SignedDistance
+    field: BlendedField
+    fit: PendingFit
+    alignment: Alignment
+    bounds_ras: Box
+    given_surface: TriangleSurface
+    cleaning: CleaningReport
+    plausibility: Plausibility
+    detailed: bool = False
+
+    @property
+    def fitted(self) -> FittedField:
+        """The patient's field, which also gives the correspondence to the template. Where nothing of the given organ
+        is doubted, its surface needs no field, so it is fitted (for some seconds) only when somebody asks for it."""
+        return self.fit.field
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) signed distance in mm, negative inside, at (N, 3) RAS points."""
+        return self.distance.sdf_mm(points_ras)
+
+    def surface(self, cell_mm: float = 1.5) -> TriangleSurface:
+        """Closed surface of the refined organ.
+
+        Point data: ``signed_change_mm`` (how far the surface moved, outward positive), ``confidence`` (matching
+        probability of the nearest given point, 0 to 1), ``field_weight`` (0 given surface kept, 1 field's) and
+        ``template_coordinates`` (n, 3; unit frame).
+        """
+        from scipy.spatial import cKDTree
+
+        surface = self.bare_surface(cell_mm)
+        points = surface.vertices_ras
+        nearest = cKDTree(self.alignment.points_ras).query(points)[1]
+        return surface.with_point_data(
+            signed_change_mm=self.field.given.sdf_mm(points).astype(np.float32),
+            confidence=self.alignment.confidence[nearest].astype(np.float32),
+            field_weight=self.field.weight_at(points).astype(np.float32),
+            template_coordinates=self.fitted.template_coordinates(points).astype(np.float32),
+        )
+
+    def bare_surface(self, cell_mm: float = 1.5) -> TriangleSurface:
+        """The same surface, RAS mm, without point data, and so without the fit that template coordinates ask for.
+
+        Raises:
+            BadInputError: nothing is left of the organ.
+        """
+        vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
+        if not len(faces):
+            raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
+        return TriangleSurface.from_triangles(vertices, faces).without_specks()
+
+    def mask(self, geometry: ImageGeometry) -> np.ndarray:
+        """(K, J, I) bool voxels of any grid whose centres lie inside."""
+        return label_mask(self.sdf_mm, geometry, self.bounds_ras)
+
+
+def refined_shape(decided: Decided) -> RefinedShape:
+    """The decided organ without small components far from it; a sparse annotation keeps all that was drawn."""
+    given, field = decided.given, decided.field
+    if given.annotation is None:
+        field = without_crumbs(given.kept, given.geometry, field, given.distance_of)
+    restored = decided.expected.restored
+    return RefinedShape(
+        distance=field,
+        field=field,
+        fit=decided.expected.fit,
+        alignment=restored.alignment,
+        bounds_ras=decided.bounds_ras,
+        given_surface=given.surface,
+        cleaning=given.cleaning,
+        plausibility=restored.aligned.plausibility,
+        detailed=given.detail is not None,
+    )

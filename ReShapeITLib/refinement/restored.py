@@ -1,0 +1,118 @@
+"""The third stage: what the restoration network makes of the aligned organ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from ..core.geometry import ImageGeometry, Similarity
+from ..distance.smooth import smooth_distance_grid
+from ..distance.surface import DistanceGrid, surface_from_grid
+from ..interaction.alignment import Alignment, align_to_template
+from ..interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
+from ..restoration.detail import Detail, expected_detail
+from ..restoration.model import RestorationModel
+from ..templates.template import OrganTemplate
+from .aligned import Aligned, alignment_options
+from .given import Given
+from .healing import Healed, heal, healed_candidates, without_far_pieces
+from .options import RefineOptions
+from .random_stream import RandomStream
+from .truncation import OpenEnds, find_open_ends
+
+# Candidates from an alignment, options and a generator.
+CandidatesOf = Callable[[Similarity, CandidateOptions, np.random.Generator], Candidates]
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """The aligned organ beside the one that the network expects.
+
+    Args:
+        aligned: the organ as it was given.
+        given: the same with the detail that coarse voxels hide and without components out of reach.
+        alignment: of the restored organ; of the given one without a network.
+        healed: the given organ, restored where it is doubted; None without a network.
+        stream: where the random numbers of the next stage begin.
+    """
+
+    aligned: Aligned
+    given: Given
+    alignment: Alignment
+    healed: Healed | None
+    stream: RandomStream
+
+    @property
+    def candidates(self) -> CandidatesOf:
+        """Draws what TIM fits the field to: points of the restored organ, or else of the given one."""
+        if self.healed is not None:
+            return partial(healed_candidates, self.healed)
+        points, normals, confidence = self.aligned.points_ras, self.aligned.normals_ras, self.alignment.confidence
+        return partial(select_candidates, points, normals, confidence, self.given.grid)
+
+
+def restore_organ(
+    aligned: Aligned, template: OrganTemplate, restoration: RestorationModel | None, options: RefineOptions
+) -> Restored:
+    """Ask the network, if there is one, and align the template to the organ that it restored."""
+    if restoration is None:
+        return Restored(aligned, aligned.given, aligned.alignment, None, aligned.stream)
+    rng, alignment = aligned.stream.generator(), aligned.alignment
+    given = with_detail(aligned.given, restoration, template, alignment.ras_to_unit, options.restoration_poses)
+    given = within_reach(given, template, alignment.ras_to_unit)
+    truncation = truncation_of(given, options.belief.flat_shares)
+    for _ in range(max(1, options.restoration_passes)):
+        healed = heal(
+            restoration,
+            template,
+            given.grid,
+            alignment.ras_to_unit,
+            options=options.belief,
+            drawn=given.annotation,
+            volume_z=aligned.plausibility.volume_z,
+            ends=truncation,
+            poses=options.restoration_poses,
+            blur_mm=given.blur_mm,
+        )
+        points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
+        alignment = align_to_template(points, template.points_unit, alignment_options(options, template))
+    return Restored(aligned, given, alignment, healed, RandomStream.after(rng))
+
+
+def with_detail(
+    given: Given, restoration: RestorationModel, template: OrganTemplate, ras_to_unit: Similarity, poses: int
+) -> Given:
+    """The organ with what coarse voxels hide, where its mask was resampled and there is a network for that."""
+    if not given.blur_mm or restoration.detail is None:
+        return given
+    spacing_mm = given.geometry.spacing_mm
+    detail = expected_detail(restoration.detail, template, given.grid, ras_to_unit, spacing_mm, poses)
+    if detail is None:
+        return given
+    grid = detail.added_to(given.grid)
+    distance_of = partial(_detailed, detail)
+    return replace(given, distance_of=distance_of, grid=grid, surface=surface_from_grid(grid), detail=detail)
+
+
+def within_reach(given: Given, template: OrganTemplate, ras_to_unit: Similarity) -> Given:
+    """The organ without the components that no organ of the template's kind reaches; a sparse annotation as it is."""
+    if given.annotation is not None:
+        return given
+    kept = without_far_pieces(given.mask, given.geometry, template, ras_to_unit)
+    if kept.sum() == given.mask.sum():
+        return given
+    return replace(given, kept=kept, grid=given.distance_of(kept, given.geometry))
+
+
+def truncation_of(given: Given, least_flat_shares: tuple[float, float]) -> OpenEnds | None:
+    """Where the organ was cut off; None where it was not, and for a sparse annotation."""
+    if given.annotation is not None:
+        return None
+    return find_open_ends(given.image_mask, given.image, given.surface, least_flat_shares)
+
+
+def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:
+    return detail.added_to(smooth_distance_grid(mask, geometry))

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..core.geometry import ImageGeometry
 from ..distance.between_slices import FEWEST_SLICES, distance_between_slices
 from ..distance.smooth import smooth_distance_grid
-from ..restoration.grid import told_by_voxels
+from ..restoration.grid import voxel_fineness
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def coarse(sdf, rng):
 
 def smoothed_voxels(sdf, rng, cell_mm: float):
     """Nearly cubic voxels of 2.5 to 8 mm, at least half of each in the organ, smoothed as a refinement does
-    (``smooth_distance``); returns that and cells that tell how large the voxels are (``grid.told_by_voxels``)."""
+    (``smooth_distance``); returns that and cells that tell how large the voxels are (``grid.voxel_fineness``)."""
     voxel_mm = np.exp(rng.uniform(np.log(2.5), np.log(8.0)) + rng.normal(0.0, 0.1, 3))
     turn = Rotation.from_rotvec(np.radians(rng.normal(0.0, 8.0, 3))).as_matrix()
     size_mm = cell_mm * np.array(sdf.shape[::-1])
@@ -209,7 +209,7 @@ def smoothed_voxels(sdf, rng, cell_mm: float):
         return sdf, np.ones_like(sdf)
     centres_mm = cell_mm * np.indices(sdf.shape).reshape(3, -1)[::-1].T
     given = (smooth_distance_grid(inside, geometry).sdf_mm(centres_mm) / cell_mm).reshape(sdf.shape)
-    return given.astype(np.float32), np.full_like(sdf, told_by_voxels(voxel_mm, cell_mm))
+    return given.astype(np.float32), np.full_like(sdf, voxel_fineness(voxel_mm, cell_mm))
 
 
 def sparse_slices(sdf, rng, least_gap_cells: int, most_gap_cells: int):

@@ -20,7 +20,7 @@ _LEAST_SLOPE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnSlices:
+class SparseAnnotation:
     """An organ drawn on some slices of an image.
 
     Args:
@@ -36,13 +36,13 @@ class DrawnSlices:
     distance: DistanceGrid
 
     @classmethod
-    def of(cls, mask: np.ndarray, geometry: ImageGeometry) -> DrawnSlices:
+    def of(cls, mask: np.ndarray, geometry: ImageGeometry) -> SparseAnnotation:
         """The slices of a (K, J, I) bool mask that are not empty.
 
         Raises:
             BadInputError: the mask is empty, was drawn on one slice only, or on all.
         """
-        axis, slices = drawn_slices(mask)
+        axis, slices = annotated_slices(mask)
         spacing_kji = geometry.spacing_mm[::-1]
         room = np.ceil(_ROOM_MM / spacing_kji).astype(int)
         room[axis] = np.diff(slices).max()
@@ -94,7 +94,7 @@ class DrawnSlices:
         return np.where((field < 0) != (contour_mm < 0), error, share * error).astype(np.float32)
 
 
-def drawn_slices(mask: np.ndarray) -> tuple[int, np.ndarray]:
+def annotated_slices(mask: np.ndarray) -> tuple[int, np.ndarray]:
     """The axis of a (K, J, I) bool mask across which its slices lie, and the numbers of those that were drawn on.
 
     Raises:

@@ -136,11 +136,11 @@ def grid_points(geometry: ImageGeometry) -> np.ndarray:
 
 # None of 283 whole organs has a piece more than 8 mm away, and of the pieces of real predictions that are so small and
 # so far away hardly any is true.
-CRUMB_SHARE = 0.03
-CRUMB_GAP_MM = 12.0
+SMALL_COMPONENT_SHARE = 0.03
+SMALL_COMPONENT_GAP_MM = 12.0
 
 
-def without_crumbs(
+def without_small_components(
     mask: np.ndarray, geometry: ImageGeometry, field: BlendedField, distance_of: Callable[..., DistanceGrid]
 ) -> BlendedField:
     """The field without what is left of pieces that it mostly removes (the weight's grid may be coarser than they are),
@@ -162,7 +162,7 @@ def without_crumbs(
     owner = pieces[tuple(where.T)]
     left = np.bincount(owner, field.sdf_mm(geometry.ijk_to_ras_points(where[:, ::-1])) < 0, minlength=n_pieces + 1)
     crumbs = (left > 0) & (left < 0.5 * sizes)
-    small = np.flatnonzero((left > 0) & ~crumbs & (sizes < CRUMB_SHARE * sizes[main]))
+    small = np.flatnonzero((left > 0) & ~crumbs & (sizes < SMALL_COMPONENT_SHARE * sizes[main]))
     boxes = ndimage.find_objects(pieces) if len(small) else []
     for piece in small:
         crumbs[piece] = _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
@@ -172,13 +172,13 @@ def without_crumbs(
 def _lies_apart(
     pieces: np.ndarray, piece: int, main: int, box: tuple[slice, ...], geometry: ImageGeometry, field: BlendedField
 ) -> bool:
-    """Whether a piece, which fills that box, is further than ``CRUMB_GAP_MM`` from the main one, and nothing of what
+    """Whether a piece, which fills that box, is further than ``SMALL_COMPONENT_GAP_MM`` from the main one, and nothing of what
     lies so near to it was added."""
     spacing_kji = geometry.spacing_mm[::-1]
-    margins = np.ceil(CRUMB_GAP_MM / spacing_kji).astype(int)
+    margins = np.ceil(SMALL_COMPONENT_GAP_MM / spacing_kji).astype(int)
     around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margins, strict=True))
     part = pieces[around]
-    near = ndimage.distance_transform_edt(part != piece, spacing_kji) <= CRUMB_GAP_MM
+    near = ndimage.distance_transform_edt(part != piece, spacing_kji) <= SMALL_COMPONENT_GAP_MM
     if (near & (part == main)).any():
         return False
     free = np.argwhere(near & (part == 0)) + [s.start for s in around]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..core.geometry import Similarity
-from ..distance.between_slices import DrawnSlices
+from ..distance.between_slices import SparseAnnotation
 from ..distance.combinators import WeightedMean
 from ..distance.protocol import SignedDistance
 from ..interaction.candidates import Candidates
@@ -53,7 +53,7 @@ def likeliest_in_doubt(
         points_ras: (N, 3) points on the healed organ's surface.
         healed: the organ.
         volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
-        trust: ``BeliefOptions.shapes``.
+        trust: ``ConfidenceOptions.shapes``.
     """
     trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
     if not trust:
@@ -64,7 +64,7 @@ def likeliest_in_doubt(
     return WeightedMean(((share, healed.restoration.limited(shape)), (1.0 - share, other)))
 
 
-def likeliest_between(shapes: Sequence[SignedDistance], drawn: DrawnSlices, healed: Healed | None) -> SignedDistance:
+def likeliest_between(shapes: Sequence[SignedDistance], drawn: SparseAnnotation, healed: Healed | None) -> SignedDistance:
     """What belongs between drawn slices.
 
     Args:
@@ -96,7 +96,7 @@ def share_of_shapes(misfit_mm: float, gap_mm: float, error_per_gap: float = ERRO
     return other_mm**2 / (other_mm**2 + misfit_mm**2)
 
 
-def contour_points(drawn: DrawnSlices) -> np.ndarray:
+def contour_points(drawn: SparseAnnotation) -> np.ndarray:
     """(N, 3) points on the drawn contours, RAS mm."""
     from skimage.measure import find_contours
 
@@ -107,7 +107,7 @@ def contour_points(drawn: DrawnSlices) -> np.ndarray:
     return drawn.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
 
 
-def trusting_contours(candidates: Candidates, drawn: DrawnSlices, ras_to_unit: Similarity, rng) -> Candidates:
+def trusting_contours(candidates: Candidates, drawn: SparseAnnotation, ras_to_unit: Similarity, rng) -> Candidates:
     """Candidates with the drawn contours beside them, which count in full while all else counts little.
 
     A contour does not tell the surface's normal; the one of the nearest candidate stands in.

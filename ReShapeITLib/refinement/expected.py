@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.geometry import Similarity
 from ..core.progress import Progress
-from ..distance.between_slices import DrawnSlices
+from ..distance.between_slices import SparseAnnotation
 from ..distance.protocol import SignedDistance
 from ..interaction.candidates import CandidateOptions, Candidates, draw_surface_points
 from ..interaction.fitting import FittedField, PendingFit, fit_field
@@ -116,7 +116,7 @@ def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:
 
 def _trusting(
     candidates: CandidatesOf,
-    annotation: DrawnSlices,
+    annotation: SparseAnnotation,
     ras_to_unit: Similarity,
     options: CandidateOptions,
     rng: np.random.Generator,

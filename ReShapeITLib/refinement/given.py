@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
-from ..distance.between_slices import DrawnSlices
+from ..distance.between_slices import SparseAnnotation
 from ..distance.coarse_grid import coarse_behind
 from ..distance.smooth import smooth_distance_grid
 from ..distance.surface import (
@@ -52,7 +52,7 @@ class Given:
     grid: DistanceGrid
     surface: TriangleSurface
     cleaning: CleaningReport
-    annotation: DrawnSlices | None = None
+    annotation: SparseAnnotation | None = None
     blur_mm: float = 0.0
     detail: Detail | None = None
 
@@ -91,7 +91,7 @@ def given_organ(mask: np.ndarray, geometry: ImageGeometry, options: RefineOption
 
 
 def _from_annotation(mask: np.ndarray, image: ImageGeometry, options: RefineOptions) -> Given:
-    annotation = DrawnSlices.of(mask, image)
+    annotation = SparseAnnotation.of(mask, image)
     return Given(
         image_mask=mask,
         image=image,

@@ -9,16 +9,16 @@ from scipy import ndimage
 
 from ..core.geometry import ImageGeometry, Similarity
 from ..core.mesh import TriangleSurface
-from ..distance.between_slices import DrawnSlices
+from ..distance.between_slices import SparseAnnotation
 from ..distance.combinators import BlendedField
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
-from ..restoration.belief import BeliefOptions, doubt
+from ..restoration.confidence import ConfidenceOptions, doubt
 from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..templates.template import OrganTemplate
-from .truncation import OpenEnds
+from .truncation import Truncation
 
 # What a point that the network put in is worth beside one that was seen.
 TRUST_IN_GUESSES = 0.2
@@ -50,10 +50,10 @@ def heal(
     template: OrganTemplate,
     grid: DistanceGrid,
     ras_to_unit: Similarity,
-    options: BeliefOptions,
-    drawn: DrawnSlices | None = None,
+    options: ConfidenceOptions,
+    drawn: SparseAnnotation | None = None,
     volume_z: float = 0.0,
-    ends: OpenEnds | None = None,
+    ends: Truncation | None = None,
     poses: int = 4,
     blur_mm: float = 0.0,
 ) -> Healed:
@@ -62,7 +62,7 @@ def heal(
     Args:
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
-        options: when the network is believed, see :func:`believing`.
+        options: when the network is believed, see :func:`with_measured_confidence`.
         drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
         volume_z: see :func:`doubt`.
         ends: where the organ was cut off.
@@ -81,7 +81,7 @@ def heal(
     return Healed(field, surface.without_specks(), restoration)
 
 
-def believing(options: BeliefOptions, model: RestorationModel, organ: str) -> BeliefOptions:
+def with_measured_confidence(options: ConfidenceOptions, model: RestorationModel, organ: str) -> ConfidenceOptions:
     """The options with what the model itself knows about an organ in their place."""
     return replace(options, **model.info.belief.get(organ, {}))
 
@@ -102,7 +102,7 @@ def healed_candidates(
     return with_free_space(points, normals, weights, MeshDistance(healed.surface), ras_to_unit, options, rng)
 
 
-def without_far_pieces(
+def without_components_out_of_reach(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
 ) -> np.ndarray:
     """The mask without the pieces that lie wholly outside the template's surroundings; the largest always stays.

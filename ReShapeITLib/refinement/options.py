@@ -9,7 +9,7 @@ from ..distance.surface import SurfaceOptions
 from ..interaction.alignment import BACKENDS, AlignmentOptions
 from ..interaction.candidates import CandidateOptions
 from ..interaction.options import FitOptions
-from ..restoration.belief import BeliefOptions
+from ..restoration.confidence import ConfidenceOptions
 from .blending import BlendOptions
 
 
@@ -42,7 +42,7 @@ class RefineOptions:
     alignment_backend: str = "cpd"
     restoration_passes: int = 2
     restoration_poses: int = 4
-    belief: BeliefOptions = field(default_factory=BeliefOptions)
+    belief: ConfidenceOptions = field(default_factory=ConfidenceOptions)
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)

@@ -18,7 +18,7 @@ from .aligned import align
 from .decided import decide
 from .expected import expect
 from .given import given_organ
-from .healing import believing
+from .healing import with_measured_confidence
 from .options import REFINE_PRESETS, RefineOptions
 from .refined import RefinedShape, refined_shape
 from .restored import restore_organ
@@ -69,6 +69,6 @@ def refine(
 
 def _with_confidence_of(restoration: RestorationModel, organ: str, options: RefineOptions) -> RefineOptions:
     """The options with what was measured for this network."""
-    belief = believing(options.belief, restoration, organ)
+    belief = with_measured_confidence(options.belief, restoration, organ)
     cavities = replace(options.surface, max_hole_mm3=1000.0 * belief.fill_ml)
     return replace(options, belief=belief, surface=cavities)

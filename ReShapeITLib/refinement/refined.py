@@ -15,7 +15,7 @@ from ..distance.protocol import Box, SignedDistance
 from ..distance.surface import CleaningReport
 from ..interaction.alignment import Alignment
 from ..interaction.fitting import FittedField, PendingFit
-from .blending import without_crumbs
+from .blending import without_small_components
 from .decided import Decided
 from .plausibility import Plausibility
 
@@ -95,7 +95,7 @@ def refined_shape(decided: Decided) -> RefinedShape:
     """The decided organ without small components far from it; a sparse annotation keeps all that was drawn."""
     given, field = decided.given, decided.field
     if given.annotation is None:
-        field = without_crumbs(given.kept, given.geometry, field, given.distance_of)
+        field = without_small_components(given.kept, given.geometry, field, given.distance_of)
     restored = decided.expected.restored
     return RefinedShape(
         distance=field,

@@ -18,10 +18,10 @@ from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate
 from .aligned import Aligned, alignment_options
 from .given import Given
-from .healing import Healed, heal, healed_candidates, without_far_pieces
+from .healing import Healed, heal, healed_candidates, without_components_out_of_reach
 from .options import RefineOptions
 from .random_stream import RandomStream
-from .truncation import OpenEnds, find_open_ends
+from .truncation import Truncation, find_truncation
 
 # Candidates from an alignment, options and a generator.
 CandidatesOf = Callable[[Similarity, CandidateOptions, np.random.Generator], Candidates]
@@ -101,17 +101,17 @@ def within_reach(given: Given, template: OrganTemplate, ras_to_unit: Similarity)
     """The organ without the components that no organ of the template's kind reaches; a sparse annotation as it is."""
     if given.annotation is not None:
         return given
-    kept = without_far_pieces(given.mask, given.geometry, template, ras_to_unit)
+    kept = without_components_out_of_reach(given.mask, given.geometry, template, ras_to_unit)
     if kept.sum() == given.mask.sum():
         return given
     return replace(given, kept=kept, grid=given.distance_of(kept, given.geometry))
 
 
-def truncation_of(given: Given, least_flat_shares: tuple[float, float]) -> OpenEnds | None:
+def truncation_of(given: Given, least_flat_shares: tuple[float, float]) -> Truncation | None:
     """Where the organ was cut off; None where it was not, and for a sparse annotation."""
     if given.annotation is not None:
         return None
-    return find_open_ends(given.image_mask, given.image, given.surface, least_flat_shares)
+    return find_truncation(given.image_mask, given.image, given.surface, least_flat_shares)
 
 
 def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:

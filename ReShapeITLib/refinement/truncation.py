@@ -20,7 +20,7 @@ _MOST_BEYOND = 0.01  # share of the surface that may lie beyond a flat end
 
 
 @dataclass(frozen=True, eq=False)
-class OpenEnds:
+class Truncation:
     """Planes beyond which nothing is known of an organ.
 
     Args:
@@ -40,9 +40,9 @@ class OpenEnds:
         return ~beyond.any(axis=1)
 
 
-def find_open_ends(
+def find_truncation(
     mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_shares: tuple[float, float]
-) -> OpenEnds | None:
+) -> Truncation | None:
     """The ends of an organ that look cut off; None where there are none.
 
     Args:
@@ -60,7 +60,7 @@ def find_open_ends(
     if not found:
         return None
     points, normals = (np.array(parts) for parts in zip(*found, strict=True))
-    return OpenEnds(points, normals)
+    return Truncation(points, normals)
 
 
 def _at_the_border(mask: np.ndarray, geometry: ImageGeometry):

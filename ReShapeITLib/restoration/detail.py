@@ -15,7 +15,7 @@ from scipy import ndimage
 from ..core.geometry import Similarity
 from ..distance.surface import DistanceGrid
 from ..templates.template import OrganTemplate
-from .grid import CELL_UNIT, told_by_voxels
+from .grid import CELL_UNIT, voxel_fineness
 from .model import RestorationModel, restore
 from .network import GIVEN_LIMIT_CELLS
 
@@ -36,7 +36,7 @@ class CoarseVoxels:
 
     def known_at(self, points_ras: np.ndarray, half_cell_mm: float) -> np.ndarray:
         """(N,) how fine the voxels are against the network's cells, the same at all (N, 3) RAS points."""
-        return np.full(len(points_ras), told_by_voxels(self.spacing_mm, 2.0 * half_cell_mm))
+        return np.full(len(points_ras), voxel_fineness(self.spacing_mm, 2.0 * half_cell_mm))
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,7 @@ class CanonicalGrid:
         return np.clip(cells, -most_cells, most_cells).reshape(self.shape_zyx).astype(np.float32)
 
 
-def told_by_voxels(spacing_mm: np.ndarray, cell_mm: float) -> float:
+def voxel_fineness(spacing_mm: np.ndarray, cell_mm: float) -> float:
     """What the network is told in every cell about an organ that was given on voxels coarse against the cells: 1 for
     the finest, a half for those of a cell's size, and so on."""
     return float(1.0 / (1.0 + np.mean(spacing_mm) / cell_mm))

@@ -25,7 +25,7 @@ _KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or '
 
 
 class Seen(Protocol):
-    """What is known of a given organ: ``DrawnSlices``, ``OpenEnds`` or ``CoarseVoxels``."""
+    """What is known of a given organ: ``SparseAnnotation``, ``Truncation`` or ``CoarseVoxels``."""
 
     def known_at(self, points_ras: np.ndarray, half_cell_mm: float) -> np.ndarray:
         """(N,) bool or 0 to 1: how much is known of (N, 3) RAS points, middles of cells."""
@@ -41,7 +41,7 @@ class RestorationInfo:
         cases: training cases of each organ.
         templates: SHA-256 of the template's shape of each organ (``template.read_shape_sha256``), on which, and on its
             frame, the network relies.
-        belief: for some organs, how sure the network must be to be believed (fields of ``BeliefOptions``), where that
+        belief: for some organs, how sure the network must be to be believed (fields of ``ConfidenceOptions``), where that
             was measured on patients that training has not seen.
         training: settings and command of the training run.
         few_slices: it was trained with organs that are known on a few slices only, and is asked about such alone.

@@ -29,8 +29,8 @@ from ..io.atomic import atomic_path
 from ..io.volumes import read_labels
 from ..refinement.aligned import alignment_with_scale_prior
 from ..refinement.options import RefineOptions
-from ..refinement.truncation import find_open_ends
-from ..restoration.belief import BeliefOptions
+from ..refinement.truncation import find_truncation
+from ..restoration.confidence import ConfidenceOptions
 from ..restoration.grid import CanonicalGrid
 from ..templates.store import find_template
 from ..templates.template import OrganTemplate, read_shape_sha256
@@ -63,13 +63,13 @@ def training_cases(
         file = find_template(told.template)
         templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
         part = progress.part(index / len(organs), (index + 1) / len(organs))
-        options = replace(BeliefOptions(), **(belief or {}).get(organ, {}))
+        options = replace(ConfidenceOptions(), **(belief or {}).get(organ, {}))
         cases += _organ_cases(organ, told, templates[organ], options, folder, part)
     return cases, templates, hashes
 
 
 def _organ_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, folder: Path, progress: Progress
+    organ: str, told: OrganCases, template: OrganTemplate, belief: ConfidenceOptions, folder: Path, progress: Progress
 ) -> list[RestorationCase]:
     """The organ's own cases, the mirror images of the other side's, damaged copies of both, and mixed ones."""
     other, steps = told.other_side(), {}
@@ -137,7 +137,7 @@ def read_cases(organ: str, told: OrganCases, template: OrganTemplate, progress: 
 
 
 def damaged_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: BeliefOptions, progress: Progress
+    organ: str, told: OrganCases, template: OrganTemplate, belief: ConfidenceOptions, progress: Progress
 ) -> list[RestorationCase]:
     """Damaged copies of each case, as a refinement would see them: cleaned, aligned by what is left, and with the ends
     that look cut off. Always the same ones.
@@ -169,14 +169,14 @@ def _damaged_case(
     given: np.ndarray,
     geometry: ImageGeometry,
     template: OrganTemplate,
-    belief: BeliefOptions,
+    belief: ConfidenceOptions,
     smooth: bool,
 ) -> RestorationCase:
     """One copy: ``given`` (K, J, I) bool on ``geometry``; ``smooth`` makes its surface as that of coarse voxels."""
     cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
     frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
-    ends = find_open_ends(given, geometry, surface_from_grid(distance), belief.flat_shares)
+    ends = find_truncation(given, geometry, surface_from_grid(distance), belief.flat_shares)
     grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
     known = None
     if ends is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.errors import BadInputError
 from ..damage.on_grid import DamageOptions
 from ..io.settings import yaml_mapping
-from ..restoration.belief import BeliefOptions
+from ..restoration.confidence import ConfidenceOptions
 from ..training.config import override
 
 
@@ -179,9 +179,9 @@ def _checked_belief(values, where: str) -> dict[str, dict[str, float]]:
     """Thresholds of each organ, names and types checked."""
     if not isinstance(values, dict) or not all(isinstance(entry, dict) for entry in values.values()):
         raise BadInputError(f"{where}, belief: give 'organ: {{threshold: cells}}'.")
-    return {str(o): _named(override(BeliefOptions(), e, f"{where}, belief"), e) for o, e in values.items()}
+    return {str(o): _named(override(ConfidenceOptions(), e, f"{where}, belief"), e) for o, e in values.items()}
 
 
-def _named(options: BeliefOptions, entry: dict) -> dict[str, float]:
+def _named(options: ConfidenceOptions, entry: dict) -> dict[str, float]:
     """The fields of ``options`` that ``entry`` names."""
     return {name: getattr(options, name) for name in entry}

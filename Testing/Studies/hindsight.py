@@ -19,10 +19,10 @@ from ReShapeITLib.distance.surface import (
 )
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
-from ReShapeITLib.refinement.healing import believing, without_far_pieces
+from ReShapeITLib.refinement.healing import with_measured_confidence, without_components_out_of_reach
 from ReShapeITLib.refinement.options import RefineOptions
-from ReShapeITLib.refinement.truncation import find_open_ends
-from ReShapeITLib.restoration.belief import disagreements
+from ReShapeITLib.refinement.truncation import find_truncation
+from ReShapeITLib.restoration.confidence import disagreements
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import restore
 from Testing.Studies.evaluation.measure import AS_IT_IS
@@ -65,7 +65,7 @@ def best_pieces(given: np.ndarray, geometry, truth_points: np.ndarray) -> np.nda
 
 
 def weight_of(taken: np.ndarray, transition_cells: float) -> np.ndarray:
-    """[z, y, x] weight of the restored organ: 1 where it is taken, falling to 0 around, as in ``belief.doubt``."""
+    """[z, y, x] weight of the restored organ: 1 where it is taken, falling to 0 around, as in ``confidence.doubt``."""
     if not taken.any():
         return np.zeros(taken.shape, dtype=np.float32)
     cells = ndimage.distance_transform_edt(~taken)
@@ -112,10 +112,10 @@ class Oracle:
         self.truth_grid = signed_distance_grid(truth, geometry)
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
-        self.belief = believing(self.options.belief, model, template.info.organ)
+        self.belief = with_measured_confidence(self.options.belief, model, template.info.organ)
         self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
         self.surface = surface_from_grid(self.grid)
-        self.ends = find_open_ends(given, geometry, self.surface, self.belief.flat_shares)
+        self.ends = find_truncation(given, geometry, self.surface, self.belief.flat_shares)
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""
@@ -125,7 +125,7 @@ class Oracle:
     def near_grid(self):
         """Distance of the given organ without the pieces that the network does not see, and its frame."""
         frame = self.frame(self.surface)
-        near = without_far_pieces(self.cleaned, self.geometry, self.template, frame)
+        near = without_components_out_of_reach(self.cleaned, self.geometry, self.template, frame)
         return (signed_distance_grid(near, self.geometry) if near.sum() < self.cleaned.sum() else self.grid), frame
 
     def masks(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import DistanceGrid, surface_from_mask
-from ReShapeITLib.restoration.belief import BeliefOptions, doubt
+from ReShapeITLib.restoration.confidence import ConfidenceOptions, doubt
 from ReShapeITLib.restoration.model import Restoration
 from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict
 from Testing.Studies.ablations import VARIANTS, mean_metrics, thinned_input, write_tables
@@ -58,7 +58,7 @@ def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_other
     # The network adds what is missing, removes the island, and adds something that does not exist.
     restored = np.minimum(truth, ball_mm(7.0, (0.0, 0.0, -28.0)))
     grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
-    weight = best_regions(Restoration(*grids, 2.0), BeliefOptions(), points_on(truth < 0, 4000))
+    weight = best_regions(Restoration(*grids, 2.0), ConfidenceOptions(), points_on(truth < 0, 4000))
 
     def at(offset_mm):
         k, j, i = GEOMETRY.ras_to_ijk_points((MIDDLE + offset_mm)[None])[0][::-1].round().astype(int)
@@ -71,7 +71,7 @@ def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_other
 def test_the_weight_around_taken_regions_is_that_of_the_belief():
     given, restored = ball_mm(16.0), np.minimum(ball_mm(16.0), ball_mm(8.0, (22.0, 0.0, 0.0)))
     grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
-    options = BeliefOptions(add_cells=-9.0, add_much_cells=-9.0)
+    options = ConfidenceOptions(add_cells=-9.0, add_much_cells=-9.0)
     taken = np.clip(restored / 2, -3, 3) < np.clip(given / 2, -3, 3) - options.reach_cells
     found = doubt(Restoration(*grids, 2.0), options).values_mm
     assert found.max() == 1.0 and np.array_equal(found, weight_of(taken, options.transition_cells))

@@ -11,9 +11,9 @@ from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.between_slices import (
-    DrawnSlices,
+    SparseAnnotation,
     distance_between_slices,
-    drawn_slices,
+    annotated_slices,
     spread_from_slices,
 )
 from ReShapeITLib.distance.combinators import FunctionDistance
@@ -47,14 +47,14 @@ def drawn_on(mask: np.ndarray, axis: int, slices) -> np.ndarray:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_slices_and_the_axis_they_lie_across_are_found(axis):
-    found_axis, slices = drawn_slices(drawn_on(ball(14.0), axis, [15, 19, 24]))
+    found_axis, slices = annotated_slices(drawn_on(ball(14.0), axis, [15, 19, 24]))
     assert found_axis == axis and slices.tolist() == [15, 19, 24]
 
 
 @pytest.mark.parametrize(("slices", "told"), [([], "empty"), ([18], "one slice only"), (range(36), "on every slice")])
 def test_what_cannot_be_completed_is_refused_with_a_sentence(slices, told):
     with pytest.raises(BadInputError, match=told):
-        DrawnSlices.of(drawn_on(ball(14.0), 0, slices), GEOMETRY)
+        SparseAnnotation.of(drawn_on(ball(14.0), 0, slices), GEOMETRY)
 
 
 def test_between_the_slices_of_a_cone_lies_the_cone():
@@ -74,14 +74,14 @@ def test_values_are_linear_between_the_slices_and_rise_beyond_them():
 
 def test_on_the_drawn_slices_the_sign_is_that_of_the_drawing():
     mask = drawn_on(ball(16.0), 0, [12, 18, 24])
-    drawn = DrawnSlices.of(mask, GEOMETRY)
+    drawn = SparseAnnotation.of(mask, GEOMETRY)
     kji = np.argwhere(np.isin(np.indices(mask.shape)[0], [12, 18, 24]))
     inside = drawn.distance.sdf_mm(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
     np.testing.assert_array_equal(inside, mask[tuple(kji.T)])
 
 
 def test_known_is_what_lies_near_a_drawn_slice():
-    drawn = DrawnSlices.of(drawn_on(ball(16.0), 0, [12, 18, 24]), GEOMETRY)
+    drawn = SparseAnnotation.of(drawn_on(ball(16.0), 0, [12, 18, 24]), GEOMETRY)
     steps = np.array([11.0, 11.7, 12.0, 12.4, 15.0, 18.2, 24.6])
     points = GEOMETRY.ijk_to_ras_points(np.stack([np.full(7, 25.0), np.full(7, 22.0), steps], axis=1))
     assert drawn.known_at(points, within_mm=1.0).tolist() == [False, True, True, True, False, True, False]
@@ -90,7 +90,7 @@ def test_known_is_what_lies_near_a_drawn_slice():
 def test_a_field_is_bent_through_the_contours_and_keeps_its_own_form_far_from_them():
     mask = drawn_on(ball(16.0), 0, [12, 18, 24])
     field = FunctionDistance(lambda points: to_centre(points) - 14.0, (CENTRE - 14.0, CENTRE + 14.0))
-    bent = DrawnSlices.of(mask, GEOMETRY).through_contours(field)
+    bent = SparseAnnotation.of(mask, GEOMETRY).through_contours(field)
     kji = np.argwhere(np.isin(np.indices(mask.shape)[0], [12, 18, 24]))
     inside = bent.sdf_mm(GEOMETRY.ijk_to_ras_points(kji[:, ::-1])) < 0
     np.testing.assert_array_equal(inside, mask[tuple(kji.T)])

@@ -17,7 +17,7 @@ from ReShapeITLib.refinement.blending import (
     field_weight,
     grid_points,
     main_piece,
-    without_crumbs,
+    without_small_components,
     working_geometry,
 )
 
@@ -256,4 +256,4 @@ def test_a_small_piece_apart_goes_unless_it_is_near_or_large_or_something_was_ad
     k, j, i = (np.mean([s.start, s.stop - 1]) for s in piece)
     middle = geometry.ijk_to_ras_points(np.array([[i, j, k]]))
     assert field.sdf_mm(middle)[0] < 0
-    assert (without_crumbs(whole, geometry, field, distance_of).sdf_mm(middle)[0] < 0) == stays
+    assert (without_small_components(whole, geometry, field, distance_of).sdf_mm(middle)[0] < 0) == stays

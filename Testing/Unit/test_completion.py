@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
-from ReShapeITLib.distance.between_slices import DrawnSlices
+from ReShapeITLib.distance.between_slices import SparseAnnotation
 from ReShapeITLib.distance.combinators import BlendedField, FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid, surface_from_grid
 from ReShapeITLib.interaction.candidates import Candidates
@@ -45,7 +45,7 @@ def template():
 def drawn():
     mask = ellipsoid_mask(GEOMETRY, np.zeros(3), RADII_MM)
     mask[np.setdiff1d(np.arange(len(mask)), [15, 35, 55])] = False
-    return DrawnSlices.of(mask, GEOMETRY)
+    return SparseAnnotation.of(mask, GEOMETRY)
 
 
 def with_pose(parameters) -> Pose:
@@ -123,7 +123,7 @@ def test_an_organ_of_two_parts_has_contours_around_both():
     mask = np.zeros(GEOMETRY.shape_kji, dtype=bool)
     for k in (20, 50):
         mask[k, 10:20, 10:20] = mask[k, 40:50, 60:70] = True
-    points = contour_points(DrawnSlices.of(mask, GEOMETRY))
+    points = contour_points(SparseAnnotation.of(mask, GEOMETRY))
     assert {bool(x > 0) for x in points[:, 0]} == {True, False}
 
 
@@ -213,7 +213,7 @@ def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):
     assert drawn.gap_mm == pytest.approx(20.0)
     mask = ellipsoid_mask(GEOMETRY, np.zeros(3), RADII_MM)
     mask[np.setdiff1d(np.arange(len(mask)), [15, 25, 55])] = False
-    assert DrawnSlices.of(mask, GEOMETRY).gap_mm == pytest.approx(30.0)
+    assert SparseAnnotation.of(mask, GEOMETRY).gap_mm == pytest.approx(30.0)
 
 
 def test_a_fit_in_shape_space_has_no_weights_of_its_own_but_a_pose():

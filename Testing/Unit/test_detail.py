@@ -17,7 +17,7 @@ from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.job.job import RefineJob, run_refine_job
 from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.restoration.detail import CoarseVoxels, expected_detail, share_of_detail
-from ReShapeITLib.restoration.grid import CELL_UNIT, told_by_voxels
+from ReShapeITLib.restoration.grid import CELL_UNIT, voxel_fineness
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
 from ReShapeITLib.restoration.store import chosen_networks, find_detail, find_restoration
@@ -54,7 +54,7 @@ def test_a_ball_on_coarse_voxels_stays_where_it_is_and_loses_less_than_half_a_vo
     assert 0.0 < np.abs(given - BALL)[near].mean() < 0.3
     assert abs((given - BALL)[near].mean()) < 0.1
     # Voxels of 2.5 to 8 mm, each edge a tenth longer or shorter.
-    assert np.ptp(told) == 0.0 and told_by_voxels(np.full(3, 10.0), 3.0) < told[0, 0, 0] < told_by_voxels([2.0], 3.0)
+    assert np.ptp(told) == 0.0 and voxel_fineness(np.full(3, 10.0), 3.0) < told[0, 0, 0] < voxel_fineness([2.0], 3.0)
 
 
 def test_larger_voxels_hide_more():

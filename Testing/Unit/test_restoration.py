@@ -13,10 +13,10 @@ from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.damage import on_grid as damage
 from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid
-from ReShapeITLib.refinement.healing import without_far_pieces
+from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.refine import refine
-from ReShapeITLib.restoration.belief import BeliefOptions, doubt
+from ReShapeITLib.restoration.confidence import ConfidenceOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
@@ -153,14 +153,14 @@ def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:
 
 
 def test_what_differs_by_less_than_a_cell_is_kept():
-    weight = doubt(_restoration(ball(9.0), ball(9.9)), BeliefOptions())
+    weight = doubt(_restoration(ball(9.0), ball(9.9)), ConfidenceOptions())
     assert (weight.values_mm == 0).all()
 
 
 def test_a_bite_is_doubted_and_the_rest_is_not():
     whole, centre = ball(9.0), (16, 16, 29)
     bitten = np.maximum(whole, -ball(4.0, centre=centre))
-    weight = doubt(_restoration(bitten, whole), BeliefOptions()).values_mm
+    weight = doubt(_restoration(bitten, whole), ConfidenceOptions()).values_mm
     assert (weight[(whole < -0.7) & (ball(3.0, centre=centre) < 0)] == 1).all()
     assert (weight[:, :, :20] == 0).all()
 
@@ -175,7 +175,7 @@ def test_coarse_voxels_are_contradicted_only_by_a_network_that_is_surer_than_the
     bitten = np.maximum(whole, -ball(4.0, centre=(16, 16, 29)))
     restoration = _restoration(bitten, _unsure(whole, 1.0))
     for voxel_mm, taken in ((1.0, True), (2.0, True), (4.0, False)):
-        weight = doubt(restoration, replace(BeliefOptions(), add_cells=0.4), blur_mm=0.5 * voxel_mm)
+        weight = doubt(restoration, replace(ConfidenceOptions(), add_cells=0.4), blur_mm=0.5 * voxel_mm)
         assert (weight.values_mm == 1).any() == taken
 
 
@@ -184,14 +184,14 @@ def test_much_that_is_missing_needs_a_surer_network_than_little():
     half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
     bitten = np.maximum(whole, -ball(3.5, centre=(16, 16, 29)))
     for given, taken in ((bitten, True), (half, False)):
-        weight = doubt(_restoration(given, _unsure(whole, 1.5)), BeliefOptions()).values_mm
+        weight = doubt(_restoration(given, _unsure(whole, 1.5)), ConfidenceOptions()).values_mm
         assert (weight[(whole < 0) & (given > 1)] == 1).any() == taken
-    sure = doubt(_restoration(half, whole), BeliefOptions()).values_mm
+    sure = doubt(_restoration(half, whole), ConfidenceOptions()).values_mm
     assert (sure[(whole < -1) & (half > 2)] == 1).all()
 
 
 def test_much_that_is_too_much_needs_a_surer_network_than_little():
-    whole, options = ball(9.0), replace(BeliefOptions(), remove_cells=1.5)
+    whole, options = ball(9.0), replace(ConfidenceOptions(), remove_cells=1.5)
     for radius, taken in ((3.0, True), (6.0, False)):
         leaking = np.minimum(whole, ball(radius, centre=(16, 16, 32)))
         weight = doubt(_restoration(leaking, _unsure(whole, 2.0)), options).values_mm
@@ -202,7 +202,7 @@ def test_little_is_missing_rather_from_an_organ_of_common_size_than_from_a_colla
     whole = ball(9.0)
     restoration = _restoration(np.maximum(whole, -ball(3.5, centre=(16, 16, 29))), _unsure(whole, 0.8))
     for volume_z, taken in ((-1.0, True), (-2.5, True), (-3.5, False)):
-        assert (doubt(restoration, BeliefOptions(), volume_z).values_mm == 1).any() == taken
+        assert (doubt(restoration, ConfidenceOptions(), volume_z).values_mm == 1).any() == taken
 
 
 def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
@@ -211,8 +211,8 @@ def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
     restoration = _restoration(np.maximum(whole, cut), _unsure(whole, 1.0))
     unseen = np.broadcast_to(cut > 0, whole.shape)
     lost = (whole < -1) & (cut > 2)
-    assert (doubt(restoration, BeliefOptions()).values_mm[lost] == 0).all()
-    assert (doubt(restoration, BeliefOptions(), unseen=unseen).values_mm[lost] == 1).all()
+    assert (doubt(restoration, ConfidenceOptions()).values_mm[lost] == 0).all()
+    assert (doubt(restoration, ConfidenceOptions(), unseen=unseen).values_mm[lost] == 1).all()
 
 
 def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():
@@ -220,7 +220,7 @@ def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():
     half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
     restoration = _restoration(half, _unsure(whole, 2.2))
     for volume_z, taken in ((-1.0, True), (1.0, False)):
-        weight = doubt(restoration, BeliefOptions(), volume_z).values_mm
+        weight = doubt(restoration, ConfidenceOptions(), volume_z).values_mm
         assert (weight[(whole < -1) & (half > 2)] == 1).any() == taken
 
 
@@ -228,12 +228,12 @@ def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
     whole = ball(9.0)
     for centre, given_up in (((16, 16, 36), True), ((16, 16, 31), False)):
         given = np.minimum(whole, ball(3.0, centre=centre))
-        weight = doubt(_restoration(given, _unsure(whole, 2.0)), BeliefOptions()).values_mm
+        weight = doubt(_restoration(given, _unsure(whole, 2.0)), ConfidenceOptions()).values_mm
         assert (weight[ball(2.0, centre=centre) < 0].min() == 1) == given_up
 
 
 def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
-    whole, options = ball(9.0), replace(BeliefOptions(), island_cells=1.0, island_much_cells=2.5)
+    whole, options = ball(9.0), replace(ConfidenceOptions(), island_cells=1.0, island_much_cells=2.5)
     for radius, given_up in ((1.5, True), (3.5, False)):
         piece = ball(radius, centre=(16, 16, 36))
         weight = doubt(_restoration(np.minimum(whole, piece), _unsure(whole, 2.0)), options).values_mm
@@ -242,7 +242,7 @@ def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
 
 @pytest.mark.parametrize("centre", [(16, 16, 36), (16, 16, 31)], ids=["apart", "attached"])
 def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_network(centre):
-    whole, options = ball(9.0), replace(BeliefOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5)
+    whole, options = ball(9.0), replace(ConfidenceOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5)
     piece = ball(3.0, centre=centre)
     restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
     certain = _restoration(np.minimum(whole, piece), whole)
@@ -270,7 +270,7 @@ def test_a_piece_out_of_the_templates_reach_goes_and_the_largest_stays(template)
     mask[13:18, 13:18, 13:18] = True
     near = mask.copy()
     mask[13:15, 13:15, 50:52] = True  # 180 mm away
-    np.testing.assert_array_equal(without_far_pieces(mask, geometry, template, frame), near)
+    np.testing.assert_array_equal(without_components_out_of_reach(mask, geometry, template, frame), near)
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.5, 1.5, 1.5), (3.0, 3.0, 3.0), (1.0, 1.0, 5.0)])

@@ -13,7 +13,7 @@ import numpy as np
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.mesh import TriangleSurface
-from ReShapeITLib.distance.between_slices import DrawnSlices, drawn_slices
+from ReShapeITLib.distance.between_slices import SparseAnnotation, annotated_slices
 from ReShapeITLib.distance.narrow_band import label_mask
 from ReShapeITLib.distance.surface import surface_from_grid
 
@@ -32,7 +32,7 @@ def filled_between_slices(mask: np.ndarray, geometry: ImageGeometry) -> np.ndarr
     """
     if importlib.util.find_spec("slicer") is None:
         raise BadInputError("'fill_between_slices' needs the Slicer core: pip install slicer-core.")
-    axis, _ = drawn_slices(mask)
+    axis, _ = annotated_slices(mask)
     # In a process of its own: the ITK in the Slicer core and the one in SimpleITK end a common process with a crash.
     with tempfile.TemporaryDirectory() as folder:
         given, filled = Path(folder) / "given.npy", Path(folder) / "filled.npy"
@@ -52,7 +52,7 @@ def interpolated_between_slices(mask: np.ndarray, geometry: ImageGeometry) -> tu
         mask: (K, J, I) bool, drawn on a few slices.
         geometry: of the mask.
     """
-    distance = DrawnSlices.of(mask, geometry).distance
+    distance = SparseAnnotation.of(mask, geometry).distance
     surface = surface_from_grid(distance)
     bounds = surface.vertices_ras.min(axis=0) - _ROOM_MM, surface.vertices_ras.max(axis=0) + _ROOM_MM
     return label_mask(distance.sdf_mm, geometry, bounds), surface

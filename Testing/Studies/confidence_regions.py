@@ -1,13 +1,13 @@
 """How sure must a restoration network be to be believed? Its contradictions with given organs, weighed by the truth.
 
-    python -m Testing.Studies.belief_regions --organ pancreas --network FILE --output FOLDER
+    python -m Testing.Studies.confidence_regions --organ pancreas --network FILE --output FOLDER
 
 Needs the development data beside the repository (``../shared/data``). Looks at organs that neither template nor network
 has learnt from (``HELD_OUT``), as networks predicted them and with made damage: every connected region in which the
 network contradicts the given organ becomes a line of ``regions.jsonl`` with its kind, how sure the network is, and what
 taking it up would win or lose. Printed is, for each kind, what every threshold would win in all, what the thresholds
 that the network brings along win, and what decisions with the truth in hand would. The figures of
-``ReShapeITLib/restoration/belief.py`` and those that networks bring along were chosen from such tables.
+``ReShapeITLib/restoration/confidence.py`` and those that networks bring along were chosen from such tables.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     )
     from ReShapeITLib.interaction.alignment import align_to_template
     from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
-    from ReShapeITLib.refinement.healing import believing, without_far_pieces
+    from ReShapeITLib.refinement.healing import with_measured_confidence, without_components_out_of_reach
     from ReShapeITLib.refinement.options import REFINE_PRESETS
-    from ReShapeITLib.refinement.truncation import find_open_ends
-    from ReShapeITLib.restoration.belief import BeliefOptions, disagreements
+    from ReShapeITLib.refinement.truncation import find_truncation
+    from ReShapeITLib.restoration.confidence import ConfidenceOptions, disagreements
     from ReShapeITLib.restoration.grid import CanonicalGrid
     from ReShapeITLib.restoration.model import restore
 
@@ -64,9 +64,9 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     surface = surface_from_grid(signed_distance_grid(cleaned, geometry))
     points = surface.sample_points(2000, np.random.default_rng(0))[0]
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
-    near = without_far_pieces(cleaned, geometry, template, frame)
-    belief = believing(BeliefOptions(), network, template.info.organ)
-    ends = find_open_ends(given, geometry, surface, belief.flat_shares)
+    near = without_components_out_of_reach(cleaned, geometry, template, frame)
+    belief = with_measured_confidence(ConfidenceOptions(), network, template.info.organ)
+    ends = find_truncation(given, geometry, surface, belief.flat_shares)
     restoration = restore(network, template, signed_distance_grid(near, geometry), frame, seen=ends)
     given_cells, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     grid = CanonicalGrid.around(template.points_unit)

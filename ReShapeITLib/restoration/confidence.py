@@ -23,7 +23,7 @@ _CERTAIN_CELLS = 2.8  # of three: every pose says so
 
 
 @dataclass(frozen=True)
-class BeliefOptions:
+class ConfidenceOptions:
     """How sure the network must be, in cells of restored distance (at most three) in the surest tenth of a region.
 
     Restored distances are averages over poses, limited to three cells: a value near the limit means that every pose
@@ -101,7 +101,7 @@ class BeliefOptions:
 
 def doubt(
     restoration: Restoration,
-    options: BeliefOptions,
+    options: ConfidenceOptions,
     volume_z: float = 0.0,
     unseen: np.ndarray | None = None,
     blur_mm: float = 0.0,
@@ -126,7 +126,7 @@ def doubt(
     return DistanceGrid(weight, restoration.restored.geometry)
 
 
-def disagreements(given: np.ndarray, restored: np.ndarray, options: BeliefOptions, unseen: np.ndarray | None = None):
+def disagreements(given: np.ndarray, restored: np.ndarray, options: ConfidenceOptions, unseen: np.ndarray | None = None):
     """The regions in which the two organs contradict each other.
 
     Args:

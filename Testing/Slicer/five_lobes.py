@@ -32,7 +32,7 @@ PALETTE[list(LOBES.values())] = [(230, 120, 90), (240, 200, 90), (120, 180, 90),
 WATCHED = """#!{python}
 import runpy, sys
 import numpy as np
-from ReShapeITLib import agreement, joint
+from ReShapeITLib.refinement import agreement, joint
 
 close, combine, kept = joint._close, agreement.combine, {{}}
 

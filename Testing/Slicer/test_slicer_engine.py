@@ -272,7 +272,8 @@ def test_a_run_counts_as_cancelled_whatever_goes_wrong_with_ending_it(arguments,
 FULL_GPU = """#!{python}
 import runpy, sys
 import torch
-from ReShapeITLib import device, refine_job
+from ReShapeITLib.core import device
+from ReShapeITLib.job import job as refine_job
 from ReShapeITLib.restoration.model import RestorationModel
 from ReShapeITLib.restoration.network import RestorationNetwork
 

@@ -9,19 +9,16 @@ others the normals are made anew.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import BadInputError
 from ..core.mesh import TriangleSurface
+from . import vtk_process
 from .atomic import atomic_path, came_out_broken, file_suffix, require_file
-from .vtk_legacy_check import legacy_file_is_sound
-from .vtk_xml_check import xml_file_is_sound
 
 _EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 _FRAMES = ("LPS", "RAS")
@@ -123,7 +120,7 @@ def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
         writer.SetHeader(_mark(frame))
     writer.SetFileName(str(path))
     writer.SetInputData(polydata)
-    with _vtk_errors(writer, writer.GetExecutive()) as errors:
+    with vtk_process.vtk_errors(writer, writer.GetExecutive()) as errors:
         succeeded = writer.Write()
     return bool(succeeded) and not errors and not writer.GetErrorCode()
 
@@ -159,29 +156,10 @@ def _write_obj(surface: TriangleSurface, path: Path, mark: str) -> None:
 
 def _read_with_vtk(path: Path) -> tuple[TriangleSurface, str | None]:
     """The mesh of a .vtp or .vtk in the file's frame, and the frame the file names."""
-    from vtkmodules.vtkCommonCore import vtkStringArray
-    from vtkmodules.vtkIOLegacy import vtkPolyDataReader
-    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
-
-    is_xml = file_suffix(path) == ".vtp"
-    if not (xml_file_is_sound if is_xml else legacy_file_is_sound)(path):
-        raise BadInputError(_DAMAGED.format(path))
-    reader = vtkXMLPolyDataReader() if is_xml else vtkPolyDataReader()
-    reader.SetFileName(str(path))
-    with _vtk_errors(reader, reader.GetExecutive()) as errors:
-        reader.Update()
-    polydata = reader.GetOutput()
-    if errors or reader.GetErrorCode():
-        raise BadInputError(_DAMAGED.format(path))
-    try:
-        surface = TriangleSurface.from_vtk(polydata)
-    except (BadInputError, ValueError, AttributeError, TypeError) as error:
-        raise BadInputError(_NO_FACES.format(path)) from error
-    if not is_xml:
+    surface, space = vtk_process.read_with_vtk(path)
+    if file_suffix(path) == ".vtk":
         return surface, _frame_in_text(path)
-    space = polydata.GetFieldData().GetAbstractArray("SPACE")
-    named = space.GetValue(0) if isinstance(space, vtkStringArray) and space.GetNumberOfValues() else None
-    return surface, named if named in _FRAMES else None
+    return surface, space if space in _FRAMES else None
 
 
 def _read_with_trimesh(path: Path) -> tuple[TriangleSurface, str | None]:
@@ -216,25 +194,3 @@ def _merged(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return vertices[first[order]], rank[inverse.ravel()][faces]
-
-
-@contextlib.contextmanager
-def _vtk_errors(*algorithms) -> Iterator[list[str]]:
-    """Collect what VTK has to complain about, in a list that is complete when the block ends.
-
-    Objects tell of errors by events (a listener keeps them off the console); but that the data of a legacy file ends
-    early comes as a general warning only, which reaches nothing but the output window.
-    """
-    from vtkmodules.vtkCommonCore import vtkOutputWindow, vtkStringOutputWindow
-
-    errors: list[str] = []
-    for algorithm in algorithms:
-        algorithm.AddObserver("ErrorEvent", lambda _object, event: errors.append(event))
-    window, before = vtkStringOutputWindow(), vtkOutputWindow.GetInstance()
-    vtkOutputWindow.SetInstance(window)
-    try:
-        yield errors
-    finally:
-        vtkOutputWindow.SetInstance(before)
-        if "error" in window.GetOutput().lower():
-            errors.append(window.GetOutput())

@@ -7,6 +7,7 @@ import errno
 import gzip
 import os
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.errors import MISSING_PACKAGE, BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.io.atomic import atomic_path
@@ -168,6 +169,16 @@ def test_a_sheared_grid_is_kept_by_nrrd_and_mha_and_refused_by_nifti(tmp_path):
     with pytest.raises(BadInputError, match=r"v\.nii: NIfTI cannot hold a sheared grid"):
         write_labels(volume, tmp_path / "v.nii")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v.mha", "v.nrrd"]
+
+
+def test_without_nibabel_a_nifti_file_is_refused_and_an_nrrd_file_is_read(tmp_path, monkeypatch):
+    write_labels(labels_of(), tmp_path / "v.nrrd")
+    write_itk(labels_of(), tmp_path / "v.nii")
+    monkeypatch.setitem(sys.modules, "nibabel.nifti1", None)  # as if it were not installed
+    assert read_labels(tmp_path / "v.nrrd").geometry == labels_of().geometry
+    with pytest.raises(BadInputError, match=r"Reading .*v\.nii needs nibabel; install nibabel") as told:
+        read_labels(tmp_path / "v.nii")
+    assert told.value.code == MISSING_PACKAGE
 
 
 def test_a_nifti_file_with_a_qform_only_is_read(tmp_path):

@@ -32,10 +32,9 @@ def read_header(path: Path) -> Nifti1Header:
     try:
         from nibabel.nifti1 import Nifti1Header
     except ImportError as error:
-        hint = "install nibabel, or give a .nrrd or .mha file"
-        raise BadInputError(
-            "Reading {input} needs nibabel", hint, MISSING_PACKAGE, input=path, package="nibabel"
-        ) from error
+        hint = "install it, or use a .nrrd or .mha file"
+        words = "NIfTI files need the Python package {package}"
+        raise BadInputError(words, hint, MISSING_PACKAGE, package="nibabel") from error
     from nibabel.wrapstruct import WrapStructError
 
     try:

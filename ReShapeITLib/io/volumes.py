@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import BadInputError
+from ..core.errors import MISSING_PACKAGE, BadInputError
 from ..core.geometry import LPS_TO_RAS, ImageGeometry
 from ..core.labels import LabelVolume, integer_labels
 from ..core.parallel import together
@@ -263,6 +263,8 @@ def _write_with_itk(volume: LabelVolume, temporary: Path, target: Path) -> None:
         if is_nifti:
             nifti_header.patch_sform_ras(temporary, geometry.ijk_to_ras)
     except (RuntimeError, BadInputError) as error:
+        if getattr(error, "code", "") == MISSING_PACKAGE:
+            raise
         raise came_out_broken(target) from error
 
 

@@ -1,4 +1,4 @@
-"""An organ that was drawn on a few parallel slices only, and its distance between them."""
+"""An organ of which some parallel slices are annotated, and its distance between them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LEAST_SLOPE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class SparseAnnotation:
-    """An organ drawn on some slices of an image.
+    """An organ segmented on some parallel slices of an image only.
 
     Args:
         geometry: of the part of the image around the organ, with room beyond the outermost slices.
         axis: of (K, J, I) arrays, across which the slices lie.
-        slices: numbers of the drawn ones in that part, rising.
+        slices: numbers of the annotated ones in that part, rising.
         distance: between the slices as in :func:`distance_between_slices`, RAS mm.
     """
 
@@ -40,7 +40,7 @@ class SparseAnnotation:
         """The slices of a (K, J, I) bool mask that are not empty.
 
         Raises:
-            BadInputError: the mask is empty, was drawn on one slice only, or on all.
+            BadInputError: the mask is empty, or has one slice only, or no gap.
         """
         axis, slices = annotated_slices(mask)
         spacing_kji = geometry.spacing_mm[::-1]
@@ -56,18 +56,18 @@ class SparseAnnotation:
 
     @property
     def gap_mm(self) -> float:
-        """The widest way from a drawn slice to the next."""
+        """The widest way from an annotated slice to the next."""
         return float(np.diff(self.slices).max() * self.geometry.spacing_mm[2 - self.axis])
 
     def known_at(self, points_ras: np.ndarray, within_mm: float) -> np.ndarray:
-        """(N,) bool, which of (N, 3) RAS points lie as near as that to a drawn slice."""
+        """(N,) bool, which of (N, 3) RAS points lie as near as that to an annotated slice."""
         layer = self.geometry.ras_to_ijk_points(points_ras)[:, 2 - self.axis]
         after = np.clip(np.searchsorted(self.slices, layer), 1, len(self.slices) - 1)
         layers = np.minimum(np.abs(layer - self.slices[after - 1]), np.abs(layer - self.slices[after]))
         return layers * self.geometry.spacing_mm[2 - self.axis] <= within_mm
 
     def through_contours(self, organ: SignedDistance) -> SignedDistance:
-        """A distance bent so that it passes through the drawn contours.
+        """A distance bent so that it passes through the annotated contours.
 
         Its error on the slices is taken off there, and off what lies between in proportion to the nearness.
         """
@@ -81,7 +81,7 @@ class SparseAnnotation:
         return Corrected(organ, np.moveaxis(spread, 0, self.axis), self.geometry)
 
     def _error(self, organ: SignedDistance, contour_mm: np.ndarray, number: int) -> np.ndarray:
-        """What is to be added to the field on a drawn slice."""
+        """What is to be added to the field on an annotated slice."""
         kji = np.indices(contour_mm.shape).reshape(2, -1)
         kji = np.insert(kji, self.axis, number, axis=0)
         field = organ.sdf_mm(self.geometry.ijk_to_ras_points(kji[::-1].T)).reshape(contour_mm.shape)
@@ -95,10 +95,10 @@ class SparseAnnotation:
 
 
 def annotated_slices(mask: np.ndarray) -> tuple[int, np.ndarray]:
-    """The axis of a (K, J, I) bool mask across which its slices lie, and the numbers of those that were drawn on.
+    """The axis of a (K, J, I) bool mask across which its slices lie, and the numbers of the annotated ones.
 
     Raises:
-        BadInputError: the mask is empty, was drawn on one slice only, or has no empty slice between drawn ones.
+        BadInputError: the mask is empty, or has one slice only, or no empty slice between annotated ones.
     """
     used = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not len(used[0]):
@@ -115,31 +115,31 @@ def annotated_slices(mask: np.ndarray) -> tuple[int, np.ndarray]:
 def distance_between_slices(mask: np.ndarray, axis: int, slices: np.ndarray, spacing_kji: np.ndarray) -> np.ndarray:
     """(K, J, I) float32 distance, negative inside, of an organ known on some slices: shape-based interpolation.
 
-    On a drawn slice it is the distance to the contour within that slice; between two of them it is blended linearly
+    On an annotated slice it is the distance to the contour within that slice; between two slices it is blended linearly
     (Raya and Udupa, IEEE TMI 1990); beyond the outermost ones it grows by the way to them, which closes the organ.
 
     Args:
         mask: (K, J, I) bool.
         axis: across which the slices lie.
-        slices: numbers of the drawn ones, rising; each has voxels of the organ.
+        slices: numbers of the annotated ones, rising; each has voxels of the organ.
         spacing_kji: of the voxels; the result has its unit.
     """
     layers = np.moveaxis(mask, axis, 0)
     within = np.delete(np.asarray(spacing_kji, dtype=float), axis)
-    drawn = np.stack([distance_within_slice(layers[index], within) for index in slices])
-    return np.ascontiguousarray(np.moveaxis(spread_from_slices(drawn, slices, len(layers), spacing_kji[axis]), 0, axis))
+    known = np.stack([distance_within_slice(layers[index], within) for index in slices])
+    return np.ascontiguousarray(np.moveaxis(spread_from_slices(known, slices, len(layers), spacing_kji[axis]), 0, axis))
 
 
-def spread_from_slices(drawn: np.ndarray, slices: np.ndarray, n_layers: int, rise: float) -> np.ndarray:
+def spread_from_slices(known: np.ndarray, slices: np.ndarray, n_layers: int, rise: float) -> np.ndarray:
     """(n_layers, ...) float32 values from those on some layers: linear between, rising by ``rise`` a layer beyond."""
     layer = np.arange(n_layers)
     after = np.clip(np.searchsorted(slices, layer), 1, len(slices) - 1)
     lower, upper = slices[after - 1], slices[after]
     share = np.clip((layer - lower) / (upper - lower), 0.0, 1.0).astype(np.float32)
     beyond = np.maximum(np.maximum(slices[0] - layer, layer - slices[-1]), 0).astype(np.float32) * np.float32(rise)
-    shape = (-1,) + (1,) * (drawn.ndim - 1)
+    shape = (-1,) + (1,) * (known.ndim - 1)
     share, beyond = share.reshape(shape), beyond.reshape(shape)
-    return ((1 - share) * drawn[after - 1] + share * drawn[after] + beyond).astype(np.float32)
+    return ((1 - share) * known[after - 1] + share * known[after] + beyond).astype(np.float32)
 
 
 def distance_within_slice(layer: np.ndarray, spacing: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Segmentations whose voxels are finer than what they were made from: the coarse grid behind a bricky mask.
+"""Segmentations whose voxels are finer than what they were made from: the coarse grid behind a resampled mask.
 
-A mask drawn or computed on coarse voxels and then resampled to a fine grid changes at few places along each axis only.
+A mask segmented on coarse voxels and then resampled to a fine grid changes at few places along each axis only.
 Its staircases are no image content, so the surface is taken from the coarse mask.
 """
 
@@ -11,10 +11,10 @@ from scipy import ndimage
 
 from ..core.geometry import ImageGeometry
 
-LEAST_RATIO = 1.6  # fine voxels in a brick, along its longest edge, from which a mask counts as bricky
-_FEWEST_BRICKS = 4  # along an axis; fewer tell nothing
+LEAST_RATIO = 1.6  # fine voxels in a coarse one, along its longest edge, from which a mask counts as resampled
+_FEWEST_VOXELS = 4  # coarse ones along an axis; fewer say nothing
 _ROUND_MM = 0.5  # the spacings of coarse grids are mostly multiples of it
-_MOST_STRAY = 0.02  # share of the changes along an axis that may lie off the brick borders
+_MOST_STRAY = 0.02  # share of the changes along an axis that may lie off the borders of coarse voxels
 
 
 def coarse_behind(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, ImageGeometry] | None:
@@ -23,7 +23,7 @@ def coarse_behind(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray
     if not found:
         return None
     box, part = found[0], mask[found[0]]
-    grids = [_bricks(part, axis, geometry.spacing_mm[2 - axis]) for axis in range(3)]
+    grids = [_coarse_voxels(part, axis, geometry.spacing_mm[2 - axis]) for axis in range(3)]
     starts, ratios = np.array([grid[0] for grid in grids]), np.array([grid[1] for grid in grids])
     if ratios.max() < LEAST_RATIO:
         return None
@@ -38,19 +38,19 @@ def coarse_behind(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray
     return part, ImageGeometry(matrix, part.shape[::-1])
 
 
-def _bricks(mask: np.ndarray, axis: int, spacing_mm: float) -> tuple[float, float, int]:
-    """Where the first brick along an axis starts, in fine voxels from the mask's corner, how long bricks are in fine
-    voxels, and their number; the mask's own voxels where there are none."""
+def _coarse_voxels(mask: np.ndarray, axis: int, spacing_mm: float) -> tuple[float, float, int]:
+    """Where the first coarse voxel along an axis starts, in fine voxels from the mask's corner, how long coarse voxels
+    are in fine ones, and their number; the mask's own voxels where there are none."""
     n = mask.shape[axis]
     plain = 0.0, 1.0, n
     layers = np.moveaxis(mask, axis, 0)
     changes = (layers[1:] != layers[:-1]).sum(axis=(1, 2))
     borders = np.flatnonzero(changes > _MOST_STRAY * changes.max()) + 1
     borders = np.concatenate([[0], borders, [n]])
-    if len(borders) - 1 < _FEWEST_BRICKS:
+    if len(borders) - 1 < _FEWEST_VOXELS:
         return plain
     steps = np.diff(borders)
-    # Bricks differ by a voxel at most; where a border happens to change nothing, a step holds two of them.
+    # Coarse voxels differ by a fine one at most; where a border happens to change nothing, a step holds two of them.
     length = float(steps[steps <= steps.min() + 1].mean())
     counts = np.maximum(1, np.round(steps / length))
     ratio = n / counts.sum()
@@ -60,14 +60,14 @@ def _bricks(mask: np.ndarray, axis: int, spacing_mm: float) -> tuple[float, floa
 
 
 def _even_edges(borders: np.ndarray, numbers: np.ndarray, spacing_mm: float) -> tuple[float, float]:
-    """Start and length, in fine voxels, of equal bricks whose edges lie deepest in what the borders allow.
+    """Start and length, in fine voxels, of equal coarse voxels whose edges lie deepest in what the borders allow.
 
-    A fine voxel takes the brick that its centre lies in, so an edge lies within half a voxel of the border seen. Coarse
-    grids mostly have round spacings, so of the lengths that are possible a round one is taken.
+    A fine voxel takes the coarse one that its centre lies in, so an edge lies within half a voxel of the border seen.
+    Coarse grids mostly have round spacings, so of the lengths that are possible a round one is taken.
 
     Args:
         borders: fine voxels before each border.
-        numbers: bricks before each border.
+        numbers: coarse voxels before each border.
         spacing_mm: of the fine voxels.
     """
     from scipy.optimize import linprog

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Slope of a region's near field along a diagonal stays within what extraction expects of a field.
 _HEIGHT = 0.7
-# Changed voxels say at least this much of the region, others at most the rest.
-_SURE = 0.55
+# Share of the region at a changed voxel, at least; at any other one at most the rest.
+_LEAST_SHARE = 0.55
 
 
 class Region:
@@ -45,7 +45,9 @@ class Region:
         part = np.pad(mask[box], 2)
         self._geometry = geometry.cropped(start_ijk, part.shape[::-1])
         share = ndimage.gaussian_filter(part.astype(np.float32), 0.8, truncate=2.5)
-        self._share = np.where(part, np.maximum(share, _SURE), np.minimum(share, 1.0 - _SURE)).astype(np.float32)
+        self._share = np.where(part, np.maximum(share, _LEAST_SHARE), np.minimum(share, 1.0 - _LEAST_SHARE)).astype(
+            np.float32
+        )
         self._height_mm = _HEIGHT * float(geometry.spacing_mm.min())
         self._diagonal_mm = float(np.linalg.norm(geometry.spacing_mm))
         self._centres_ras = self._geometry.ijk_to_ras_points(np.argwhere(part)[:, ::-1])

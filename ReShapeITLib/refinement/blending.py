@@ -143,8 +143,8 @@ SMALL_COMPONENT_GAP_MM = 12.0
 def without_small_components(
     mask: np.ndarray, geometry: ImageGeometry, field: BlendedField, distance_of: Callable[..., DistanceGrid]
 ) -> BlendedField:
-    """The field without what is left of pieces that it mostly removes (the weight's grid may be coarser than they are),
-    and without small pieces apart from the largest around which it adds nothing.
+    """The field without what is left of components that it mostly removes (the weight's grid may be coarser), and
+    without small components apart from the largest around which it adds nothing.
 
     Args:
         mask: (K, J, I) bool of the given organ.
@@ -161,19 +161,19 @@ def without_small_components(
         return field
     owner = pieces[tuple(where.T)]
     left = np.bincount(owner, field.sdf_mm(geometry.ijk_to_ras_points(where[:, ::-1])) < 0, minlength=n_pieces + 1)
-    crumbs = (left > 0) & (left < 0.5 * sizes)
-    small = np.flatnonzero((left > 0) & ~crumbs & (sizes < SMALL_COMPONENT_SHARE * sizes[main]))
+    removed = (left > 0) & (left < 0.5 * sizes)
+    small = np.flatnonzero((left > 0) & ~removed & (sizes < SMALL_COMPONENT_SHARE * sizes[main]))
     boxes = ndimage.find_objects(pieces) if len(small) else []
     for piece in small:
-        crumbs[piece] = _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
-    return replace(field, given=distance_of(mask & ~crumbs[pieces], geometry)) if crumbs.any() else field
+        removed[piece] = _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
+    return replace(field, given=distance_of(mask & ~removed[pieces], geometry)) if removed.any() else field
 
 
 def _lies_apart(
     pieces: np.ndarray, piece: int, main: int, box: tuple[slice, ...], geometry: ImageGeometry, field: BlendedField
 ) -> bool:
-    """Whether a piece, which fills that box, is further than ``SMALL_COMPONENT_GAP_MM`` from the main one, and nothing of what
-    lies so near to it was added."""
+    """Whether a component, which fills that box, is further than ``SMALL_COMPONENT_GAP_MM`` from the main one, and
+    nothing of what lies so near to it was added."""
     spacing_kji = geometry.spacing_mm[::-1]
     margins = np.ceil(SMALL_COMPONENT_GAP_MM / spacing_kji).astype(int)
     around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margins, strict=True))

@@ -1,4 +1,4 @@
-"""What belongs where nothing was seen, between drawn slices and in the doubted parts of an organ: the likeliest shape.
+"""What belongs between annotated slices and in the doubted parts of an organ: the likeliest shape.
 
 That is not the closest surface. A field of the template's shape space is fitted (codes and pose, but no weights of
 Deform of their own) to what was seen, above all, and to the organ that the restoration network expects. An organ whose
@@ -25,9 +25,10 @@ from .healing import TRUST_IN_GUESSES, Healed
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
 _USUAL_Z = 2.0
-_SEEN_BELOW = 0.1  # weight of the network up to which a point of the given surface is taken for seen
+_SEEN_BELOW = 0.1  # network weight up to which a point of the given surface counts as seen
 # Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
-# on nine organs of three kinds; of a network between slices: on ten held-out pancreases (Testing.Studies.between_slices_parts).
+# on nine organs of three kinds; of a network between slices: on ten held-out pancreases
+# (Testing.Studies.between_slices_parts).
 ERROR_PER_GAP = 1.0 / 12.0
 NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 
@@ -64,20 +65,22 @@ def likeliest_in_doubt(
     return WeightedMean(((share, healed.restoration.limited(shape)), (1.0 - share, other)))
 
 
-def likeliest_between(shapes: Sequence[SignedDistance], drawn: SparseAnnotation, healed: Healed | None) -> SignedDistance:
-    """What belongs between drawn slices.
+def likeliest_between(
+    shapes: Sequence[SignedDistance], annotation: SparseAnnotation, healed: Healed | None
+) -> SignedDistance:
+    """What belongs between annotated slices.
 
     Args:
         shapes: that were fitted to the drawing.
-        drawn: the slices.
+        annotation: the slices.
         healed: what the network made of them; without one the interpolation between the slices stands in.
     """
     if healed is not None:
         shapes = [healed.restoration.limited(shape) for shape in shapes]
     mean = WeightedMean(tuple((1.0 / len(shapes), shape) for shape in shapes))
-    misfit_mm = float(np.abs(mean.sdf_mm(contour_points(drawn))).mean())
-    share = share_of_shapes(misfit_mm, drawn.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
-    other = drawn.distance if healed is None else healed.restoration.restored
+    misfit_mm = float(np.abs(mean.sdf_mm(contour_points(annotation))).mean())
+    share = share_of_shapes(misfit_mm, annotation.gap_mm, ERROR_PER_GAP if healed is None else NETWORK_ERROR_PER_GAP)
+    other = annotation.distance if healed is None else healed.restoration.restored
     return WeightedMean(((share, mean), (1.0 - share, other)))
 
 
@@ -96,28 +99,28 @@ def share_of_shapes(misfit_mm: float, gap_mm: float, error_per_gap: float = ERRO
     return other_mm**2 / (other_mm**2 + misfit_mm**2)
 
 
-def contour_points(drawn: SparseAnnotation) -> np.ndarray:
-    """(N, 3) points on the drawn contours, RAS mm."""
+def contour_points(annotation: SparseAnnotation) -> np.ndarray:
+    """(N, 3) points on the annotated contours, RAS mm."""
     from skimage.measure import find_contours
 
     points = []
-    for number in drawn.slices:
-        layer = np.take(drawn.distance.values_mm, number, axis=drawn.axis)
-        points.extend(np.insert(contour, drawn.axis, number, axis=1) for contour in find_contours(layer, 0.0))
-    return drawn.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
+    for number in annotation.slices:
+        layer = np.take(annotation.distance.values_mm, number, axis=annotation.axis)
+        points.extend(np.insert(contour, annotation.axis, number, axis=1) for contour in find_contours(layer, 0.0))
+    return annotation.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
 
 
-def trusting_contours(candidates: Candidates, drawn: SparseAnnotation, ras_to_unit: Similarity, rng) -> Candidates:
-    """Candidates with the drawn contours beside them, which count in full while all else counts little.
+def trusting_contours(candidates: Candidates, annotation: SparseAnnotation, ras_to_unit: Similarity, rng) -> Candidates:
+    """Candidates with the annotated contours beside them, which count in full while all else counts little.
 
-    A contour does not tell the surface's normal; the one of the nearest candidate stands in.
+    A contour does not say the surface's normal; the one of the nearest candidate stands in.
 
     Args:
         candidates: of an organ that is known on the contours only.
-        drawn: the slices.
+        annotation: the slices.
         ras_to_unit: the alignment that the candidates were made with.
     """
-    contours = ras_to_unit.apply(contour_points(drawn))
+    contours = ras_to_unit.apply(contour_points(annotation))
     contours = contours[rng.permutation(len(contours))[:_MOST_POINTS]]
     normals = candidates.normals[cKDTree(candidates.points).query(contours)[1]]
     # As many of the others, so that a step draws as many of either.

@@ -94,12 +94,12 @@ def _in_doubt(restored: Restored, shape: PendingFit, fit: PendingFit, fitting: _
     """What the given organ's doubted parts are like."""
     healed, options = restored.healed, fitting.options
     answer = healed.restoration
-    likeliest = answer.limited(fit) if options.belief.closely else answer.restored
+    likeliest = answer.limited(fit) if options.confidence.closely else answer.restored
     if not healed.field.weight.values_mm.any():
         return likeliest
     points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, fitting.rng)
     volume_z = restored.aligned.plausibility.volume_z
-    return likeliest_in_doubt(shape, likeliest, points, healed, volume_z, options.belief.shapes)
+    return likeliest_in_doubt(shape, likeliest, points, healed, volume_z, options.confidence.shapes)
 
 
 def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:

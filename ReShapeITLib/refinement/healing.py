@@ -51,9 +51,9 @@ def heal(
     grid: DistanceGrid,
     ras_to_unit: Similarity,
     options: ConfidenceOptions,
-    drawn: SparseAnnotation | None = None,
+    annotation: SparseAnnotation | None = None,
     volume_z: float = 0.0,
-    ends: Truncation | None = None,
+    truncation: Truncation | None = None,
     poses: int = 4,
     blur_mm: float = 0.0,
 ) -> Healed:
@@ -63,14 +63,14 @@ def heal(
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
         options: when the network is believed, see :func:`with_measured_confidence`.
-        drawn: slices that ``grid`` was interpolated between; the network is believed everywhere between them.
+        annotation: that ``grid`` was interpolated from; the network is believed everywhere between its slices.
         volume_z: see :func:`doubt`.
-        ends: where the organ was cut off.
+        truncation: where the organ was cut off.
         poses: see :func:`restore`.
         blur_mm: see :func:`doubt`.
     """
-    restoration = restore(model, template, grid, ras_to_unit, poses, drawn or ends)
-    if drawn is None:
+    restoration = restore(model, template, grid, ras_to_unit, poses, annotation or truncation)
+    if annotation is None:
         weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
@@ -105,7 +105,7 @@ def healed_candidates(
 def without_components_out_of_reach(
     mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
 ) -> np.ndarray:
-    """The mask without the pieces that lie wholly outside the template's surroundings; the largest always stays.
+    """The mask without the components that lie wholly outside the template's surroundings; the largest always stays.
 
     The network does not see them, and no organ reaches there.
     """

@@ -25,7 +25,7 @@ class RefineOptions:
         restoration_passes: how often the restoration network is asked; each time but the first in the frame that the
             organ it restored before leads to.
         restoration_poses: in how many slightly different poses it is asked.
-        belief: when that network is believed against the given organ.
+        confidence: when that network is believed against the given organ.
         candidates: which points TIM keeps.
         fit: steps of the fit.
         blend: when the field wins over the given surface, where there is no restoration network.
@@ -42,7 +42,7 @@ class RefineOptions:
     alignment_backend: str = "cpd"
     restoration_passes: int = 2
     restoration_poses: int = 4
-    belief: ConfidenceOptions = field(default_factory=ConfidenceOptions)
+    confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)

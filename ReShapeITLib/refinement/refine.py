@@ -69,6 +69,6 @@ def refine(
 
 def _with_confidence_of(restoration: RestorationModel, organ: str, options: RefineOptions) -> RefineOptions:
     """The options with what was measured for this network."""
-    belief = with_measured_confidence(options.belief, restoration, organ)
-    cavities = replace(options.surface, max_hole_mm3=1000.0 * belief.fill_ml)
-    return replace(options, belief=belief, surface=cavities)
+    confidence = with_measured_confidence(options.confidence, restoration, organ)
+    cavities = replace(options.surface, max_hole_mm3=1000.0 * confidence.fill_ml)
+    return replace(options, confidence=confidence, surface=cavities)

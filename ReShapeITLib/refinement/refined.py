@@ -92,7 +92,7 @@ class RefinedShape:
 
 
 def refined_shape(decided: Decided) -> RefinedShape:
-    """The decided organ without small components far from it; a sparse annotation keeps all that was drawn."""
+    """The decided organ without small components far from it; a sparse annotation stays as it is."""
     given, field = decided.given, decided.field
     if given.annotation is None:
         field = without_small_components(given.kept, given.geometry, field, given.distance_of)

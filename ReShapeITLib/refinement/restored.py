@@ -63,17 +63,17 @@ def restore_organ(
     rng, alignment = aligned.stream.generator(), aligned.alignment
     given = with_detail(aligned.given, restoration, template, alignment.ras_to_unit, options.restoration_poses)
     given = within_reach(given, template, alignment.ras_to_unit)
-    truncation = truncation_of(given, options.belief.flat_shares)
+    truncation = truncation_of(given, options.confidence.flat_shares)
     for _ in range(max(1, options.restoration_passes)):
         healed = heal(
             restoration,
             template,
             given.grid,
             alignment.ras_to_unit,
-            options=options.belief,
-            drawn=given.annotation,
+            options=options.confidence,
+            annotation=given.annotation,
             volume_z=aligned.plausibility.volume_z,
-            ends=truncation,
+            truncation=truncation,
             poses=options.restoration_poses,
             blur_mm=given.blur_mm,
         )

@@ -1,7 +1,7 @@
-"""Where a given organ was cut off: at the border of the image, or in a plane across the body.
+"""Truncated fields of view: a given organ cut off at the border of the image, or in a plane across the body.
 
 A scan that ends within the organ, or one that was cropped, leaves a flat end. Beyond it nothing is known, which is not
-the same as nothing being there: the restoration network is told so, and may go on there with the organ.
+the same as nothing being there: the restoration network gets that as input and may continue the organ there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Truncation:
 def find_truncation(
     mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_shares: tuple[float, float]
 ) -> Truncation | None:
-    """The ends of an organ that look cut off; None where there are none.
+    """Where an organ looks truncated; None where it does nowhere.
 
     Args:
         mask: (K, J, I) bool on the grid of the image, so that its borders are those of the image.

@@ -1,8 +1,8 @@
-"""Where the given organ is believed and where the restored one is: learned trust in the place of tolerances.
+"""Where the given organ is believed and where the restored one is: by the confidence of the network.
 
 The network answers on a coarse grid and is right to about half a cell, so the given surface, which came from the image,
 stands wherever the two agree to within a cell. What is left falls into connected regions, and each is taken up or left
-as a whole, by how sure the network is of it.
+as a whole, by the network's confidence in it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _CERTAIN_CELLS = 2.8  # of three: every pose says so
 
 @dataclass(frozen=True)
 class ConfidenceOptions:
-    """How sure the network must be, in cells of restored distance (at most three) in the surest tenth of a region.
+    """Confidence that is asked of the network, in cells of restored distance (at most three), of a region's top tenth.
 
     Restored distances are averages over poses, limited to three cells: a value near the limit means that every pose
     says so. The figures were chosen on network predictions and made damage of ten pancreases that are in neither
-    training nor evaluation; a model may bring others for an organ (``RestorationInfo.belief``).
+    training nor evaluation; the table of networks may have others for an organ (``restoration.table``).
 
     Args:
         add_cells: for what is missing.
@@ -43,7 +43,7 @@ class ConfidenceOptions:
             network is certain of goes all the same.
         remove_cells: for what is attached to the organ and does not belong to it.
         remove_much_cells: the same where it is more than ``much`` of the given organ.
-        open_cells: for what lies mostly beyond an end where the organ was cut off (see ``open_ends``).
+        open_cells: for what lies mostly beyond an end where the organ was cut off (see ``refinement.truncation``).
         flat_share: how much of the organ's shadow along the body an end in one plane must cover to count as cut off;
             whole abdominal organs of training reach 0.12, cut ones have 0.1 to 0.5; lobes are flat by themselves.
         flat_below: how much of ``flat_share`` is enough for the lower end.
@@ -85,7 +85,7 @@ class ConfidenceOptions:
         return self.flat_share * self.flat_below, self.flat_share
 
     def threshold(self, kind: str, volume_z: float, blur_cells: float = 0.0) -> float:
-        """How sure the network must be of a kind of region in an organ of that relative size, whose surface is known
+        """Confidence that a kind of region needs in an organ of that relative size, whose surface is known
         to within ``blur_cells`` only."""
         larger = self.larger_per_z * min(max(volume_z, 0.0), 2.0)
         smaller = self.smaller_per_z * max(-2.0 - volume_z, 0.0)
@@ -116,8 +116,8 @@ def doubt(
     given = restoration.given.values_mm / restoration.cell_mm
     restored = restoration.restored.values_mm / restoration.cell_mm
     taken = np.zeros(given.shape, dtype=bool)
-    for region, kind, sure_cells in disagreements(given, restored, options, unseen):
-        if sure_cells > options.threshold(kind, volume_z, blur_mm / restoration.cell_mm):
+    for region, kind, confidence_cells in disagreements(given, restored, options, unseen):
+        if confidence_cells > options.threshold(kind, volume_z, blur_mm / restoration.cell_mm):
             taken |= region
     weight = np.zeros(given.shape, dtype=np.float32)
     if taken.any():
@@ -126,7 +126,9 @@ def doubt(
     return DistanceGrid(weight, restoration.restored.geometry)
 
 
-def disagreements(given: np.ndarray, restored: np.ndarray, options: ConfidenceOptions, unseen: np.ndarray | None = None):
+def disagreements(
+    given: np.ndarray, restored: np.ndarray, options: ConfidenceOptions, unseen: np.ndarray | None = None
+):
     """The regions in which the two organs contradict each other.
 
     Args:
@@ -135,8 +137,8 @@ def disagreements(given: np.ndarray, restored: np.ndarray, options: ConfidenceOp
         unseen: see :func:`doubt`.
 
     Yields:
-        [z, y, x] bool region; "add", "add_much", "open", "remove", "remove_much", "island" or "island_much"; how sure
-        the network is, in cells.
+        [z, y, x] bool region; "add", "add_much", "open", "remove", "remove_much", "island" or "island_much"; the
+        network's confidence, in cells.
     """
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
     sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)[1:]

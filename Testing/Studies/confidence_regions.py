@@ -65,8 +65,8 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     points = surface.sample_points(2000, np.random.default_rng(0))[0]
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
     near = without_components_out_of_reach(cleaned, geometry, template, frame)
-    belief = with_measured_confidence(ConfidenceOptions(), network, template.info.organ)
-    ends = find_truncation(given, geometry, surface, belief.flat_shares)
+    confidence = with_measured_confidence(ConfidenceOptions(), network, template.info.organ)
+    ends = find_truncation(given, geometry, surface, confidence.flat_shares)
     restoration = restore(network, template, signed_distance_grid(near, geometry), frame, seen=ends)
     given_cells, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     grid = CanonicalGrid.around(template.points_unit)
@@ -74,7 +74,7 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     volumes = np.log(template.info.volumes_ml)
     volume_z = (np.log(surface.volume_mm3 / 1000.0) - volumes.mean()) / max(volumes.std(), 0.25)
     rows = []
-    for region, kind, sure in disagreements(given_cells, restored, belief, restoration.unseen):
+    for region, kind, sure in disagreements(given_cells, restored, confidence, restoration.unseen):
         change = region & ((given_cells < 0) != (restored < 0))
         right = change & ((restored < 0) == (true < 0))
         sign = np.where(right[change], 1.0, -1.0)
@@ -84,7 +84,7 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
                 "sure": sure,
                 "cells": int(change.sum()),
                 "won_cells": float(sign.sum()),
-                "believed": bool(sure > belief.threshold(kind, volume_z)),
+                "believed": bool(sure > confidence.threshold(kind, volume_z)),
                 "share": float(change.sum() / (given_cells < 0).sum()),
                 "volume_z": float(volume_z),
                 "won_distance": float((sign * np.abs(true[change])).sum() / (np.abs(true) < 0.5).sum()),

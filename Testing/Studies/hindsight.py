@@ -112,10 +112,10 @@ class Oracle:
         self.truth_grid = signed_distance_grid(truth, geometry)
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
-        self.belief = with_measured_confidence(self.options.belief, model, template.info.organ)
+        self.confidence = with_measured_confidence(self.options.confidence, model, template.info.organ)
         self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
         self.surface = surface_from_grid(self.grid)
-        self.ends = find_truncation(given, geometry, self.surface, self.belief.flat_shares)
+        self.ends = find_truncation(given, geometry, self.surface, self.confidence.flat_shares)
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""
@@ -136,11 +136,11 @@ class Oracle:
         truth_mm *= first.cell_mm
         given, restored = first.given.values_mm, first.restored.values_mm
         cells = (np.abs(restored - truth_mm) < np.abs(given - truth_mm)).astype(np.float32)
-        weight = best_regions(first, self.belief, self.truth_points)
+        weight = best_regions(first, self.confidence, self.truth_points)
         values = ((1.0 - weight) * given + weight * restored).astype(np.float32)
         frame = self.frame(surface_from_grid(DistanceGrid(values, first.given.geometry)).without_specks())
         second = restore(self.model, self.template, grid, frame, seen=self.ends)
-        regions = best_regions(second, self.belief, self.truth_points)
+        regions = best_regions(second, self.confidence, self.truth_points)
         return {
             "pieces": best_pieces(self.given, self.geometry, self.truth_points),
             "regions": self.blended(grid, second, regions),

@@ -68,7 +68,7 @@ def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_other
     assert at((0.0, 0.0, -28.0)) == 0.0 and at((0.0, 0.0, 0.0)) == 0.0
 
 
-def test_the_weight_around_taken_regions_is_that_of_the_belief():
+def test_the_weight_around_taken_regions_is_that_of_the_confidence():
     given, restored = ball_mm(16.0), np.minimum(ball_mm(16.0), ball_mm(8.0, (22.0, 0.0, 0.0)))
     grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
     options = ConfidenceOptions(add_cells=-9.0, add_much_cells=-9.0)

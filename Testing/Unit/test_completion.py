@@ -42,7 +42,7 @@ def template():
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def annotation():
     mask = ellipsoid_mask(GEOMETRY, np.zeros(3), RADII_MM)
     mask[np.setdiff1d(np.arange(len(mask)), [15, 35, 55])] = False
     return SparseAnnotation.of(mask, GEOMETRY)
@@ -112,8 +112,8 @@ def test_without_a_rate_the_alignment_stays(template):
 # ------------------------------------------------------------------------------------------------------- contours
 
 
-def test_contour_points_lie_on_the_contours_of_every_drawn_slice(drawn):
-    points = contour_points(drawn)
+def test_contour_points_lie_on_the_contours_of_every_drawn_slice(annotation):
+    points = contour_points(annotation)
     assert sorted(set(np.round(points[:, 2], 6))) == [-20.0, 0.0, 20.0]
     off = np.linalg.norm(points / RADII_MM, axis=1) - 1.0
     assert np.abs(off).max() * RADII_MM.min() < 1.0
@@ -127,11 +127,11 @@ def test_an_organ_of_two_parts_has_contours_around_both():
     assert {bool(x > 0) for x in points[:, 0]} == {True, False}
 
 
-def test_contours_count_in_full_and_all_else_little(drawn):
+def test_contours_count_in_full_and_all_else_little(annotation):
     candidates = candidates_of(RADII[0])
-    trusting = trusting_contours(candidates, drawn, UNIT, np.random.default_rng(0))
+    trusting = trusting_contours(candidates, annotation, UNIT, np.random.default_rng(0))
     n = (trusting.weights == 1.0).sum()
-    contours = UNIT.apply(contour_points(drawn))
+    contours = UNIT.apply(contour_points(annotation))
     assert n == min(len(contours), 4000) and set(map(tuple, trusting.points[:n])) <= set(map(tuple, contours))
     assert trusting.weights[n:].max() < 0.5 and trusting.free_weights.max() < 0.5
     assert len(trusting.points) == len(trusting.normals) == len(trusting.weights)
@@ -179,18 +179,18 @@ def test_in_doubt_a_shape_counts_by_how_closely_it_passes_what_was_seen(misfit_m
 
 
 @pytest.mark.parametrize("with_network", [False, True])
-def test_between_slices_shapes_count_less_beside_a_network_than_beside_the_interpolation(drawn, with_network):
+def test_between_slices_shapes_count_less_beside_a_network_than_beside_the_interpolation(annotation, with_network):
     healed = half_doubted_ball() if with_network else None
-    beside = healed.restoration.restored.sdf_mm if healed else drawn.distance.sdf_mm
+    beside = healed.restoration.restored.sdf_mm if healed else annotation.distance.sdf_mm
 
     def shape(points_ras):  # a millimetre outside of what stands beside it, and within a cell of the network's answer
         return beside(points_ras) - 1.0
 
-    misfit_mm = np.abs(shape(contour_points(drawn))).mean()
+    misfit_mm = np.abs(shape(contour_points(annotation))).mean()
     share = share_of_shapes(misfit_mm, 20.0, *([NETWORK_ERROR_PER_GAP] if with_network else []))
     assert share_of_shapes(misfit_mm, 20.0, NETWORK_ERROR_PER_GAP) < share_of_shapes(misfit_mm, 20.0)
     at = np.array([[0.0, 0.0, -10.0], [5.0, 8.0, 10.0]])
-    likeliest = likeliest_between([distance(shape)] * 2, drawn, healed)
+    likeliest = likeliest_between([distance(shape)] * 2, annotation, healed)
     np.testing.assert_allclose(beside(at) - likeliest.sdf_mm(at), share, atol=1e-5)
 
 
@@ -209,8 +209,8 @@ def test_a_field_is_held_to_within_a_cell_of_the_networks_answer():
         np.testing.assert_allclose(restoration.limited(organ).sdf_mm(at), expected, atol=0.05)
 
 
-def test_the_gap_is_the_widest_way_between_drawn_slices(drawn):
-    assert drawn.gap_mm == pytest.approx(20.0)
+def test_the_gap_is_the_widest_way_between_drawn_slices(annotation):
+    assert annotation.gap_mm == pytest.approx(20.0)
     mask = ellipsoid_mask(GEOMETRY, np.zeros(3), RADII_MM)
     mask[np.setdiff1d(np.arange(len(mask)), [15, 25, 55])] = False
     assert SparseAnnotation.of(mask, GEOMETRY).gap_mm == pytest.approx(30.0)

@@ -1,4 +1,4 @@
-"""Bricky masks: the coarse grid behind them is found, and their surface is smooth and where the organ's was."""
+"""Resampled masks: the coarse grid behind them is found, and their surface is smooth and where the organ's was."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_coarse_mask_and_its_grid_come_back(ratios):
 
 
 @pytest.mark.parametrize(("spacing", "voxel"), [(0.8, 3.0), (0.586, 3.0), (0.91, 6.0), (0.7, 2.5)])
-def test_bricks_of_no_whole_number_of_voxels_are_found_where_they_are(spacing, voxel):
+def test_coarse_voxels_of_no_whole_number_of_voxels_are_found_where_they_are(spacing, voxel):
     geometry = ImageGeometry.from_parts((90, 90, 60), (spacing, spacing, 1.25))
     mask = ellipsoid((60, 90, 90), (30, 45, 44), (20.3, 33.1, 30.7))
     found, grid = coarse_behind(coarse_input(mask, geometry, voxel), geometry)
@@ -66,7 +66,7 @@ def test_slices_of_two_lengths_in_turn_are_one_grid():
     assert first_slice == pytest.approx(round(first_slice), abs=0.01)
 
 
-def test_bricks_of_no_round_length_are_found_to_a_few_hundredths():
+def test_coarse_voxels_of_no_round_length_are_found_to_a_few_hundredths():
     geometry = ImageGeometry.from_parts((90, 90, 60), (0.8, 0.8, 1.25))
     mask = ellipsoid((60, 90, 90), (30, 45, 44), (20.3, 33.1, 30.7))
     _, grid = coarse_behind(coarse_input(mask, geometry, 3.31), geometry)
@@ -74,7 +74,7 @@ def test_bricks_of_no_round_length_are_found_to_a_few_hundredths():
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0)])
-def test_a_mask_of_its_own_grid_has_no_bricks(spacing):
+def test_a_mask_of_its_own_grid_was_not_resampled(spacing):
     mask = ellipsoid((40, 44, 48), (20, 21, 24), (13.3, 15.1, 17.7))
     assert coarse_behind(mask, ImageGeometry.from_parts((48, 44, 40), spacing)) is None
     assert coarse_behind(np.zeros((4, 4, 4), dtype=bool), ImageGeometry.from_parts((4, 4, 4), spacing)) is None
@@ -139,11 +139,13 @@ def test_a_flat_organ_across_thick_slices_is_found_between_its_contours():
     assert (distance[mask] < 0).all() and (distance[~mask] > 0).all()
 
 
-def test_refinement_of_a_bricky_organ_comes_much_nearer_to_it(tiny_template_file):
+def test_refinement_of_a_resampled_organ_comes_much_nearer_to_it(tiny_template_file):
     mask, geometry = patient(np.random.default_rng(8), spacing_mm=(1.5, 1.5, 1.5))
-    bricky = coarse_input(mask, geometry, 6.0)
-    refined = refine(bricky, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"]).mask(geometry)
-    assert (refined ^ mask).sum() < 0.7 * (bricky ^ mask).sum()
+    resampled = coarse_input(mask, geometry, 6.0)
+    refined = refine(resampled, geometry, OrganTemplate.load(tiny_template_file), REFINE_PRESETS["draft"]).mask(
+        geometry
+    )
+    assert (refined ^ mask).sum() < 0.7 * (resampled ^ mask).sum()
 
 
 def test_an_organ_on_thick_slices_keeps_its_voxels_and_gets_the_surface_of_what_is_behind_them(tiny_template_file):

@@ -1,4 +1,4 @@
-"""Ends where an organ was cut off: found on solids with known answers, and said to the restoration network."""
+"""Truncated organs: found on solids with known answers, and given to the restoration network."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .. import __version__
 from ..core.errors import BadInputError
 from ..io.atomic import atomic_path, require_file
 from ..job.labels import parse_templates
-from ..restoration.store import chosen_networks, restoration_sha256
+from ..restoration.store import chosen_networks
 from ..templates.store import find_template
 from ..templates.template import read_info, read_shape_sha256
 from .cases import BatchCase, BatchOptions
@@ -71,7 +71,8 @@ def fingerprint(case: BatchCase) -> str:
 
 
 def model_checksums(options: BatchOptions) -> list[list[str]]:
-    """SHA-256 of template, restoration network and that for detail ("" where there is none) of each label.
+    """SHA-256 of template, restoration network and that for detail, and the confidence, of each label ("" where
+    there is none).
 
     Raises:
         BadInputError: there is no such template or restoration network, or the labels are malformed.
@@ -79,7 +80,7 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
     checksums = []
     for file in template_files(options):
         networks = chosen_networks(options.restoration, read_shape_sha256(file), options.sparse)
-        checksums.append([read_info(file)[2], *map(restoration_sha256, networks)])
+        checksums.append([read_info(file)[2], *networks.identity()])
     return checksums
 
 

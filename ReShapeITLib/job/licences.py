@@ -39,4 +39,4 @@ def _licences(file: Path, restoration: str, sparse: bool) -> dict[str, str]:
     """Licence of a template and of each network that goes with it, by name."""
     networks = chosen_networks(restoration, read_shape_sha256(file), sparse)
     told = {f"template {file.stem}": read_info(file)[0].licence}
-    return told | {f"network {path.stem}": restoration_licence(path) for path in networks if path}
+    return told | {f"network {path.stem}": restoration_licence(path) for path in networks.files if path}

@@ -54,7 +54,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     """
     from ..refinement.options import REFINE_PRESETS
     from ..refinement.refine import refine
-    from ..restoration.store import chosen_networks, restoration_sha256
+    from ..restoration.store import chosen_networks
     from ..templates.template import read_info, read_shape_sha256
 
     options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
@@ -65,8 +65,8 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
-    network, detail = networks
-    restoration = _restoration(networks, *map(restoration_sha256, networks))
+    network, detail = networks.files
+    restoration = _restoration(networks, networks.identity())
     if restoration and restoration.info.few_slices and not job.sparse:
         raise BadInputError(
             f"{network} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
@@ -143,7 +143,7 @@ def _template(file: Path, sha256: str) -> OrganTemplate:
 
 
 @lru_cache(maxsize=2)
-def _restoration(networks: ChosenNetworks, sha256: str, detail_sha256: str) -> RestorationModel | None:
+def _restoration(networks: ChosenNetworks, identity: tuple[str, ...]) -> RestorationModel | None:
     """Likewise a restoration network, with the one for detail."""
     from ..restoration.model import RestorationModel
 

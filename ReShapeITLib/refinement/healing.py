@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy import ndimage
 
+from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry, Similarity
 from ..core.mesh import TriangleSurface
 from ..distance.between_slices import SparseAnnotation
@@ -81,9 +82,16 @@ def heal(
     return Healed(field, surface.without_specks(), restoration)
 
 
-def with_measured_confidence(options: ConfidenceOptions, model: RestorationModel, organ: str) -> ConfidenceOptions:
-    """The options with what the model itself knows about an organ in their place."""
-    return replace(options, **model.info.belief.get(organ, {}))
+def with_measured_confidence(options: ConfidenceOptions, model: RestorationModel) -> ConfidenceOptions:
+    """The options with what the table of networks has for the model in their place.
+
+    Raises:
+        BadInputError: the table names an option that there is not.
+    """
+    unknown = set(model.confidence) - {field.name for field in fields(options)}
+    if unknown:
+        raise BadInputError(f"The table of networks has unknown confidence options: {', '.join(sorted(unknown))}.")
+    return replace(options, **model.confidence)
 
 
 def healed_candidates(

@@ -55,7 +55,7 @@ def refine(
     """
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
     if restoration is not None:
-        options = _with_confidence_of(restoration, template.info.organ, options)
+        options = _with_confidence_of(restoration, options)
     progress.stage("surface", 0.0)
     given = given_organ(mask, geometry, options)
     progress.stage("align", 0.1)
@@ -67,8 +67,8 @@ def refine(
     return refined_shape(decide(expected, options, progress))
 
 
-def _with_confidence_of(restoration: RestorationModel, organ: str, options: RefineOptions) -> RefineOptions:
+def _with_confidence_of(restoration: RestorationModel, options: RefineOptions) -> RefineOptions:
     """The options with what was measured for this network."""
-    confidence = with_measured_confidence(options.confidence, restoration, organ)
+    confidence = with_measured_confidence(options.confidence, restoration)
     cavities = replace(options.surface, max_hole_mm3=1000.0 * confidence.fill_ml)
     return replace(options, confidence=confidence, surface=cavities)

@@ -41,8 +41,6 @@ class RestorationInfo:
         cases: training cases of each organ.
         templates: SHA-256 of the template's shape of each organ (``template.read_shape_sha256``), on which, and on its
             frame, the network relies.
-        belief: for some organs, how sure the network must be to be believed (fields of ``ConfidenceOptions``), where that
-            was measured on patients that training has not seen.
         training: settings and command of the training run.
         few_slices: it was trained with organs that are known on a few slices only, and is asked about such alone.
         detail: it was trained with undamaged organs on coarse voxels, and is asked about what these hide alone.
@@ -52,7 +50,6 @@ class RestorationInfo:
     source: str
     cases: dict[str, list[str]]
     templates: dict[str, str]
-    belief: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     few_slices: bool = False
     detail: bool = False
@@ -72,12 +69,14 @@ class RestorationModel:
         network: with frozen weights.
         poses_at_once: how many poses it is asked about together; one takes the least memory.
         detail: the network that knows what coarse voxels hide of the same organs; None: there is none.
+        confidence: fields of the confidence options that were measured for it and differ from the defaults.
     """
 
     info: RestorationInfo
     network: RestorationNetwork
     poses_at_once: int = 2
     detail: RestorationModel | None = None
+    confidence: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> str:
         """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
@@ -96,6 +95,7 @@ class RestorationModel:
             options = {k: tuple(v) for k, v in header.pop("network").items()}
             network = RestorationNetwork(NetworkOptions(**options))
             network.load_state_dict({k: v.float() for k, v in tensors.items()})
+            header.pop("belief", None)  # of older files; the table of networks has such numbers
             info = RestorationInfo(**header)
         except (KeyError, TypeError, RuntimeError) as error:
             raise _KIND.lacks_parts(path, error) from error
@@ -103,15 +103,16 @@ class RestorationModel:
 
     @classmethod
     def load_chosen(cls, files: ChosenNetworks) -> RestorationModel | None:
-        """The same with the network for detail that goes with it; None where none was chosen."""
+        """The same with its confidence and the network for detail that goes with it; None where none was chosen."""
         if files.restoration is None:
             return None
-        return replace(cls.load(files.restoration), detail=cls.load(files.detail) if files.detail else None)
+        detail = cls.load(files.detail) if files.detail else None
+        return replace(cls.load(files.restoration), detail=detail, confidence=dict(files.confidence))
 
     @classmethod
-    def for_template(cls, template_file: str | Path, few_slices: bool = False) -> RestorationModel | None:
-        """The model that was trained with a template, see ``find_restoration``; None where there is none."""
-        return cls.load_chosen(chosen_networks("auto", read_shape_sha256(template_file), few_slices))
+    def for_template(cls, template_file: str | Path, sparse: bool = False) -> RestorationModel | None:
+        """The model that belongs to a template, see ``chosen_networks``; None where there is none."""
+        return cls.load_chosen(chosen_networks("auto", read_shape_sha256(template_file), sparse))
 
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""

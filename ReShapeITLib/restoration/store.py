@@ -1,79 +1,86 @@
-"""Which restoration network belongs to a template."""
+"""Where restoration networks are, and which of them belongs to a template."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import BadInputError
+from .table import DETAIL, MODES, SPARSE, TABLE_NAME, WHOLE, NetworkEntry, NetworkTable
 
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "RESHAPEIT_RESTORATION"
 
 
+class ChosenNetworks(NamedTuple):
+    """The networks that an organ is asked about with.
+
+    Args:
+        restoration: file of the network; None where there is none.
+        detail: file of the network that knows what coarse voxels hide; None where there is none.
+        confidence: fields of ``ConfidenceOptions`` and their values, where they differ from the defaults.
+    """
+
+    restoration: Path | None = None
+    detail: Path | None = None
+    confidence: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def files(self) -> tuple[Path | None, Path | None]:
+        """Of both networks."""
+        return self.restoration, self.detail
+
+    def identity(self) -> tuple[str, str, str]:
+        """What a result depends on: the checksum of either file ("" for none), and the confidence as text."""
+        return *map(restoration_sha256, self.files), json.dumps(dict(self.confidence)) if self.confidence else ""
+
+
 def restoration_folders() -> list[Path]:
     """Folders that are searched, in this order: those of $RESHAPEIT_RESTORATION, the installed ones, a checkout's."""
     package = Path(__file__).resolve().parents[1]
-    named = [Path(p).expanduser() for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
-    return [*named, package / "restoration_data", package.parent / "Resources" / "Restoration"]
+    return [*_named_folders(), package / "restoration_data", package.parent / "Resources" / "Restoration"]
 
 
-def find_restoration(shape_sha256: str, few_slices: bool = False) -> Path | None:
-    """The file of the network that was trained with a template of this shape; None: there is none.
+def chosen_networks(choice: str, shape_sha256: str, sparse: bool = False) -> ChosenNetworks:
+    """The networks that ``choice`` means for a template.
 
     Args:
+        choice: "auto" is what the first table says that has a row for the template; "none" is none; else a file, with
+            the confidence of its row in the table beside it. A network for detail goes with "auto" alone: who names a
+            file wants that network and nothing else.
         shape_sha256: of the template (``template.read_shape_sha256``; another one has another frame).
-        few_slices: for an organ that is known on a few slices: a network for these alone comes first, which is never
-            taken otherwise. Of several in a folder it is the one for the fewest organs.
-    """
-    return _first(shape_sha256, lambda network: not network.detail and (few_slices or not network.few_slices))
-
-
-def find_detail(shape_sha256: str) -> Path | None:
-    """The file of the network that knows what coarse voxels hide of organs of a template's kind, see ``detail``."""
-    return _first(shape_sha256, lambda network: network.detail)
-
-
-def _first(shape_sha256: str, fitting: Callable[[_Told], bool]) -> Path | None:
-    """Of the first folder that has any network of that template which is fitting, the most special one."""
-    for folder in restoration_folders():
-        told = {path: _told(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
-        knowing = [p for p, network in told.items() if shape_sha256 in network.templates.values() and fitting(network)]
-        if knowing:
-            return min(knowing, key=lambda path: (not told[path].few_slices, len(told[path].templates)))
-    return None
-
-
-def chosen_restoration(choice: str, shape_sha256: str, few_slices: bool = False) -> Path | None:
-    """The file that ``choice`` means: "auto" the one that belongs to the template, "none" none, else a path.
-
-    ``few_slices`` is as in :func:`find_restoration`.
+        sparse: for a sparse annotation; without a network of that mode the one for whole organs is taken.
 
     Raises:
-        BadInputError: there is no such file, or it was not trained with this template.
+        BadInputError: there is no such file, it was not trained with this template, or a table is wrong.
     """
     if choice == "none":
-        return None
-    if choice == "auto":
-        return find_restoration(shape_sha256, few_slices)
-    path = Path(choice).expanduser()
-    if not path.is_file():
-        raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
-    if shape_sha256 not in _told(path).templates.values():
-        raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
-    return path
+        return ChosenNetworks()
+    modes = (SPARSE, WHOLE) if sparse else (WHOLE,)
+    if choice != "auto":
+        return _named(Path(choice).expanduser(), shape_sha256, modes)
+    path, entry = _first(shape_sha256, modes)
+    detail = None if sparse else _first(shape_sha256, (DETAIL,))[0]
+    return ChosenNetworks(path, detail, _confidence(entry))
 
 
-def chosen_networks(choice: str, shape_sha256: str, few_slices: bool = False) -> ChosenNetworks:
-    """The files of the network that :func:`chosen_restoration` gives and of the one that goes with it.
+def enter_network(path: Path, confidence: dict[str, dict[str, float]] | None = None) -> None:
+    """Enter a network file into the table beside it, for the organs and the mode that the file tells.
 
-    A network for detail goes with "auto" alone: who names a file wants that network and nothing else.
+    Args:
+        path: of the network.
+        confidence: of each organ, fields of ``ConfidenceOptions`` that differ from the defaults.
+
+    Raises:
+        BadInputError: the table that is there is wrong, or cannot be written.
     """
-    detail = find_detail(shape_sha256) if choice == "auto" and not few_slices else None
-    return ChosenNetworks(chosen_restoration(choice, shape_sha256, few_slices), detail)
+    told = _told(path)
+    mode = SPARSE if told.get("few_slices") else DETAIL if told.get("detail") else WHOLE
+    table = NetworkTable.read(path.parent) or NetworkTable()
+    shapes = dict(told.get("templates", {}))
+    table.with_network(path.name, restoration_sha256(path), mode, shapes, confidence or {}).write(path.parent)
 
 
 def restoration_sha256(path: Path | None) -> str:
@@ -83,33 +90,65 @@ def restoration_sha256(path: Path | None) -> str:
 
 def restoration_licence(path: Path) -> str:
     """The licence that a restoration file tells; "" for a file of another kind."""
+    return str(_told(path).get("licence", ""))
+
+
+def _named_folders() -> list[Path]:
+    return [Path(p).expanduser() for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
+
+
+def _first(shape_sha256: str, modes: tuple[str, ...]) -> tuple[Path | None, NetworkEntry | None]:
+    """File and entry of the first of the modes that the first table has that has any of them for the template."""
+    named = _named_folders()
+    for folder in restoration_folders():
+        table = NetworkTable.read(folder)
+        if table is None:
+            if folder in named and any(folder.glob(f"*{SUFFIX}")):
+                raise BadInputError(
+                    f"{folder} has no {TABLE_NAME}, which says what its networks are for; "
+                    "'reshapeit train-restoration' writes it beside a network, or give a network's file."
+                )
+            continue
+        row = table.row_of(shape_sha256)
+        entry = next((row.entries[mode] for mode in modes if mode in row.entries), None) if row else None
+        if entry:
+            return _checked(folder / entry.network, table), entry
+    return None, None
+
+
+def _named(path: Path, shape_sha256: str, modes: tuple[str, ...]) -> ChosenNetworks:
+    """A file that the user named, with the confidence that the table beside it has for it."""
+    if not path.is_file():
+        raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
+    if shape_sha256 not in dict(_told(path).get("templates", {})).values():
+        raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
+    table = NetworkTable.read(path.parent) or NetworkTable()
+    row = table.row_of(shape_sha256)
+    known = [row.entries[mode] for mode in dict.fromkeys((*modes, *MODES)) if mode in row.entries] if row else []
+    entry = next((entry for entry in known if entry.network == path.name), None)
+    return ChosenNetworks(_checked(path, table) if entry else path, None, _confidence(entry))
+
+
+def _checked(path: Path, table: NetworkTable) -> Path:
+    """The file, which is the one that the table means."""
+    if not path.is_file():
+        raise BadInputError(f"{path.parent / TABLE_NAME} names {path.name}, which is not there; get a fresh copy.")
+    if restoration_sha256(path) != table.files[path.name]:
+        raise BadInputError(f"{path} is not the network that {TABLE_NAME} beside it means; get fresh copies of both.")
+    return path
+
+
+def _confidence(entry: NetworkEntry | None) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(entry.confidence.items())) if entry else ()
+
+
+def _told(path: Path) -> dict:
+    """The description of a restoration file; empty for a file of another kind."""
     try:
-        return str(json.loads(_metadata(path)["restoration"])["licence"])
+        told = json.loads(_metadata(path)["restoration"])
     except (KeyError, ValueError, TypeError):
-        return ""
-
-
-class ChosenNetworks(NamedTuple):
-    """Files; None where there is no such network."""
-
-    restoration: Path | None
-    detail: Path | None  # of the network that knows what coarse voxels hide
-
-
-class _Told(NamedTuple):
-    templates: dict[str, str]  # SHA-256 of the template's shape of each organ that the network knows
-    few_slices: bool = False
-    detail: bool = False
-
-
-def _told(path: Path) -> _Told:
-    """What a file tells about its use; no templates for a file of another kind."""
-    try:
-        header = json.loads(_metadata(path)["restoration"])
-        uses = (bool(header.get(use, False)) for use in ("few_slices", "detail"))
-        return _Told(dict(header["templates"]), *uses)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return _Told({})
+        return {}
+    return told if isinstance(told, dict) and isinstance(told.get("templates", {}), dict) else {}
 
 
 def _metadata(path: Path) -> dict[str, str]:

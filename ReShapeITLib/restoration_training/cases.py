@@ -53,7 +53,7 @@ def training_cases(
         organs: where the cases of each are.
         folder: to keep them in.
         progress: told the case; its cancel check ends the work.
-        belief: see ``RestorationInfo.belief``; how flat an end must be to count as cut off.
+        belief: see ``RestorationTraining``; how flat an end must be to count as cut off.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.

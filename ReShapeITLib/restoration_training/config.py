@@ -109,7 +109,7 @@ class RestorationTraining:
         checkpoint_interval: steps between checkpoints.
         few_slices: the network is for organs that are known on a few slices alone, see ``RestorationInfo.few_slices``.
         detail: the network is for what coarse voxels hide alone, see ``RestorationInfo.detail``.
-        belief: goes into the file as it is, see ``RestorationInfo.belief``.
+        belief: of each organ, goes into the table beside the network, see ``NetworkEntry.confidence``.
     """
 
     steps: int = 4500

@@ -64,6 +64,7 @@ def test_all_packages_and_trained_files_are_installed(installed):
             assert (modules / path.relative_to(root)).is_file(), path.relative_to(root)
     for folder in ("Templates", "Restoration"):
         shipped = {path.name for path in (ROOT / "Resources" / folder).glob("*.safetensors")}
+        shipped |= {path.name for path in (ROOT / "Resources" / folder).glob("*.json")}
         assert shipped == {path.name for path in (modules / "Resources" / folder).iterdir()}
     for file in ("ReShapeIT.py", "Resources/UI/ReShapeIT.ui", "Resources/requirements.txt", "LICENSE.txt"):
         assert (modules / file).is_file()

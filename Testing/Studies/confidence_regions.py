@@ -65,7 +65,7 @@ def regions(given: np.ndarray, truth: np.ndarray, geometry, template, network) -
     points = surface.sample_points(2000, np.random.default_rng(0))[0]
     frame = align_to_template(points, template.points_unit, options).ras_to_unit
     near = without_components_out_of_reach(cleaned, geometry, template, frame)
-    confidence = with_measured_confidence(ConfidenceOptions(), network, template.info.organ)
+    confidence = with_measured_confidence(ConfidenceOptions(), network)
     ends = find_truncation(given, geometry, surface, confidence.flat_shares)
     restoration = restore(network, template, signed_distance_grid(near, geometry), frame, seen=ends)
     given_cells, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))

@@ -112,7 +112,7 @@ class Oracle:
         self.truth_grid = signed_distance_grid(truth, geometry)
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
-        self.confidence = with_measured_confidence(self.options.confidence, model, template.info.organ)
+        self.confidence = with_measured_confidence(self.options.confidence, model)
         self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
         self.surface = surface_from_grid(self.grid)
         self.ends = find_truncation(given, geometry, self.surface, self.confidence.flat_shares)

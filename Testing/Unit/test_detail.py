@@ -20,7 +20,7 @@ from ReShapeITLib.restoration.detail import CoarseVoxels, expected_detail, share
 from ReShapeITLib.restoration.grid import CELL_UNIT, voxel_fineness
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-from ReShapeITLib.restoration.store import chosen_networks, find_detail, find_restoration
+from ReShapeITLib.restoration.store import ChosenNetworks, chosen_networks, enter_network
 from ReShapeITLib.templates.template import OrganTemplate, read_shape_sha256
 from Testing.tiny_template import ORGAN, patient
 
@@ -126,17 +126,20 @@ def test_the_network_for_detail_goes_with_the_one_that_is_found_and_is_never_tak
 ):
     monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
     sha256 = read_shape_sha256(tiny_template_file)
-    model_that_adds(-0.1, sha256, detail=True).save(tmp_path / "a_detail.safetensors")
-    assert find_restoration(sha256) is None and RestorationModel.for_template(tiny_template_file) is None
-    model_that_adds(0.0, sha256).save(tmp_path / "b.safetensors")
-    assert find_restoration(sha256) == tmp_path / "b.safetensors"
-    assert find_detail(sha256) == chosen_networks("auto", sha256).detail == tmp_path / "a_detail.safetensors"
+    detail, whole = tmp_path / "a_detail.safetensors", tmp_path / "b.safetensors"
+    model_that_adds(-0.1, sha256, detail=True).save(detail)
+    enter_network(detail)
+    assert chosen_networks("auto", sha256).restoration is None
+    assert RestorationModel.for_template(tiny_template_file) is None
+    model_that_adds(0.0, sha256).save(whole)
+    enter_network(whole)
+    assert chosen_networks("auto", sha256) == ChosenNetworks(whole, detail)
     assert RestorationModel.for_template(tiny_template_file).detail.info.detail
     assert RestorationModel.for_template(tiny_template_file).in_smaller_parts().detail.poses_at_once == 1
     # Who names a file wants that one alone; drawn slices are no coarse voxels.
-    assert chosen_networks(str(tmp_path / "b.safetensors"), sha256) == (tmp_path / "b.safetensors", None)
-    assert chosen_networks("none", sha256) == (None, None)
-    assert chosen_networks("auto", sha256, few_slices=True).detail is None
+    assert chosen_networks(str(whole), sha256) == ChosenNetworks(whole)
+    assert chosen_networks("none", sha256) == ChosenNetworks()
+    assert chosen_networks("auto", sha256, sparse=True).detail is None
 
 
 def test_report_and_notice_name_the_network_that_told_what_coarse_voxels_hide(
@@ -150,6 +153,8 @@ def test_report_and_notice_name_the_network_that_told_what_coarse_voxels_hide(
     for_detail = model_that_adds(-0.1, sha256, detail=True)
     licence = "CC-BY-NC-SA-4.0"
     replace(for_detail, info=replace(for_detail.info, licence=licence)).save(networks / "organ_detail.safetensors")
+    for file in networks.glob("*.safetensors"):
+        enter_network(file)
     given, geometry, _ = bricky_organ(template, 2.0)
     fine = patient(np.random.default_rng(11))
     for mask, grid, used in ((given, geometry, "organ_detail.safetensors"), (*fine, None)):

@@ -20,18 +20,28 @@ from ReShapeITLib.restoration.confidence import ConfidenceOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
-from ReShapeITLib.restoration.store import chosen_restoration, find_restoration
+from ReShapeITLib.restoration.store import ChosenNetworks, chosen_networks, enter_network
+from ReShapeITLib.restoration.table import TABLE_NAME, NetworkTable
 from ReShapeITLib.templates.template import OrganTemplate, read_shape_sha256
 from Testing.tiny_template import ORGAN, patient
 
 FRAME = Similarity(1 / 50.0, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.3, -0.1, 0.2]))
 SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
 INFO = RestorationInfo("CC0-1.0", "generated", {ORGAN: ["case0"]}, {ORGAN: "0" * 64})
+ROW = """{"format": "reshapeit-networks-1", "files": %s, "organs": {"liver": {
+    "shape_sha256": "0", "sparse": null, "detail": null, %s}}}"""
 
 
 @pytest.fixture(scope="module")
 def template(tiny_template_file):
     return OrganTemplate.load(tiny_template_file)
+
+
+def entered(path, confidence=None, **told):
+    """The file of a network that tells this of itself, entered into the table beside it."""
+    RestorationModel(replace(INFO, **told), RestorationNetwork(SMALL)).save(path)
+    enter_network(path, confidence)
+    return path
 
 
 def ball(radius: float, shape=(32, 32, 40), centre=(16, 16, 20)) -> np.ndarray:
@@ -242,7 +252,10 @@ def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
 
 @pytest.mark.parametrize("centre", [(16, 16, 36), (16, 16, 31)], ids=["apart", "attached"])
 def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_network(centre):
-    whole, options = ball(9.0), replace(ConfidenceOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5)
+    whole, options = (
+        ball(9.0),
+        replace(ConfidenceOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5),
+    )
     piece = ball(3.0, centre=centre)
     restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
     certain = _restoration(np.minimum(whole, piece), whole)
@@ -321,27 +334,104 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
         RestorationModel.load(tmp_path / "net.safetensors")
 
 
-def test_a_template_gets_the_network_that_was_trained_with_it(tmp_path, tiny_template_file, monkeypatch):
+def test_a_template_gets_the_network_that_the_table_names_for_the_mode(tmp_path, tiny_template_file, monkeypatch):
     sha256 = read_shape_sha256(tiny_template_file)
-    network = RestorationNetwork(SMALL)
-    RestorationModel(INFO, network).save(tmp_path / "other.safetensors")
     monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
-    assert find_restoration(sha256) is None
-    RestorationModel(replace(INFO, templates={ORGAN: sha256}), network).save(tmp_path / "own.safetensors")
-    assert find_restoration(sha256) == tmp_path / "own.safetensors"
-    # A network for this organ alone comes before one for several, whatever their names.
-    RestorationModel(replace(INFO, templates={ORGAN: sha256, "b": "1"}), network).save(tmp_path / "all.safetensors")
-    assert find_restoration(sha256) == tmp_path / "own.safetensors"
-    # One for few slices alone is asked about such alone.
-    few = replace(INFO, templates={ORGAN: sha256, "b": "1", "c": "2"}, few_slices=True)
-    RestorationModel(few, network).save(tmp_path / "few.safetensors")
-    assert find_restoration(sha256) == tmp_path / "own.safetensors"
-    assert chosen_restoration("auto", sha256, few_slices=True) == tmp_path / "few.safetensors"
-    assert RestorationModel.for_template(tiny_template_file, few_slices=True).info == few
-    (tmp_path / "few.safetensors").unlink()
-    assert find_restoration(sha256, few_slices=True) == tmp_path / "own.safetensors"
-    assert chosen_restoration("none", sha256) is None
+    entered(tmp_path / "other.safetensors")
+    assert chosen_networks("auto", sha256) == ChosenNetworks()
+    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256}, confidence={ORGAN: {"add_cells": 1.5}})
+    assert chosen_networks("auto", sha256) == ChosenNetworks(own, None, (("add_cells", 1.5),))
+    # Until there is a network for sparse annotations, that for whole organs is asked.
+    assert chosen_networks("auto", sha256, sparse=True).restoration == own
+    sparse = entered(tmp_path / "sparse.safetensors", templates={ORGAN: sha256}, few_slices=True)
+    assert chosen_networks("auto", sha256).restoration == own
+    assert chosen_networks("auto", sha256, sparse=True) == ChosenNetworks(sparse)
+    assert RestorationModel.for_template(tiny_template_file).confidence == {"add_cells": 1.5}
+    assert RestorationModel.for_template(tiny_template_file, sparse=True).info.few_slices
+    # The network of another run takes the row's place, with numbers of its own.
+    better = entered(tmp_path / "better.safetensors", templates={ORGAN: sha256})
+    assert chosen_networks("auto", sha256) == ChosenNetworks(better)
+
+
+def test_a_named_network_has_the_confidence_of_the_table_beside_it_and_no_other(tmp_path, tiny_template_file):
+    sha256 = read_shape_sha256(tiny_template_file)
+    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256}, confidence={ORGAN: {"add_cells": 1.5}})
+    assert chosen_networks(str(own), sha256).confidence == (("add_cells", 1.5),)
+    (tmp_path / TABLE_NAME).unlink()
+    assert chosen_networks(str(own), sha256) == ChosenNetworks(own)
+    assert chosen_networks("none", sha256) == ChosenNetworks()
     with pytest.raises(BadInputError, match="was not trained with this template"):
-        chosen_restoration(str(tmp_path / "other.safetensors"), sha256)
+        chosen_networks(str(own), "0" * 64)
     with pytest.raises(BadInputError, match="There is no restoration file"):
-        chosen_restoration(str(tmp_path / "absent.safetensors"), sha256)
+        chosen_networks(str(tmp_path / "absent.safetensors"), sha256)
+
+
+def test_a_named_folder_of_networks_without_a_table_is_refused(tmp_path, monkeypatch):
+    entered(tmp_path / "own.safetensors")
+    (tmp_path / TABLE_NAME).unlink()
+    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
+    with pytest.raises(BadInputError, match=f"has no {TABLE_NAME}"):
+        chosen_networks("auto", "0" * 64)
+
+
+def test_a_network_that_is_not_the_one_of_the_table_is_refused(tmp_path, monkeypatch):
+    path = entered(tmp_path / "own.safetensors")
+    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
+    RestorationModel(replace(INFO, source="elsewhere"), RestorationNetwork(SMALL)).save(path)
+    with pytest.raises(BadInputError, match="is not the network that networks.json beside it means"):
+        chosen_networks("auto", "0" * 64)
+    path.unlink()
+    with pytest.raises(BadInputError, match="names own.safetensors, which is not there"):
+        chosen_networks("auto", "0" * 64)
+
+
+def test_other_numbers_in_the_table_are_another_identity(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
+    entered(tmp_path / "own.safetensors", confidence={ORGAN: {"add_cells": 1.5}})
+    before = chosen_networks("auto", "0" * 64).identity()
+    enter_network(tmp_path / "own.safetensors", {ORGAN: {"add_cells": 1.6}})
+    after = chosen_networks("auto", "0" * 64).identity()
+    assert before[:2] == after[:2] and before != after
+
+
+def test_a_table_comes_back_from_its_file(tmp_path):
+    entered(tmp_path / "own.safetensors", confidence={ORGAN: {"add_cells": 1.5, "closely": True}})
+    table = NetworkTable.read(tmp_path)
+    (tmp_path / "copy").mkdir()
+    table.write(tmp_path / "copy")
+    assert NetworkTable.read(tmp_path / "copy") == table
+    assert (tmp_path / "copy" / TABLE_NAME).read_bytes() == (tmp_path / TABLE_NAME).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "of another format"),
+        ('{"format": "reshapeit-networks-1"}', "lacks parts"),
+        ('{"format": "reshapeit-networks-1", "files": {}, "organs": {"liver": {}}}', "lacks parts"),
+        (ROW % ("{}", '"whole": {"network": "../a"}'), "liver, whole: ../a is not among the files"),
+        (ROW % ('{"../a": ""}', '"whole": {"network": "../a"}'), "liver, whole: ../a is not among the files"),
+        (ROW % ('{"a": ""}', '"whole": {"network": "a", "confidence": {"much": "x"}}'), "are numbers, true or false"),
+    ],
+)
+def test_a_table_that_is_wrong_says_where(tmp_path, text, said):
+    (tmp_path / TABLE_NAME).write_text(text, encoding="utf-8")
+    with pytest.raises(BadInputError, match=said):
+        NetworkTable.read(tmp_path)
+
+
+def test_an_unknown_confidence_option_is_named(template):
+    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval(), confidence={"courage": 1.0})
+    with pytest.raises(BadInputError, match="unknown confidence options: courage"):
+        refine(*patient(np.random.default_rng(3)), template, REFINE_PRESETS["draft"], restoration=model)
+
+
+def test_numbers_in_an_older_network_file_are_not_read(tmp_path):
+    RestorationModel(INFO, RestorationNetwork(SMALL)).save(tmp_path / "new.safetensors")
+    kind = WeightsKind("restoration", "restoration file", "", "reshapeit-restoration-1")
+    header, _, tensors = kind.read(tmp_path / "new.safetensors")
+    kind.write(tmp_path / "old.safetensors", tensors, {**header, "belief": {ORGAN: {"add_cells": 9.0}}})
+    model = RestorationModel.load(tmp_path / "old.safetensors")
+    assert model.info == INFO and not model.confidence

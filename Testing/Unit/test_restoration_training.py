@@ -20,6 +20,7 @@ from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
+from ReShapeITLib.restoration.store import chosen_networks
 from ReShapeITLib.restoration_training.cases import mixed_cases, training_cases
 from ReShapeITLib.restoration_training.config import DrawOptions, RestorationTraining, read_restoration_config
 from ReShapeITLib.restoration_training.data import PADDING_CELLS, BatchSource, RestorationCase, draw_batch
@@ -196,6 +197,7 @@ steps: 2
 workers: 0
 bfloat16: false
 draw: {batch: 1}
+belief: {test_organ: {add_cells: 1.25}}
 organs:
   test_organ:
     template: TEMPLATE
@@ -213,7 +215,9 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
     assert main([*command, "--network-out", str(out), "--device", "cpu", *origin]) == 0
     info = RestorationModel.load(out).info
     assert info.cases == {ORGAN: ["case0", "case1"]}
-    assert info.templates == {ORGAN: read_shape_sha256(tiny_template_file)}
+    sha256 = read_shape_sha256(tiny_template_file)
+    assert info.templates == {ORGAN: sha256}
+    assert chosen_networks(str(out), sha256).confidence == (("add_cells", 1.25),)
 
 
 def test_damaged_copies_are_aligned_by_what_is_left_and_are_the_same_when_they_are_made_again(

@@ -84,8 +84,8 @@ class Study:
         whole = chosen_networks(self.restoration, shape_sha256)
         files = {"restoration": whole.restoration, "detail of coarse voxels": whole.detail}
         if any(entry.options.get("sparse", False) for entry in self.methods):
-            few_slices = chosen_networks(self.restoration, shape_sha256, few_slices=True)
-            files["restoration of few slices"] = few_slices.restoration
+            sparse = chosen_networks(self.restoration, shape_sha256, sparse=True)
+            files["restoration of few slices"] = sparse.restoration
         return files
 
     def patient(self, case: str) -> str:

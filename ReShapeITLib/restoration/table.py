@@ -1,0 +1,160 @@
+"""The table beside the network files: for every organ and mode, which network and which thresholds.
+
+``networks.json`` of a folder names its files with their checksums and has a row for each organ. A row belongs to the
+template with the row's shape and holds an entry for each mode: "whole" (the organ as it was segmented), "sparse"
+(sparse annotations) and "detail" (what coarse voxels hide). An entry names a network and those fields of
+``ConfidenceOptions`` that differ from their defaults; null says that the mode has no network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import BadInputError
+from ..io.atomic import atomic_path
+
+TABLE_NAME = "networks.json"
+WHOLE, SPARSE, DETAIL = MODES = ("whole", "sparse", "detail")
+_FORMAT = "reshapeit-networks-1"
+_MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """The network of one organ and mode.
+
+    Args:
+        network: name of its file, in the table's folder.
+        confidence: fields of ``ConfidenceOptions`` and their values, where they differ from the defaults.
+    """
+
+    network: str
+    confidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OrganRow:
+    """The networks of one organ.
+
+    Args:
+        shape_sha256: of its template (``template.read_shape_sha256``); another one has another frame.
+        entries: by mode; a mode without a network is left out.
+    """
+
+    shape_sha256: str
+    entries: dict[str, NetworkEntry]
+
+
+@dataclass(frozen=True)
+class NetworkTable:
+    """What ``networks.json`` of a folder says.
+
+    Args:
+        files: SHA-256 that each network file carries, by the file's name.
+        rows: by organ.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, OrganRow] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> NetworkTable | None:
+        """The table of a folder; None where it has none.
+
+        Raises:
+            BadInputError: it cannot be read, or an entry is wrong; the message names file and entry.
+        """
+        path = folder / TABLE_NAME
+        if not path.is_file():
+            return None
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise BadInputError(f"{path} is too large for a table of networks; get a fresh copy of it.")
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadInputError(f"{path} cannot be read as JSON ({_reason(error)}); get a fresh copy of it.") from error
+        if not isinstance(told, dict) or told.get("format") != _FORMAT:
+            raise BadInputError(f"{path} is a table of another format; this version reads {_FORMAT}.")
+        try:
+            files = {str(name): str(digest) for name, digest in told["files"].items()}
+            rows = {organ: _row(entries, files, f"{path}, {organ}") for organ, entries in told["organs"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadInputError(f"{path} lacks parts ({_reason(error)}); get a fresh copy of it.") from error
+        return cls(files, rows)
+
+    def write(self, folder: Path) -> None:
+        """Write ``networks.json``, a line for each organ and mode, by way of a temporary file.
+
+        Raises:
+            BadInputError: the file cannot be written.
+        """
+        organs = {}
+        for organ, row in sorted(self.rows.items()):
+            lines = [f'      "shape_sha256": {json.dumps(row.shape_sha256)}']
+            lines += [f"      {json.dumps(mode)}: {_entry_text(row.entries.get(mode))}" for mode in MODES]
+            organs[organ] = "{\n" + ",\n".join(lines) + "\n    }"
+        named = {row.entries[mode].network for row in self.rows.values() for mode in row.entries}
+        files = {name: json.dumps(self.files[name]) for name in sorted(named)}
+        text = (
+            f'{{\n  "format": {json.dumps(_FORMAT)},\n  "files": {_lines(files)},\n  "organs": {_lines(organs)}\n}}\n'
+        )
+        with atomic_path(folder / TABLE_NAME) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def row_of(self, shape_sha256: str) -> OrganRow | None:
+        """The row of a template's shape; None where there is none."""
+        return next((row for row in self.rows.values() if row.shape_sha256 == shape_sha256), None)
+
+    def with_network(
+        self, name: str, sha256: str, mode: str, shapes: dict[str, str], confidence: dict[str, dict[str, float]]
+    ) -> NetworkTable:
+        """The table with a network in it, in the place of what the mode had before.
+
+        Args:
+            name: of the network's file.
+            sha256: that the file carries.
+            mode: what the network is for.
+            shapes: SHA-256 of the template's shape of each organ that the network knows.
+            confidence: of each organ, see :class:`NetworkEntry`.
+        """
+        rows = dict(self.rows)
+        for organ, shape in shapes.items():
+            kept = rows[organ].entries if organ in rows and rows[organ].shape_sha256 == shape else {}
+            entry = NetworkEntry(name, dict(confidence.get(organ, {})))
+            rows[organ] = OrganRow(shape, {**kept, mode: entry})
+        return NetworkTable({**self.files, name: sha256}, rows)
+
+
+def _row(told: dict[str, Any], files: dict[str, str], where: str) -> OrganRow:
+    entries = {}
+    for mode in MODES:
+        entry = told[mode]
+        if entry is None:
+            continue
+        name, confidence = entry["network"], dict(entry.get("confidence", {}))
+        if name not in files or Path(name).name != name:
+            raise BadInputError(f"{where}, {mode}: {name} is not among the files of the table.")
+        if not all(isinstance(value, int | float) for value in confidence.values()):
+            raise BadInputError(f"{where}, {mode}: values under 'confidence' are numbers, true or false.")
+        entries[mode] = NetworkEntry(name, confidence)
+    return OrganRow(str(told["shape_sha256"]), entries)
+
+
+def _entry_text(entry: NetworkEntry | None) -> str:
+    if entry is None:
+        return "null"
+    return json.dumps({"network": entry.network, "confidence": dict(sorted(entry.confidence.items()))})
+
+
+def _lines(values: dict[str, str]) -> str:
+    """A JSON object of values that are JSON already, a line each."""
+    if not values:
+        return "{}"
+    return "{\n" + ",\n".join(f"    {json.dumps(key)}: {value}" for key, value in values.items()) + "\n  }"
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -13,6 +13,7 @@ from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.damage import on_grid as damage
 from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid
+from ReShapeITLib.io.weights_file import WeightsKind
 from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.refine import refine

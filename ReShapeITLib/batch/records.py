@@ -24,6 +24,8 @@ from .cases import BatchCase, BatchOptions
 
 STATE_FOLDER = ".batch"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
+# Options that say what may be done and how, not what comes of it.
+_WITHOUT_INFLUENCE = ("non_commercial", "low_memory")
 
 
 def record_path(case: BatchCase) -> Path:
@@ -61,7 +63,10 @@ def fingerprint(case: BatchCase) -> str:
         OSError: the input cannot be read to its end.
     """
     models, options = model_checksums(case.options), case.as_dict()["options"]
-    del options["non_commercial"]  # what may be done, not what comes of it
+    for name in _WITHOUT_INFLUENCE:
+        del options[name]
+    if options["alignment"] == BatchOptions().alignment:  # records of before this option stay
+        del options["alignment"]
     told = json.dumps([__version__, options, models], sort_keys=True)
     digest = hashlib.sha256(told.encode())
     with open(require_file(case.input, "input"), "rb") as file:

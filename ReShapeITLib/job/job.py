@@ -101,7 +101,7 @@ def run_refine_job(
 
 def _load_ahead() -> None:
     with suppress(ImportError):  # told where it is needed
-        import_module(".refinement", __package__)
+        import_module("..refinement.refine", __package__)
 
 
 def surface_path(path: Path, label: int | str, n_labels: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..core.errors import NON_COMMERCIAL, BadInputError
@@ -24,11 +24,24 @@ def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: boo
     licences: dict[str, str] = {}
     for file in dict.fromkeys(files):
         licences |= _licences(file, restoration, sparse)
+    refuse_non_commercial(licences, "if your use is non-commercial, say so with --non-commercial")
+
+
+def refuse_non_commercial(licences: Mapping[str, str], hint: str) -> None:
+    """Refuse what is for non-commercial use only.
+
+    Args:
+        licences: by the name of the template or network.
+        hint: how the user allows it.
+
+    Raises:
+        BadInputError: there are such; it names them and their licences.
+    """
     restricted = {model: licence for model, licence in licences.items() if is_non_commercial(licence)}
     if restricted:
         raise BadInputError(
             "For non-commercial use only ({licences}): {models}",
-            "if your use is non-commercial, say so with --non-commercial",
+            hint,
             NON_COMMERCIAL,
             licences=", ".join(sorted(set(restricted.values()))),
             models=", ".join(restricted),

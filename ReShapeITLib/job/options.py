@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from ..core.errors import BadInputError
 
 PRESETS = ("draft", "standard", "fine")  # the keys of refinement.options.REFINE_PRESETS, without what they load
+ALIGNMENTS = ("cpd", "pycpd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 COMMAND, BATCH, PYTHON = "reshapeit refine", "reshapeit batch", "ReShapeITLib.refine"
@@ -64,7 +65,7 @@ class Option:
 
     def argument(self) -> dict[str, Any]:
         """Keywords for ``ArgumentParser.add_argument``."""
-        about = {"dest": self.name, "help": self.help}
+        about: dict[str, Any] = {"dest": self.name, "help": self.help}
         if isinstance(self.default, bool):
             return {**about, "action": "store_true"}
         about |= {"default": self.default, "help": f"{self.help} (default: {self.default})"}
@@ -81,7 +82,7 @@ class Option:
         lines.append(f"  <default>{str(self.default).lower()}</default>")
         lines += [f"  <element>{escape(choice)}</element>" for choice in self.choices]
         if kind == "integer":
-            limits = {"minimum": self.least, "maximum": self.most, "step": 1}
+            limits: dict[str, int] = {"minimum": self.least, "maximum": self.most, "step": 1}
             inner = [f"    <{tag}>{value}</{tag}>" for tag, value in limits.items()]
             lines += ["  <constraints>", *inner, "  </constraints>"]
         return "\n".join([f"<{kind}>", *lines, f"</{kind}>"])
@@ -92,7 +93,7 @@ class Option:
         return int(text)
 
 
-def _option(default: bool | int | str, help: str, places: tuple[str, ...], label: str = "", **more) -> Any:
+def _option(default: bool | int | str, help: str, places: tuple[str, ...], label: str = "", **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, places, label, **more)})
 
 
@@ -127,13 +128,13 @@ class RefineSettings:
     )
     restoration: str = _option(
         "auto",
-        "network that tells damage from organ: the template's own, none, or a file, which is asked alone",
+        "network that tells damage from organ: the template's own (auto), none, or a file",
         LIBRARY,
         metavar="auto|none|FILE",
     )
     sparse: bool = _option(
         False,
-        "the organ was drawn on a few parallel slices only: complete it between them and keep what was drawn",
+        "sparse annotation on a few parallel slices: complete the organ between them and pass through what was drawn",
         (*LIBRARY, *SLICER),
         "Drawn on a few slices only",
     )
@@ -143,7 +144,13 @@ class RefineSettings:
         (COMMAND, BATCH, *SLICER),
         "Keep the union of touching organs",
     )
-    low_memory: bool = _option(False, "ask the restoration network in smaller parts: slower, the same result", LIBRARY)
+    alignment: str = _option(
+        "cpd",
+        "how the template is aligned: this library's coherent point drift with priors, or the pycpd package's without",
+        LIBRARY,
+        choices=ALIGNMENTS,
+    )
+    low_memory: bool = _option(False, "run the restoration network in smaller parts: slower, the same result", LIBRARY)
     non_commercial: bool = _option(
         False,
         "the use is non-commercial: allow templates and networks that are licensed for nothing else",
@@ -151,7 +158,7 @@ class RefineSettings:
         "Non-commercial use",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
             if option.choices and getattr(self, name) not in option.choices:
                 raise BadInputError(f"{name} is '{getattr(self, name)}'; choose one of {', '.join(option.choices)}.")

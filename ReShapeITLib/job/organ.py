@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.device import Device, free_cached_memory, is_out_of_memory
-from ..core.errors import BadInputError, ImplausibleError, Notice, label_subject
+from ..core.device import Device
+from ..core.errors import ImplausibleError, Notice, label_subject
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
 from ..templates.store import known_templates
@@ -17,7 +16,6 @@ from .report import OrganReport, StageClock, shape_report, surface_changes, voxe
 if TYPE_CHECKING:
     from ..refinement.refined import RefinedShape
     from ..restoration.model import RestorationModel
-    from ..restoration.store import ChosenNetworks
     from ..templates.template import OrganTemplate
     from .request import RefineJob
 
@@ -50,29 +48,23 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         notice: called with sentences for the user.
 
     Raises:
-        BadInputError, ImplausibleError, CancelledError: see ``refine_job.run_refine_job``.
+        BadInputError, ImplausibleError, CancelledError: see ``job.run_refine_job``.
     """
-    from ..refinement.options import REFINE_PRESETS
     from ..refinement.refine import refine
     from ..restoration.store import chosen_networks
     from ..templates.template import read_info, read_shape_sha256
+    from .models import loaded_network, loaded_template, refine_options, within_memory
 
-    options = replace(REFINE_PRESETS[job.preset], seed=job.seed, sparse=job.sparse)
+    options = refine_options(job)
     sha256 = read_info(file)[2]
-    template = _template(file, sha256)
+    template = loaded_template(file, sha256)
     if template.info.non_commercial:
         notice(_restricted("the template", template.info.organ, template.info.licence))
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
     network, detail = networks.files
-    restoration = _restoration(networks, networks.identity())
-    if restoration and restoration.info.few_slices and not job.sparse:
-        raise BadInputError(
-            f"{network} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
-        )
-    if restoration and restoration.info.detail:
-        raise BadInputError(f"{network} only adds what coarse voxels hide to what another one says; give 'auto'.")
+    restoration = loaded_network(networks, job.sparse)
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()
     others = known_templates()
@@ -88,7 +80,7 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
         return shape
 
     try:
-        shape, device = _within_memory(refined, device, restoration, job.device == "auto", notice)
+        shape, device = within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
         about = {"subject": label_subject(label, volume.source), "label": label, "input": volume.source}
         raise error.about(**about) from error
@@ -110,44 +102,6 @@ def whole_of(organ: RefinedOrgan) -> str:
     """What the organ is a part of, see ``organs.Organ``; "" where it is whole itself."""
     known = ORGANS.get(organ.template.info.organ)
     return known.part_of if known else ""
-
-
-def _within_memory(refined, device: Device, model, may_change: bool, notice) -> tuple[RefinedShape, Device]:
-    """What ``refined(device, model)`` gives, and the device: where the GPU is full, again in smaller parts, then on the
-    processor if the device may change."""
-    try:
-        return refined(device, model), device
-    except RuntimeError as error:
-        if not is_out_of_memory(error) or (model is None and not may_change):
-            raise
-    if model is not None:
-        free_cached_memory()
-        notice(Notice("the GPU ran out of memory; trying again in smaller parts.", "memory.smaller_parts"))
-        try:
-            return refined(device, model.in_smaller_parts()), device
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or not may_change:
-                raise
-    free_cached_memory()
-    device = Device("cpu", "the GPU ran out of memory")
-    notice(Notice("{reason}; going on on the processor.", "memory.on_processor", reason=device.reason))
-    return refined(device, model), device
-
-
-@lru_cache(maxsize=8)
-def _template(file: Path, sha256: str) -> OrganTemplate:
-    """The template of a file with that checksum, loaded once for all files that are refined with it."""
-    from ..templates.template import OrganTemplate
-
-    return OrganTemplate.load(file)
-
-
-@lru_cache(maxsize=2)
-def _restoration(networks: ChosenNetworks, identity: tuple[str, ...]) -> RestorationModel | None:
-    """Likewise a restoration network, with the one for detail."""
-    from ..restoration.model import RestorationModel
-
-    return RestorationModel.load_chosen(networks)
 
 
 def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:

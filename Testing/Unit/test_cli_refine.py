@@ -181,6 +181,13 @@ def test_the_same_seed_gives_the_same_voxels(refine, case_file, tmp_path):
     assert (tmp_path / "a.nrrd").read_bytes() == (tmp_path / "b.nrrd").read_bytes()
 
 
+def test_the_alignment_can_be_left_to_pycpd(refine, case, case_file, tmp_path):
+    refine(case_file, tmp_path / "cpd.nrrd")
+    refine(case_file, tmp_path / "pycpd.nrrd", "--alignment", "pycpd")
+    ours, theirs = (read_labels(tmp_path / name).mask(1) for name in ("cpd.nrrd", "pycpd.nrrd"))
+    assert not np.array_equal(ours, theirs) and dice(ours, theirs) > 0.95
+
+
 def test_a_non_commercial_template_says_so(case_file, tmp_path, tiny_template_file, capsys):
     template = with_licence(tiny_template_file, "CC BY-NC-SA 4.0", tmp_path / "nc.safetensors")
     arguments = ["refine", str(case_file), "--template", str(template), "--output", str(tmp_path / "out.nrrd")]

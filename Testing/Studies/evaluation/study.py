@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.io.settings import yaml_mapping
+from ReShapeITLib.job.options import PRESETS
 from ReShapeITLib.restoration.store import chosen_networks
 from ReShapeITLib.templates.store import SUFFIX
 from ReShapeITLib.training.config import override
@@ -14,7 +15,6 @@ from ReShapeITLib.training.prepare import case_name
 
 from .families import Family, family_from_dict, file_word, label_file, require_distinct, texts
 
-PRESETS = ("draft", "standard", "fine")
 INPUT = "input"  # the method that leaves everything as it is
 
 
@@ -130,7 +130,6 @@ def study_from_dict(values: dict, folder: Path, where: str = "the study", base: 
     readers = {
         "truths": lambda value: _label_files(value, folder, f"{where}, truths"),
         "training": lambda value: _label_files(value, folder, f"{where}, training"),
-        "same_patient": lambda value: _same_patient(value, where),
         "families": lambda value: tuple(
             family_from_dict(entry, folder, where) for entry in _filled_list(value, "families", where)
         ),
@@ -168,12 +167,6 @@ def _label_files(value, base: Path, where: str) -> tuple[Path, ...]:
         if not path.is_file():
             raise BadInputError(f"{where}: there is no file {path}; check the path.")
     return paths
-
-
-def _same_patient(value, where: str) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(text, str) for pair in value.items() for text in pair):
-        raise BadInputError(f"{where}: 'same_patient' must hold 'case: other name' lines.")
-    return dict(value)
 
 
 def _filled_list(value, key: str, where: str) -> list:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported anywhere: with more threads than free cores it becomes many times slower.
@@ -10,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
@@ -31,18 +34,49 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20240501)
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """Folder that ``make`` fills in the first of the workers to ask; the others wait for it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            part = folder.with_name(f"{name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # of a worker in which it failed
+            part.mkdir()
+            make(part)
+            part.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
-    """Folder of a small run on generated organs: labels, samples, config.yaml, run, test_organ.safetensors."""
+    """Folder of a small run on generated organs: labels, samples, config.yaml, run, test_organ.safetensors.
+
+    Trained once; each worker has a copy, because tests write their settings beside the labels.
+    """
     from Testing.tiny_template import train_tiny_template
 
-    return train_tiny_template(tmp_path_factory.mktemp("tiny")).parent
+    trained = made_once(tmp_path_factory, "tiny_run", train_tiny_template)
+    return Path(shutil.copytree(trained, tmp_path_factory.mktemp("tiny") / "run"))
 
 
 @pytest.fixture(scope="session")
 def tiny_template_file(tiny_run) -> Path:
     """A template of generated superellipsoids, trained for these tests."""
     return tiny_run / "test_organ.safetensors"
+
+
+@pytest.fixture(scope="session")
+def sample_patient(tmp_path_factory) -> Path:
+    """Folder of the sample patient's files, made by the real program; not to be written to."""
+    pytest.importorskip("slicer", reason="sample data is registered in Slicer")
+    pytest.importorskip("PySide6", reason="the panel's tests need PySide6-Essentials")
+    from Testing.Slicer import slicer_python
+
+    slicer_python.install()
+    from ReShapeITPanel.sampleData import makeSamplePatient
+
+    return made_once(tmp_path_factory, "sample_patient", makeSamplePatient)
 
 
 @pytest.fixture(scope="session")

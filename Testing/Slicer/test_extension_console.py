@@ -17,7 +17,7 @@ from Testing.Slicer.scene import new_scene
 
 slicer_python.install()
 
-from ReShapeITPanel.sampleData import FILES, makeSamplePatient
+from ReShapeITPanel.sampleData import FILES
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "SLICER.md"
 
@@ -28,11 +28,10 @@ def lines_of_the_guide() -> str:
     return re.search(r"\n\n((?:    .+\n)+)", section).group(1).replace("\n    ", "\n").strip()
 
 
-def test_the_lines_of_the_guide_refine_the_patient(tmp_path, capsys):
-    makeSamplePatient(tmp_path)
+def test_the_lines_of_the_guide_refine_the_patient(sample_patient, tmp_path, capsys):
     world = new_scene(tmp_path)
     storage = world.scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.SetFileName(str(tmp_path / FILES[1]))
+    storage.SetFileName(str(sample_patient / FILES[1]))
     node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "SamplePatient")
     assert storage.ReadData(node)
     before = node.GetSegmentation().GetNumberOfSegments()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -26,21 +24,13 @@ VOXELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def patient_folder(tmp_path_factory) -> Path:
-    """The patient, made as Slicer would make it."""
-    folder = tmp_path_factory.mktemp("patient")
-    sampleData.makeSamplePatient(folder)
-    return folder
-
-
 def dice(a, b) -> float:
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def test_every_organ_is_proposed_and_all_but_one_are_damaged(patient_folder):
-    damaged = read_labels(patient_folder / samplePatient.SEGMENTATION_FILE)
-    truth = read_labels(patient_folder / samplePatient.TRUTH_FILE)
+def test_every_organ_is_proposed_and_all_but_one_are_damaged(sample_patient):
+    damaged = read_labels(sample_patient / samplePatient.SEGMENTATION_FILE)
+    truth = read_labels(sample_patient / samplePatient.TRUTH_FILE)
     for segment in damaged.segments:
         organ = proposedOrgan("anything", segment.tags["TerminologyEntry"])
         assert segment.name == organ.replace("_", " ")
@@ -49,12 +39,12 @@ def test_every_organ_is_proposed_and_all_but_one_are_damaged(patient_folder):
     assert {s.name.replace(" ", "_") for s in damaged.segments} == set(samplePatient.ORGANS)
 
 
-def test_the_image_shows_the_organs_on_the_grid_of_the_segmentation(patient_folder):
+def test_the_image_shows_the_organs_on_the_grid_of_the_segmentation(sample_patient):
     import SimpleITK as sitk
 
-    truth = read_labels(patient_folder / samplePatient.TRUTH_FILE)
-    image = sitk.ReadImage(str(patient_folder / samplePatient.CT_FILE))
-    labels = sitk.ReadImage(str(patient_folder / samplePatient.TRUTH_FILE))
+    truth = read_labels(sample_patient / samplePatient.TRUTH_FILE)
+    image = sitk.ReadImage(str(sample_patient / samplePatient.CT_FILE))
+    labels = sitk.ReadImage(str(sample_patient / samplePatient.TRUTH_FILE))
     for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(image, get)(), getattr(labels, get)(), atol=1e-9)
     voxels = sitk.GetArrayFromImage(image)
@@ -80,9 +70,9 @@ def test_a_python_that_is_not_there_is_told_in_one_sentence(tmp_path):
         sampleData.makeSamplePatient(tmp_path, python="no-python")
 
 
-def test_the_patient_is_the_same_everywhere(patient_folder):
+def test_the_patient_is_the_same_everywhere(sample_patient):
     """Voxels of each organ, drawn and damaged; single voxels may differ with the processor."""
     for name, counts in VOXELS.items():
-        volume = read_labels(patient_folder / name)
+        volume = read_labels(sample_patient / name)
         found = {segment.name: int(volume.mask(segment.label).sum()) for segment in volume.segments}
         assert found == pytest.approx(counts, rel=1e-4)

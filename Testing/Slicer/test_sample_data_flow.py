@@ -24,19 +24,6 @@ open({runs!r}, "a").write("x")
 """
 
 
-@pytest.fixture(scope="module")
-def patient(tmp_path_factory) -> Path:
-    """Folder of the three files, made by the real program."""
-    from Testing.Slicer import slicer_python
-
-    slicer_python.install()
-    from ReShapeITPanel.sampleData import makeSamplePatient
-
-    folder = tmp_path_factory.mktemp("patient")
-    makeSamplePatient(folder)
-    return folder
-
-
 @pytest.fixture
 def sample(application):
     """The module ReShapeITPanel.sampleData."""
@@ -46,11 +33,11 @@ def sample(application):
 
 
 @pytest.fixture
-def runs(sample, patient, tmp_path, monkeypatch) -> Path:
+def runs(sample, sample_patient, tmp_path, monkeypatch) -> Path:
     """Has a program make the patient that only copies it; this file has a letter for each of its runs."""
     program, runs = tmp_path / "copying.py", tmp_path / "runs"
     runs.write_text("")
-    program.write_text(COPY_FILES.format(source=str(patient), runs=str(runs)))
+    program.write_text(COPY_FILES.format(source=str(sample_patient), runs=str(runs)))
     monkeypatch.setattr(sample, "PROGRAM", str(program))
     return runs
 
@@ -167,13 +154,13 @@ def test_a_kept_patient_that_is_not_whole_is_made_again(application, sample, run
     assert runs.read_text() == "xx" and not leftovers(kept.parent)
 
 
-def test_a_stale_copy_of_sample_data_is_replaced(application, sample, runs, patient):
+def test_a_stale_copy_of_sample_data_is_replaced(application, sample, runs, sample_patient):
     import SampleData
 
     stale = cache_folder(application) / sample.FILES[0]
     stale.write_bytes(b"NRRD0004, half")
     SampleData.downloadSamples(NAME)
-    assert stale.read_bytes() == (patient / stale.name).read_bytes()
+    assert stale.read_bytes() == (sample_patient / stale.name).read_bytes()
 
 
 def test_a_forced_download_leaves_the_kept_patient_whole(application, sample, runs):

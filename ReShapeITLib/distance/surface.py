@@ -15,6 +15,9 @@ from .flying_edges import zero_level
 from .grid import smooth_signed_distance_mm
 from .protocol import Box
 
+# The six outermost layers of a (K, J, I) array.
+_FACES = tuple((slice(None),) * axis + (layer,) for axis in range(3) for layer in (0, -1))
+
 
 @dataclass(frozen=True)
 class SurfaceOptions:
@@ -68,10 +71,12 @@ class DistanceGrid:
 
     @property
     def bounds_ras(self) -> Box:
-        """Lower and upper corner (RAS mm) of the box around all voxel centres."""
+        """Lower and upper corner (RAS mm) of the box around all voxel centres, and around what reaches beyond them."""
         corners = np.array(list(product(*((0, n - 1) for n in self.geometry.size_ijk))), dtype=np.float64)
         corners_ras = self.geometry.ijk_to_ras_points(corners)
-        return corners_ras.min(axis=0), corners_ras.max(axis=0)
+        border_mm = min(self.values_mm[face].min() for face in _FACES)
+        beyond_mm = max(0.0, -float(border_mm))  # outside the grid a distance grows by the way
+        return corners_ras.min(axis=0) - beyond_mm, corners_ras.max(axis=0) + beyond_mm
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """Distance (N,) in mm at (N, 3) RAS points: trilinear; outside the grid, its border plus the way to it."""

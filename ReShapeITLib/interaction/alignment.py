@@ -26,6 +26,16 @@ _FIRST_SIGMA = 0.3  # of the template's RMS radius: smaller than "all pairs" as 
 _MISSING = 1.0 / 3.0  # share of the template that a "missing" start leaves out
 
 
+def check_backend(name: str) -> None:
+    """Nothing for a known backend.
+
+    Raises:
+        BadInputError: there is no backend of that name.
+    """
+    if name not in BACKENDS:
+        raise BadInputError(f"Unknown alignment backend {name!r}; choose {' or '.join(BACKENDS)}.")
+
+
 @dataclass(frozen=True)
 class AlignmentOptions:
     """How a given organ is aligned.
@@ -69,8 +79,7 @@ class AlignmentOptions:
         unknown = [name for name in self.starts if name not in STARTS]
         if unknown or not self.starts:
             raise BadInputError(f"Unknown or no alignment starts {unknown}; choose among {', '.join(STARTS)}.")
-        if self.backend not in BACKENDS:
-            raise BadInputError(f"Unknown alignment backend {self.backend!r}; choose {' or '.join(BACKENDS)}.")
+        check_backend(self.backend)
         if self.expected_scale_mm is not None and not self.expected_scale_mm > 0:
             raise BadInputError(f"The expected scale must be positive mm per unit, not {self.expected_scale_mm}.")
         if min(self.n_points, self.coarse_points) < 4:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..core.errors import BadInputError
 from ..distance.surface import SurfaceOptions
-from ..interaction.alignment import BACKENDS, AlignmentOptions
+from ..interaction.alignment import AlignmentOptions, check_backend
 from ..interaction.candidates import CandidateOptions
 from ..interaction.options import FitOptions
 from ..restoration.confidence import ConfidenceOptions
@@ -51,13 +50,7 @@ class RefineOptions:
     seed: int = 0
 
     def __post_init__(self):
-        if self.alignment_backend not in BACKENDS:
-            raise BadInputError(
-                "unknown alignment backend '{backend}'",
-                "choose among {known}",
-                backend=self.alignment_backend,
-                known=", ".join(BACKENDS),
-            )
+        check_backend(self.alignment_backend)
 
 
 REFINE_PRESETS = {

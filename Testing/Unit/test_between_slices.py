@@ -12,8 +12,8 @@ from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.between_slices import (
     SparseAnnotation,
-    distance_between_slices,
     annotated_slices,
+    distance_between_slices,
     spread_from_slices,
 )
 from ReShapeITLib.distance.combinators import FunctionDistance

@@ -19,7 +19,7 @@ from ..core.progress import Progress
 from ..io.atomic import check_writable
 from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import label_file_suffix, read_labels, write_labels
-from ..refinement.agreement import agree
+from ..refinement.several_organs.agreement import agree
 from ..templates.store import find_template
 from .licences import check_licences
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of

@@ -24,7 +24,7 @@ from ReShapeITLib.distance.narrow_band import label_mask
 from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.field.deform_template import FIELD_PRESETS, DeformTemplateField
 from ReShapeITLib.interaction.cpd import CpdOptions, similarity_cpd
-from ReShapeITLib.refinement.joint import combine
+from ReShapeITLib.refinement.several_organs.joint import combine
 from Testing.Benchmarks.bench_cpd import lopsided
 from Testing.Benchmarks.bench_training_step import our_step, random_batch
 from Testing.Benchmarks.measuring import machine, processor_seconds, rounded, slope

@@ -14,7 +14,7 @@ from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.core.mesh import TriangleSurface
 from ReShapeITLib.distance.narrow_band import extract_zero_level, label_mask
 from ReShapeITLib.distance.of_mesh import MeshDistance
-from ReShapeITLib.refinement.agreement import Region, agree, agreeing
+from ReShapeITLib.refinement.several_organs.agreement import Region, agree, agreeing
 
 ANGLE = np.radians(20.0)
 TURNED = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1.0]])

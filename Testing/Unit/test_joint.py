@@ -9,7 +9,7 @@ import pytest
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
-from ReShapeITLib.refinement.joint import combine
+from ReShapeITLib.refinement.several_organs.joint import combine
 
 GEOMETRY = ImageGeometry.from_parts((40, 20, 20), (1.0, 1.0, 2.0), (-20.0, -10.0, -20.0), np.diag([1.0, 1.0, 1.0]))
 

@@ -22,7 +22,7 @@ from ReShapeITLib.distance.surface import DistanceGrid, signed_distance_grid, su
 from ReShapeITLib.interaction.candidates import CandidateOptions, select_candidates
 from ReShapeITLib.interaction.fitting import PendingFit, fit_field
 from ReShapeITLib.interaction.options import FitOptions
-from ReShapeITLib.refinement.agreement import Region
+from ReShapeITLib.refinement.several_organs.agreement import Region
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import ellipsoid_mask
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from ..core.geometry import ImageGeometry
-from ..core.labels import LabelVolume
+from ...core.geometry import ImageGeometry
+from ...core.labels import LabelVolume
 
 if TYPE_CHECKING:
-    from .refined import RefinedShape
+    from ..refined import RefinedShape
 
 
 # A gap between parts of a whole: so much of its surroundings belongs to them, and so much to the second of them.

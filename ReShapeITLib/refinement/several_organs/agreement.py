@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from ..core.geometry import ImageGeometry
-from ..core.labels import LabelVolume
-from ..core.parallel import together
-from ..distance.combinators import Difference, Union
-from ..distance.protocol import Box, box_around
+from ...core.geometry import ImageGeometry
+from ...core.labels import LabelVolume
+from ...core.parallel import together
+from ...distance.combinators import Difference, Union
+from ...distance.protocol import Box, box_around
 from .joint import combine
 
 if TYPE_CHECKING:
-    from .refined import RefinedShape
+    from ..refined import RefinedShape
 
 # Slope of a region's near field along a diagonal stays within what extraction expects of a field.
 _HEIGHT = 0.7

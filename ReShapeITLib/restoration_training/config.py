@@ -9,7 +9,7 @@ from ..core.errors import BadInputError
 from ..damage.on_grid import DamageOptions
 from ..io.settings import yaml_mapping
 from ..restoration.confidence import ConfidenceOptions
-from ..training.config import override
+from ..training.config import checked, override
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,4 @@ def _checked_belief(values, where: str) -> dict[str, dict[str, float]]:
     """Thresholds of each organ, names and types checked."""
     if not isinstance(values, dict) or not all(isinstance(entry, dict) for entry in values.values()):
         raise BadInputError(f"{where}, belief: give 'organ: {{threshold: cells}}'.")
-    return {str(o): _named(override(ConfidenceOptions(), e, f"{where}, belief"), e) for o, e in values.items()}
-
-
-def _named(options: ConfidenceOptions, entry: dict) -> dict[str, float]:
-    """The fields of ``options`` that ``entry`` names."""
-    return {name: getattr(options, name) for name in entry}
+    return {str(organ): checked(ConfidenceOptions, entry, f"{where}, belief") for organ, entry in values.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Annotated, get_type_hints
 
-from ..core.errors import BadInputError
+from ..core.errors import MISSING_PACKAGE, BadInputError
 from ..field.deform_template import FIELD_PRESETS, FieldOptions
 from ..field.losses import LossWeights
 from ..io.settings import yaml_mapping
@@ -116,7 +117,15 @@ AUTO_DECODER_CONFIG = replace(
 CONFIG_PRESETS = {"paper": TrainingConfig(), "compact": COMPACT_CONFIG, "auto_decoder": AUTO_DECODER_CONFIG}
 _TEMPLATE_TERMS = ("template_normal", "vec", "dis", "template_shape")
 CODE_STARTS = ("normal", "pca")
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+# What a value must do or be, by the first word of pydantic's errors.
+_NEEDED = {
+    "int": "be a whole number",
+    "float": "be a number",
+    "finite": "be a finite number",
+    "bool": "be true or false",
+    "string": "be text",
+    "dict": "hold settings of its own",
+}
 # What is no size, rate or count above zero may be zero, never less.
 _POSITIVE = {
     "hidden",
@@ -166,38 +175,85 @@ def read_config(path: str | Path) -> TrainingConfig:
 
 def override(base, values: dict, where: str):
     """A copy of a settings dataclass with nested plain values put in, every key, type and range checked."""
-    known = {f.name: getattr(base, f.name) for f in fields(base)}
-    changes = {}
-    for key, value in values.items():
-        if key not in known:
-            raise BadInputError(f"{where}: {_told(str(key))} is not a setting; known here are {', '.join(known)}.")
-        current = known[key]
-        if is_dataclass(current):
-            if not isinstance(value, dict):
-                raise BadInputError(f"{where}: '{key}' must hold settings of its own, not {_told(value)}.")
-            changes[key] = override(current, value, f"{where}, {key}")
-        else:
-            changes[key] = _checked(key, value, type(current), where)
-    return replace(base, **changes)
+    return _replaced(base, checked(type(base), values, where))
+
+
+def checked(kind: type, values: dict, where: str) -> dict:
+    """Nested plain values for some fields of a settings dataclass, as pydantic takes them without converting types.
+
+    Raises:
+        BadInputError: a key, type or range is wrong, or pydantic is missing.
+    """
+    try:
+        from pydantic import TypeAdapter, ValidationError
+    except ImportError as error:
+        hint = "run: pip install 'ReShapeITLib[train]'"
+        raise BadInputError(
+            "Settings need the Python package {package}", hint, MISSING_PACKAGE, package="pydantic"
+        ) from error
+    try:
+        told = TypeAdapter(_schema(kind)).validate_python(values)
+    except ValidationError as error:
+        raise BadInputError(_sentence(kind, error.errors(include_url=False)[0], where)) from error
+    return {key: told[key] for key in values}  # in the file's order
+
+
+def _replaced(base, changes: dict):
+    """``base`` with nested changes."""
+    nested = {
+        key: _replaced(getattr(base, key), value) for key, value in changes.items() if is_dataclass(getattr(base, key))
+    }
+    return replace(base, **{**changes, **nested})
+
+
+@cache
+def _schema(kind: type):
+    """The dictionary by which a settings dataclass is read: any of its fields, nothing else."""
+    from pydantic import with_config
+    from typing_extensions import TypedDict  # pydantic refuses that of typing before Python 3.12
+
+    told = {name: _type(name, hint) for name, hint in get_type_hints(kind).items()}
+    return with_config({"extra": "forbid", "strict": True})(TypedDict(kind.__name__, told, total=False))
+
+
+def _type(name: str, hint):
+    """The type of a setting with its range."""
+    from pydantic import BeforeValidator, Field
+
+    if is_dataclass(hint):
+        return _schema(hint)
+    if hint not in (int, float):
+        return hint
+    least = {"gt": 0} if name in _POSITIVE else {"ge": 2 if name == "depth" else 0}
+    if hint is int:
+        return Annotated[int, Field(**least)]
+    return Annotated[float, Field(allow_inf_nan=False, **least), BeforeValidator(_number)]
+
+
+def _number(value):
+    """YAML 1.1 takes a number without a point, such as 5e-4, for text."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
+def _sentence(kind: type, error: dict, where: str) -> str:
+    """What pydantic found, in this program's words."""
+    *parents, key = [str(part) for part in error["loc"] if part != "[key]"]
+    where, fault = ", ".join([where, *parents]), error["type"]
+    if fault in ("extra_forbidden", "invalid_key"):
+        for parent in parents:
+            kind = get_type_hints(kind)[parent]
+        return f"{where}: {_told(key)} is not a setting; known here are {', '.join(f.name for f in fields(kind))}."
+    bounds = error.get("ctx", {})
+    if "gt" in bounds or "ge" in bounds:
+        needed = f"be more than {bounds['gt']}" if "gt" in bounds else f"be at least {bounds['ge']}"
+    else:
+        needed = _NEEDED.get(fault.partition("_")[0], "be of another type")
+    return f"{where}: {_told(key)} must {needed}, not {_told(error['input'])}."
 
 
 def _told(value) -> str:
     """A value in one line, the beginning of it where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
-
-
-def _checked(key: str, value, kind: type, where: str):
-    """The value as its setting's type, within its range."""
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        # YAML 1.1 takes a number without a point, such as 5e-4, for text.
-        with contextlib.suppress(ValueError, OverflowError):
-            value = float(value)
-    if type(value) is not kind:
-        raise BadInputError(f"{where}: '{key}' must be {_KINDS[kind]}, not {_told(value)}.")
-    if kind in (int, float):
-        least = 2 if key == "depth" else 0
-        if not (math.isfinite(value) and value >= least) or (key in _POSITIVE and value == 0):
-            bound = "more than 0" if key in _POSITIVE else f"at least {least}"
-            raise BadInputError(f"{where}: '{key}' must be {bound}, not {_told(value)}.")
-    return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from ReShapeITLib.core.errors import BadInputError
@@ -120,3 +122,13 @@ def test_yaml_tags_that_would_run_code_are_refused(tmp_path):
 
 def test_the_defaults_are_themselves_a_valid_configuration():
     assert config_from_dict({"preset": "paper"}) == TrainingConfig()
+
+
+def test_settings_without_pydantic_are_told_which_package_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydantic", None)  # as if it were not installed
+    assert "need the Python package pydantic; run: pip install" in refusal(tmp_path, "organ: liver")
+
+
+def test_a_number_too_large_for_any_setting_is_refused(tmp_path):
+    message = refusal(tmp_path, "optimiser: {learning_rate: 1" + "0" * 400 + "}")
+    assert "'learning_rate' must be" in message and "training.yaml" in message

@@ -1,4 +1,7 @@
-"""Files from one named host over HTTPS: nothing is followed elsewhere, nothing other than announced is kept."""
+"""Files from one named host over HTTPS: nothing is followed elsewhere, nothing other than announced is kept.
+
+Not pooch: it follows redirections to any host, has no limit of size, and trusts certifi, not the system's certificates.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What ITK does not tell about MetaImage files: a missing spacing, damaged numbers and compressed voxels."""
+"""What ITK does not tell about MetaImage files: a missing spacing, damaged numbers and compressed voxels.
+
+Written here because ITK's own reader, the only one that is well kept, is what the damaged numbers crash.
+"""
 
 from __future__ import annotations
 

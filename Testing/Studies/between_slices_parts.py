@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from Testing.Studies import use_unseen_templates
 from Testing.Studies.confidence_regions import HELD_OUT
 from Testing.Studies.wrong_organs import organ_mask, unseen_cases
 
@@ -70,7 +69,6 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", required=True, help="restoration network files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    use_unseen_templates()
     template = OrganTemplate.load(find_template(arguments.organ))
     for file in arguments.networks:
         network, rows = RestorationModel.load(file), []

@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from Testing.Studies import use_unseen_templates
 from Testing.Studies.confidence_regions import HELD_OUT
 from Testing.Studies.wrong_organs import organ_mask, unseen_cases
 
@@ -68,7 +67,6 @@ def main() -> None:
     parser.add_argument("--network", required=True, help="file of a network for detail")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    use_unseen_templates()
     template, network = OrganTemplate.load(find_template(arguments.organ)), RestorationModel.load(arguments.network)
     for edge_mm in arguments.voxels:
         rows = []

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from Testing.Studies import use_unseen_templates
 from Testing.Studies.wrong_organs import DATA, LOBES, unseen_cases
 
 LEAST_SPACING_MM = 1.4
@@ -130,7 +129,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    use_unseen_templates()
     organ = arguments.organ
     template, network = OrganTemplate.load(find_template(organ)), RestorationModel.load(arguments.network)
     arguments.output.mkdir(parents=True, exist_ok=True)

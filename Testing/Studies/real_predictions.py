@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from Testing.Studies import use_unseen_templates
-
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 # name, unit, whether larger is better, factor for print
 METRICS = {
@@ -173,7 +171,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    use_unseen_templates()
     template = arguments.template or str(find_template(arguments.organ))
     split = json.loads((DATA / "splits.json").read_text())[arguments.organ]
     cases = arguments.cases or split["eval_with_predictions"]

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from Testing.Studies import use_unseen_templates
-
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LOBES = {
     "lung_upper_lobe_right": 4,
@@ -122,7 +120,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    use_unseen_templates()
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

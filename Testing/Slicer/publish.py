@@ -140,6 +140,7 @@ def make_repository(folder: Path, tag: str, message: str) -> None:
         BadInputError: git refuses, for instance because it does not know the user's name.
     """
     _git(folder, "init", "--quiet", "--initial-branch", "main")
+    _git(folder, "config", "core.bigFileThreshold", "1m")  # weights have no deltas; looking for them takes minutes
     _git(folder, "add", "--all", "--force")
     _git(folder, "commit", "--quiet", "--message", message)
     _git(folder, "tag", "--annotate", tag, "--message", tag)

@@ -157,7 +157,6 @@ def test_a_cancelled_batch_keeps_what_is_done(inputs, tmp_path, tiny_template_fi
 def test_a_second_batch_in_the_folder_is_turned_away(inputs, tmp_path, tiny_template_file):
     batch = start(inputs, tmp_path / "out", tiny_template_file)
     wait_for(lambda: (tmp_path / "out" / ".batch" / "lock").exists())
-    time.sleep(0.5)
     code, told = finish(start(inputs, tmp_path / "out", tiny_template_file))
     assert code == 2 and "Another batch works in" in told
     assert finish(batch)[0] == 0

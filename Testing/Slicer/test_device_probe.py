@@ -23,7 +23,7 @@ from ReShapeITPanel.deviceProbe import DeviceProbe
 needs_sh = pytest.mark.skipif(sys.platform == "win32", reason="the launcher of this test is a shell script")
 # As PythonSlicer, a launcher that starts the real Python and waits for it; here one that never ends.
 LAUNCHER = '#!/bin/sh\n"{python}" -c "import time; time.sleep(600)"\nexit $?\n'
-ORPHANING = "#!/bin/sh\nsleep 30 &\necho $! > {pid}\nexit 1\n"
+ORPHANING = "#!/bin/sh\nsleep 600 &\necho $! > {pid}\nexit 1\n"
 
 
 def program(path: Path, text: str) -> str:
@@ -45,7 +45,7 @@ def answer(probe: DeviceProbe, seconds: float = 120.0) -> tuple[str, str]:
 
 
 def is_gone(process) -> bool:
-    _gone, alive = psutil.wait_procs([process], timeout=5)
+    _gone, alive = psutil.wait_procs([process], timeout=30)
     return not [left for left in alive if left.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -72,9 +72,7 @@ def test_close_ends_the_python_behind_the_launcher(tmp_path):
 @needs_sh
 def test_a_launcher_that_dies_takes_the_python_behind_it_along(tmp_path):
     pid = tmp_path / "pid"
-    started = time.monotonic()
     assert answer(DeviceProbe(program(tmp_path / "PythonSlicer", ORPHANING.format(pid=pid)))) == ("", "")
-    assert time.monotonic() - started < 20, "the panel waited for it"
     number = int(pid.read_text())
     assert not psutil.pid_exists(number) or is_gone(psutil.Process(number))
 

@@ -184,7 +184,7 @@ def test_cancel_at_each_stage_leaves_the_scene_as_it_was(tiny, when):
         tiny.wait(lambda: widget.ui.progressBar.value >= least)
     widget.ui.cancelButton.click()
     assert not widget.panel.run.isRunning and "as it was" in widget.ui.statusLabel.text
-    left = psutil.wait_procs(tree, timeout=5.0)[1]
+    left = psutil.wait_procs(tree, timeout=30.0)[1]
     assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
     assert tiny.node_ids() == ids and node.GetSegmentation().GetNumberOfSegments() == 3
     assert not list((tiny.folder / "temporary").glob("reshapeit-*"))
@@ -207,7 +207,7 @@ def test_closing_while_it_runs_ends_the_engine(tiny, what):
         tiny.scene.RemoveNode(node)
         tiny.wait(lambda: not widget.panel.run.isRunning)
         assert "deleted" in widget.ui.statusLabel.text
-    psutil.wait_procs([process], timeout=10.0)
+    psutil.wait_procs([process], timeout=30.0)
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     assert not list((tiny.folder / "temporary").glob("reshapeit-*"))
 

@@ -64,7 +64,7 @@ def test_cancel_ends_the_process_and_its_children(arguments, tmp_path):
     until(engine, lambda status: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
     tree = [psutil.Process(engine.processId), psutil.Process(int((tmp_path / "child").read_text()))]
     assert engine.cancel()
-    left = psutil.wait_procs(tree, timeout=1.0)[1]
+    left = psutil.wait_procs(tree, timeout=30.0)[1]
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
     assert engine.poll().state == "cancelled" and not (tmp_path / "out.nrrd").exists()
 
@@ -137,7 +137,7 @@ def test_cancel_ends_the_launcher_and_its_child(arguments, tmp_path):
     engine.start([*arguments, "cpu"])
     tree = [psutil.Process(engine.processId), child_of(engine)]
     assert engine.cancel()
-    left = psutil.wait_procs(tree, timeout=1.0)[1]
+    left = psutil.wait_procs(tree, timeout=30.0)[1]
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
     assert engine.poll().state == "cancelled"
 
@@ -233,7 +233,7 @@ def test_a_taskkill_that_hangs_does_not_keep_a_cancelled_run_open(arguments, tmp
     engine.cancel()
     assert asked == [("taskkill", 0x08000000)]
     assert engine.poll().state == "cancelled"
-    left = psutil.wait_procs(tree, timeout=1.0)[1]
+    left = psutil.wait_procs(tree, timeout=30.0)[1]
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -249,7 +249,7 @@ def test_a_group_that_macos_will_not_signal_is_ended_one_by_one(arguments, tmp_p
     monkeypatch.setattr(processTree, "sys", SimpleNamespace(platform="darwin"))
     monkeypatch.setattr(processTree.os, "killpg", not_permitted)
     assert engine.cancel() and engine.status.state == "cancelled"
-    left = psutil.wait_procs(tree, timeout=1.0)[1]
+    left = psutil.wait_procs(tree, timeout=30.0)[1]
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 

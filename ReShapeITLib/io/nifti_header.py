@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -105,5 +105,5 @@ def _no_nifti(path: Path) -> BadInputError:
     return BadInputError(f"{path} is not a NIfTI-1 file or is damaged: export it again.")
 
 
-def _opened(path: Path):
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")

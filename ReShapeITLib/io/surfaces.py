@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _FARTHEST_MM = 1e6
 _LPS_TO_RAS_SIGNS = np.array([-1.0, -1.0, 1.0])
 
 
-def write_surface(surface: TriangleSurface, path, frame: str = "LPS") -> None:
+def write_surface(surface: TriangleSurface, path: str | Path, frame: str = "LPS") -> None:
     """Write a surface in the given frame; the extension says the format.
 
     Raises:
@@ -47,7 +48,7 @@ def write_surface(surface: TriangleSurface, path, frame: str = "LPS") -> None:
             writer(moved, temporary, _mark(frame))
 
 
-def read_surface(path, frame: str | None = None) -> TriangleSurface:
+def read_surface(path: str | Path, frame: str | None = None) -> TriangleSurface:
     """Read a surface mesh (polygons are split into triangles); ``frame`` overrules what the file says.
 
     Raises:
@@ -75,7 +76,7 @@ def _in_other_frame(surface: TriangleSurface, frame: str) -> TriangleSurface:
     )
 
 
-def surface_file_suffix(path) -> str:
+def surface_file_suffix(path: str | Path) -> str:
     """Suffix of a surface file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
     if suffix not in _EXTENSIONS:
@@ -101,7 +102,7 @@ def _frame_in_text(path: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
+def _write_with_vtk(polydata: Any, path: Path, frame: str) -> bool:
     """Write binary .vtp or .vtk; False where VTK met an error."""
     from vtkmodules.vtkCommonCore import vtkStringArray
     from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
@@ -112,7 +113,7 @@ def _write_with_vtk(polydata, path: Path, frame: str) -> bool:
         space.SetName("SPACE")
         space.InsertNextValue(frame)
         polydata.GetFieldData().AddArray(space)
-        writer = vtkXMLPolyDataWriter()
+        writer: Any = vtkXMLPolyDataWriter()
         writer.EncodeAppendedDataOff()
     else:
         writer = vtkPolyDataWriter()

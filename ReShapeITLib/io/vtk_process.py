@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,19 @@ def read_with_vtk(path: Path, most_seconds: float = _MOST_SECONDS) -> tuple[Tria
     """
     search = [*filter(None, sys.path), str(Path(__file__).parents[2])]
     command = [sys.executable, "-c", _PROGRAM, str(path.absolute()), *search]
-    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "creationflags": _NO_WINDOW}
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    nowhere = subprocess.DEVNULL
     try:
-        done = subprocess.run(command, check=False, env=environment, timeout=most_seconds, **quiet)
+        done = subprocess.run(
+            command,
+            check=False,
+            env=environment,
+            timeout=most_seconds,
+            creationflags=_NO_WINDOW,
+            stdin=nowhere,
+            stdout=subprocess.PIPE,
+            stderr=nowhere,
+        )
     except subprocess.TimeoutExpired as error:
         raise BadInputError(
             f"Reading {path} takes more than {most_seconds:g} s: it is damaged or too large."
@@ -75,7 +85,7 @@ def child(path: str) -> None:
         out.write(sent.getbuffer())
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     """``vtkPolyData``, None where VTK meets an error."""
     from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: F401 (loads before memory is limited)
     from vtkmodules.vtkIOLegacy import vtkPolyDataReader
@@ -106,7 +116,7 @@ def _limit_resources(n_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def vtk_errors(*algorithms) -> Iterator[list[str]]:
+def vtk_errors(*algorithms: Any) -> Iterator[list[str]]:
     """Collect what VTK has to complain about, in a list that is complete when the block ends.
 
     Objects tell of errors by events (a listener keeps them off the console); but that the data of a legacy file ends

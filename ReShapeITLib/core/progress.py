@@ -8,12 +8,22 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from .. import __version__
 from .errors import CancelledError, Notice, ReShapeITError
 
 MODES = ("bar", "json", "none")
+
+
+class Stages(Protocol):
+    """What a step needs of the progress it is given: a Progress, a part of one, or what passes its reports on."""
+
+    def stage(self, name: str, fraction: float, message: str = "") -> None:
+        """Say that ``fraction`` (0..1) is done."""
+
+    def check_cancelled(self) -> None:
+        """Raise CancelledError if the run was asked to stop."""
 
 
 class Progress:

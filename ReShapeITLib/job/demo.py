@@ -97,12 +97,13 @@ def run_demo(
     for name, mask in (("truth", truth), ("damaged", damaged)):
         volume = LabelVolume.from_array(mask, geometry, str(files[name]))
         write_labels(volume, files[name], {1: template.info.organ})
+    surface, report = folder / "refined.vtp", folder / "report.json"
     job = RefineJob(
         files["damaged"],
         {1: str(file)},
         files["refined"],
-        folder / "refined.vtp",
-        folder / "report.json",
+        surface,
+        report,
         preset=preset,
         device=device,
         seed=seed,
@@ -115,7 +116,7 @@ def run_demo(
     after = evaluate(truth, refined, geometry)
     progress.stage("pictures", 0.85)
     pictures = draw_pictures(folder, {"truth": truth, "input": damaged, "refined": refined}, geometry, result)
-    written = (*files.values(), job.surface, job.report, *pictures)
+    written = (*files.values(), surface, report, *pictures)
     return DemoResult(template.info.organ, before, after, result, written)
 
 
@@ -166,7 +167,9 @@ def comparison_table(before: SegmentationMetrics, after: SegmentationMetrics) ->
     return "\n".join(lines + [f"{name:<14}{old:>9.3f}{new:>9.3f}  {unit}" for name, old, new, unit in rows])
 
 
-def draw_pictures(folder: Path, masks: dict[str, np.ndarray], geometry: ImageGeometry, result: RefineResult):
+def draw_pictures(
+    folder: Path, masks: dict[str, np.ndarray], geometry: ImageGeometry, result: RefineResult
+) -> tuple[Path, ...]:
     """Write before_after.png, change.png and slices.png; returns their paths.
 
     Args:

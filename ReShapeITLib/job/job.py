@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.device import Device, choose_device, free_memory_bytes, limit_cpu_threads
 from ..core.errors import BadInputError, label_subject
 from ..core.labels import LabelVolume
 from ..core.parallel import threads, together
-from ..core.progress import Progress
+from ..core.progress import Progress, ProgressPart
 from ..io.atomic import check_writable
 from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import label_file_suffix, read_labels, write_labels
@@ -52,7 +52,9 @@ class RefineResult:
 
 
 def run_refine_job(
-    job: RefineJob, progress: Progress | None = None, notice: Callable[[str], None] = lambda text: None
+    job: RefineJob,
+    progress: Progress | ProgressPart | None = None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> RefineResult:
     """Read, refine, write.
 
@@ -126,13 +128,21 @@ def _check_outputs(job: RefineJob) -> None:
 
 def _write(job: RefineJob, refined: LabelVolume, surfaces: Mapping, report: RefineReport) -> None:
     write_labels(refined, job.output)
-    for label, surface in surfaces.items() if job.surface else ():
-        write_surface(surface, surface_path(job.surface, label, len(surfaces)))
+    if job.surface:
+        for label, surface in surfaces.items():
+            write_surface(surface, surface_path(job.surface, label, len(surfaces)))
     if job.report:
         report.write(job.report)
 
 
-def _refined_organs(volume: LabelVolume, files: Mapping, job: RefineJob, device: Device, progress, notice) -> dict:
+def _refined_organs(
+    volume: LabelVolume,
+    files: Mapping[int | str, Path],
+    job: RefineJob,
+    device: Device,
+    progress: Progress | ProgressPart,
+    notice: Callable[[str], None],
+) -> dict[int | str, RefinedOrgan]:
     """``RefinedOrgan`` of each label; two at once on the processor where there is memory for it."""
 
     def refined(index: int, label: int | str) -> RefinedOrgan:
@@ -143,7 +153,7 @@ def _refined_organs(volume: LabelVolume, files: Mapping, job: RefineJob, device:
     at_once = threads() if roomy and len(files) > 1 else 1
     limit_cpu_threads(at_once=at_once)
     run = together if at_once > 1 else map
-    return dict(zip(files, run(refined, range(len(files)), files), strict=True))
+    return dict(zip(files, run(refined, range(len(files)), list(files)), strict=True))
 
 
 def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
@@ -156,7 +166,8 @@ def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
 
 def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, str]:
     """Template name of each label to refine, every label checked."""
-    chosen, seen = {}, {}
+    chosen: dict[int | str, str] = {}
+    seen: dict[tuple[int, int], int | str] = {}
     for asked, name in templates.items():
         which = _only_label(volume) if asked is None else asked
         place = volume.locate(which)
@@ -173,7 +184,9 @@ def _chosen_labels(volume: LabelVolume, templates: Mapping) -> dict[int | str, s
     return chosen
 
 
-def _label_error(message: str, code: str, volume: LabelVolume, label, hint: str = "choose another", **more):
+def _label_error(
+    message: str, code: str, volume: LabelVolume, label: int | str, hint: str = "choose another", **more: Any
+) -> BadInputError:
     """A BadInputError about one label."""
     subject = label_subject(label, volume.source)
     return BadInputError(message, hint, code, subject=subject, label=label, input=volume.source, **more)
@@ -198,7 +211,8 @@ def _box_of(volume: LabelVolume, shapes: Mapping) -> tuple[slice, slice, slice]:
     boxes = [volume.extent(label)[0] for label in shapes]
     covered = (volume.geometry.box_around(shape.bounds_ras) for shape in shapes.values())
     boxes += [box for box in covered if all(along.stop > along.start for along in box)]
-    return tuple(slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
+    k, j, i = (slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
+    return k, j, i
 
 
 def _check_that_something_is_left(refined: LabelVolume, labels: Iterable) -> None:

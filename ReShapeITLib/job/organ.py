@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from ..templates.store import known_templates
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
 
 if TYPE_CHECKING:
+    from ..core.mesh import TriangleSurface
+    from ..core.progress import Stages
     from ..refinement.refined import RefinedShape
     from ..restoration.model import RestorationModel
     from ..templates.template import OrganTemplate
@@ -28,23 +31,31 @@ class RefinedOrgan:
     template: OrganTemplate
     file: Path
     sha256: str
-    restoration: Path | None
+    restoration: str | None
     restoration_licence: str | None
-    detail: Path | None
+    detail: str | None
     detail_licence: str | None
     device: Device
     seconds: dict[str, float]
     surface_cell_mm: float
 
 
-def refine_label(volume, label, file: Path, job: RefineJob, device: Device, progress, notice) -> RefinedOrgan:
+def refine_label(
+    volume: LabelVolume,
+    label: int | str,
+    file: Path,
+    job: RefineJob,
+    device: Device,
+    progress: Stages,
+    notice: Callable[[str], None],
+) -> RefinedOrgan:
     """Refine one label of a volume; out of GPU memory it goes on on the processor where the job leaves the choice.
 
     Args:
-        volume: LabelVolume of the whole input.
+        volume: the whole input.
         label: number, id or name of the label.
         file: of its template.
-        progress: ``Progress`` or part of one.
+        progress: gets the stages.
         notice: called with sentences for the user.
 
     Raises:
@@ -63,13 +74,13 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
-    network, detail = networks.files
     restoration = loaded_network(networks, job.sparse)
     if restoration and job.low_memory:
         restoration = restoration.in_smaller_parts()
     others = known_templates()
+    network = _name_and_licence(networks.restoration, restoration)
     if restoration and restoration.info.non_commercial:
-        notice(_restricted("the restoration network", network.name, restoration.info.licence))
+        notice(_restricted("the restoration network", *network))
 
     def refined(device: Device, model: RestorationModel | None) -> RefinedShape:
         moved = model and model.to(device.name)
@@ -82,18 +93,22 @@ def refine_label(volume, label, file: Path, job: RefineJob, device: Device, prog
     try:
         shape, device = within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
-        about = {"subject": label_subject(label, volume.source), "label": label, "input": volume.source}
-        raise error.about(**about) from error
+        raise error.about(subject=label_subject(label, volume.source), label=label, input=volume.source) from error
     seconds = clock.seconds()
-    licence = restoration and restoration.info.licence
-    if shape.detailed and restoration.detail.info.non_commercial:
-        notice(_restricted("the network", detail.name, restoration.detail.info.licence))
-    told = (detail, restoration.detail.info.licence) if shape.detailed else (None, None)
+    for_detail = restoration.detail if restoration and shape.detailed else None
+    detail = _name_and_licence(networks.detail, for_detail)
+    if for_detail and for_detail.info.non_commercial:
+        notice(_restricted("the network", *detail))
     cell_mm = options.surface_cell_mm
-    return RefinedOrgan(shape, template, file, sha256, network, licence, *told, device, seconds, cell_mm)
+    return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm)
 
 
-def _restricted(kind: str, name: str, licence: str) -> Notice:
+def _name_and_licence(file: Path | None, model: RestorationModel | None) -> tuple[str | None, str | None]:
+    """Of a network that was used; None of another."""
+    return (file.name, model.info.licence) if file and model else (None, None)
+
+
+def _restricted(kind: str, name: str | None, licence: str | None) -> Notice:
     words = "{kind} {name} is for non-commercial use only ({licence})."
     return Notice(words, "licence.non_commercial", kind=kind, name=name, licence=licence)
 
@@ -104,7 +119,13 @@ def whole_of(organ: RefinedOrgan) -> str:
     return known.part_of if known else ""
 
 
-def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVolume, surface) -> OrganReport:
+def organ_report(
+    label: int | str,
+    organ: RefinedOrgan,
+    before: LabelVolume,
+    after: LabelVolume,
+    surface: TriangleSurface | None,
+) -> OrganReport:
     """What changed from one volume to the other, and how certain it is; ``surface`` of the result may be None."""
     info = organ.template.info
     change, field_share = surface_changes(surface) if surface is not None else (None, None)
@@ -115,9 +136,9 @@ def organ_report(label, organ: RefinedOrgan, before: LabelVolume, after: LabelVo
         template_sha256=organ.sha256,
         licence=info.licence,
         non_commercial=info.non_commercial,
-        restoration=organ.restoration and organ.restoration.name,
+        restoration=organ.restoration,
         restoration_licence=organ.restoration_licence,
-        detail=organ.detail and organ.detail.name,
+        detail=organ.detail,
         detail_licence=organ.detail_licence,
         device=organ.device.name,
         device_reason=organ.device.reason,

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
+    from ..core.progress import Stages
     from ..refinement.refined import RefinedShape
 
 NOTICE = "Research software, not a medical device."
@@ -103,7 +104,8 @@ class RefineReport:
 
     def to_json(self) -> dict:
         """Plain values; a number that is not finite becomes None, since JSON has no such numbers."""
-        return _finite({"reshapeit_version": __version__, "notice": NOTICE, **asdict(self)})
+        told = {"reshapeit_version": __version__, "notice": NOTICE, **asdict(self)}
+        return {name: _finite(value) for name, value in told.items()}
 
     def write(self, path: str | Path) -> None:
         """Write the JSON file by way of a temporary one.
@@ -120,11 +122,11 @@ class StageClock:
     """Measures how long each stage of a run takes while passing its reports on.
 
     Args:
-        progress: told everything; anything with ``stage`` and ``check_cancelled``.
+        progress: gets every report.
         message: passed on with every report, e.g. which organ it is.
     """
 
-    def __init__(self, progress, message: str = ""):
+    def __init__(self, progress: Stages, message: str = ""):
         self._progress, self._message = progress, message
         self._stage, self._since = "", time.perf_counter()
         self._seconds: dict[str, float] = {}
@@ -152,7 +154,7 @@ class StageClock:
         self._since = now
 
 
-def voxel_changes(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry) -> dict[str, float]:
+def voxel_changes(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry) -> dict[str, Any]:
     """Volumes in mL and Dice of two (K, J, I) bool masks on one grid, under the names of :class:`OrganReport`."""
     to_ml = geometry.voxel_volume_mm3 / 1000.0
     n_before, n_after = np.count_nonzero(before), np.count_nonzero(after)
@@ -162,7 +164,7 @@ def voxel_changes(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry
         "volume_after_ml": n_after * to_ml,
         "added_ml": (n_after - n_both) * to_ml,
         "removed_ml": (n_before - n_both) * to_ml,
-        "dsc_to_input": 2.0 * n_both / max(1, n_before + n_after),
+        "dsc_to_input": 2.0 * n_both / max(1, int(n_before) + int(n_after)),
     }
 
 
@@ -188,7 +190,7 @@ def surface_changes(surface: TriangleSurface) -> tuple[dict[str, float], float]:
     return statistics, float(areas[np.asarray(surface.point_data["field_weight"]) > 0.5].sum())
 
 
-def shape_report(shape: RefinedShape) -> dict:
+def shape_report(shape: RefinedShape) -> dict[str, Any]:
     """What a refined shape knows about itself, under the names of :class:`OrganReport`."""
     to_unit, plausibility = shape.alignment.ras_to_unit, shape.plausibility
     cosine = np.clip((np.trace(to_unit.rotation) - 1.0) / 2.0, -1.0, 1.0)
@@ -223,7 +225,7 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """Nested plain values without NaN and infinity, numbers rounded to what they are worth."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.geometry import ImageGeometry
-from ..core.progress import Progress
+from ..core.progress import Progress, Stages
 from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate, TemplateInfo
 from .aligned import align
@@ -29,7 +29,7 @@ def refine(
     geometry: ImageGeometry,
     template: OrganTemplate,
     options: RefineOptions | None = None,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
     force: bool = False,
     restoration: RestorationModel | None = None,
     others: Sequence[TemplateInfo] = (),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ReShapeITLib.cli.main import COMMANDS, build_parser
+from ReShapeITLib.templates.store import available_templates, find_template
+from ReShapeITLib.templates.template import read_info
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")})
@@ -56,6 +58,16 @@ def test_make_targets_and_subcommands_that_a_document_names_exist(path):
     for program, _, name in commands:
         assert program == "make" or re.search(rf"\b{name}\b", known), name
     assert len(COMMANDS) > 5
+
+
+def test_the_read_me_says_how_many_cases_each_template_knows_and_its_licence():
+    rows = re.findall(r"^\| ((?:`\w+`,? ?)+) \| (\d+)[^|]*\| ([^|]*)\|", text_of(ROOT / "README.md"), re.MULTILINE)
+    told = {name: (int(cases), licence) for names, cases, licence in rows for name in re.findall(r"\w+", names)}
+    assert set(told) == set(available_templates())
+    for name, (cases, licence) in told.items():
+        info = read_info(find_template(name))[0]
+        assert cases == len(info.cases) and info.licence.replace("CC-", "CC ").replace("-4.0", " 4.0") in licence, name
+        assert ("non-commercial" in licence) == ("NC" in info.licence), name
 
 
 def test_every_picture_is_shown_by_a_document():

@@ -135,10 +135,11 @@ def test_failures_are_tried_again_and_refusals_are_not(inputs, tmp_path, tiny_te
     assert not is_done(case), "a damaged record says nothing"
 
 
-def test_that_a_use_is_non_commercial_changes_no_result(inputs, tmp_path, tiny_template_file):
+def test_that_a_use_is_non_commercial_or_saves_memory_changes_no_result(inputs, tmp_path, tiny_template_file):
     case = read_cases(inputs, tmp_path / "out", BatchOptions(template=str(tiny_template_file)))[0]
     finished(case)
-    assert is_done(replace(case, options=replace(case.options, non_commercial=True)))
+    assert is_done(replace(case, options=replace(case.options, non_commercial=True, low_memory=True)))
+    assert not is_done(replace(case, options=replace(case.options, alignment="pycpd")))
     assert BatchCase.from_dict(replace(case, options=replace(case.options, non_commercial=True)).as_dict()) != case
 
 

@@ -14,7 +14,7 @@ from ReShapeITLib.templates.store import available_templates, find_template
 from ReShapeITLib.templates.template import read_info
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")})
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 # Where a document's short names of files begin.
 BASES = ("", "ReShapeITLib", "ReShapeITLib/refinement", "ReShapeIT", "ReShapeIT/ReShapeITPanel", "Testing/Studies")

@@ -27,6 +27,7 @@ LIMIT_MB = 100.0
 # Patterns of files that git tracks; a star also stands for folders.
 PUBLISHED = (
     ".gitignore",
+    "CHANGELOG.md",
     "CMakeLists.txt",
     "LICENSE.txt",
     "README.md",

@@ -35,7 +35,7 @@ def test_the_tree_has_library_modules_weights_and_documents_for_users(tree):
     for folder in ("ReShapeIT", "ReShapeITLib", "Resources/Templates", "Resources/Restoration"):
         told = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert {name for name in told.split() if (ROOT / name).is_file()} <= names(tree)
-    for name in ("README.md", "LICENSE.txt", "docs/SLICER.md", "docs/SECURITY.md", "ReShapeIT.png"):
+    for name in ("README.md", "CHANGELOG.md", "LICENSE.txt", "docs/SLICER.md", "docs/SECURITY.md", "ReShapeIT.png"):
         assert (tree / name).is_file(), name
 
 

@@ -14,8 +14,8 @@ import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape
 
 from ..core.errors import BadInputError
 
@@ -77,10 +77,10 @@ class Option:
         """The parameter element of the command-line module."""
         kind = {bool: "boolean", int: "integer", str: "string-enumeration"}[type(self.default)]
         texts = {"name": self.slicer_name, "label": self.label, "longflag": self.slicer_name}
-        lines = [f"  <{tag}>{escape(text)}</{tag}>" for tag, text in texts.items()]
+        lines = [f"  <{tag}>{escape(text, quote=False)}</{tag}>" for tag, text in texts.items()]
         lines.append(f"  <description><![CDATA[{self.help[0].upper()}{self.help[1:]}.]]></description>")
         lines.append(f"  <default>{str(self.default).lower()}</default>")
-        lines += [f"  <element>{escape(choice)}</element>" for choice in self.choices]
+        lines += [f"  <element>{escape(choice, quote=False)}</element>" for choice in self.choices]
         if kind == "integer":
             limits: dict[str, int] = {"minimum": self.least, "maximum": self.most, "step": 1}
             inner = [f"    <{tag}>{value}</{tag}>" for tag, value in limits.items()]

@@ -44,6 +44,14 @@ def test_help_and_usage_errors_import_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+def test_version_and_help_import_no_subcommand():
+    code = (
+        "import sys; from ReShapeITLib.cli.main import main; assert main(['--version']) == main(['--help']) == 0; "
+        "assert not [name for name in sys.modules if name.startswith(('ReShapeITLib.job', 'ReShapeITLib.cli.refine'))]"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
 def test_no_subcommand_is_a_usage_error(capsys):
     assert command.main([]) == 2
     assert "COMMAND" in only_line(capsys)

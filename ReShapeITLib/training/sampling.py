@@ -101,7 +101,7 @@ class ShapeSamples:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise BadInputError(f"{path} holds no shape samples of this version: sample the shape again")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise BadInputError(f"{path} cannot be read as shape samples ({error}): sample the shape again") from error
         normals = tensors.pop("surface_normals").astype(np.float32)

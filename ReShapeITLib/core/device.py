@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .errors import DEVICE_UNUSABLE, BadInputError
@@ -77,6 +79,19 @@ def limit_cpu_threads(most: int = 8, at_once: int = 1) -> int:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, min(most, _physical_cores() - 1) // at_once))
     return int(torch.get_num_threads())
+
+
+@contextmanager
+def limited_cpu_threads() -> Iterator[None]:
+    """Within the block as ``limit_cpu_threads``; afterwards torch has the threads it had, which are its caller's."""
+    import torch
+
+    threads = torch.get_num_threads()
+    limit_cpu_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def free_memory_bytes() -> int:

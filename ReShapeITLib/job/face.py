@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.device import Device, choose_device
+from ..core.device import Device, choose_device, limited_cpu_threads
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress
@@ -92,7 +92,8 @@ def refine(
         on_device = organ.to(where.name)
         return refine_shape(mask, geometry, on_device, chosen, progress, force, moved, known_templates())
 
-    return within_memory(refined, choose_device(device), model, device == "auto", notice)[0]
+    with limited_cpu_threads():
+        return within_memory(refined, choose_device(device), model, device == "auto", notice)[0]
 
 
 def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineOptions:

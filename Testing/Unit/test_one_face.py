@@ -282,3 +282,16 @@ def test_help_shows_each_option_with_its_sentence_and_default(capsys):
     for option in options_of(COMMAND):
         action = parser.add_argument(option.flag, **option.argument())
         assert option.help in action.help and " ".join(action.help.split()) in told, option.name
+
+
+def test_refine_leaves_torchs_threads_as_the_caller_set_them(tiny_template_file):
+    import torch
+
+    mask, geometry = patient(np.random.default_rng(11), (4.0, 4.0, 4.0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        ReShapeITLib.refine(mask, geometry, tiny_template_file, preset="draft", device="cpu", restoration="none")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

@@ -14,12 +14,12 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from ReShapeITLib.cli import main as command
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.errors import BadInputError, CancelledError, ImplausibleError, Notice, ReShapeITError
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.core.progress import Progress
 from ReShapeITLib.io.volumes import write_labels
+from ReShapeITLib.job.explanation import explained
 from ReShapeITLib.job.job import RefineJob, run_refine_job
 from ReShapeITLib.restoration.model import RestorationModel
 from Testing.tiny_template import patient, with_licence
@@ -165,7 +165,7 @@ def test_the_input_is_named_by_a_field_where_it_cannot_be_read(words, case_file,
     ],
 )
 def test_what_python_and_torch_raise_gets_a_code(error, code):
-    assert command.explained(error).code == code
+    assert explained(error).code == code
 
 
 def test_a_missing_package_is_named_with_what_to_do(words, tmp_path):
@@ -269,6 +269,6 @@ def test_a_torch_for_numpy_1_is_told_with_both_versions():
     import numpy
     import torch
 
-    told = command.explained(RuntimeError("Numpy is not available"))
+    told = explained(RuntimeError("Numpy is not available"))
     assert told.code == "torch_numpy" and torch.__version__ in str(told) and numpy.__version__ in str(told)
     assert "numpy<2" in told.hint

@@ -19,8 +19,8 @@ from ReShapeITPanel.organProposal import proposedOrgan
 from ReShapeITLib.io.volumes import read_labels
 
 VOXELS = {
-    samplePatient.TRUTH_FILE: {"liver": 253432, "kidney right": 21762, "kidney left": 22528, "spleen": 36327},
-    samplePatient.SEGMENTATION_FILE: {"liver": 241128, "kidney right": 22221, "kidney left": 22528, "spleen": 34837},
+    samplePatient.TRUTH_FILE: {"liver": 248540, "kidney right": 23164, "kidney left": 23304, "spleen": 36455},
+    samplePatient.SEGMENTATION_FILE: {"liver": 237285, "kidney right": 23330, "kidney left": 23304, "spleen": 34734},
 }
 
 

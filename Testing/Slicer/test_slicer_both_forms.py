@@ -26,7 +26,7 @@ def test_the_panel_works_on_the_stand_ins_as_on_slicers_own_python():
     if slicer_source() is None:
         return  # this run is on the stand-ins already
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not computes", "-p", "no:cacheprovider"]
-    files = [f"Testing/{name}.py" for name in FILES]
+    files = [f"Testing/Slicer/{name}.py" for name in FILES]
     environment = {**os.environ, VARIABLE: STAND_INS}
     done = subprocess.run(
         [*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False

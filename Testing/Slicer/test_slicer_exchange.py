@@ -86,14 +86,14 @@ def test_what_the_engine_says_without_fields_stays_as_it_is():
 def test_the_library_and_the_slicer_side_mean_the_same_codes():
     from ReShapeITSlicer import engine, wording
 
+    import ReShapeITLib
     from ReShapeITLib.core import errors
-    from ReShapeITLib.job import job as refine_job
 
     assert engine.OUT_OF_MEMORY == errors.OUT_OF_MEMORY
     codes = {errors.CANNOT_WRITE, errors.DISK_FULL, errors.DEVICE_UNUSABLE, errors.MISSING_PACKAGE}
     codes |= {errors.NON_COMMERCIAL, errors.OUT_OF_MEMORY, errors.ImplausibleError.code}
     assert codes <= set(wording.HINTS)
-    source = "".join(path.read_text(encoding="utf-8") for path in Path(refine_job.__file__).parent.rglob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(ReShapeITLib.__file__).parent.rglob("*.py"))
     assert all(f'"{code}"' in source for code in {*wording.HINTS, *wording.MESSAGES})
 
 

@@ -334,9 +334,8 @@ def files(tmp_path):
 
 def run_command(*words):
     parser = argparse.ArgumentParser()
-    metrics_command.add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["metrics", *words])
-    return arguments.run(arguments)
+    metrics_command.add_arguments(parser)
+    return metrics_command.run(parser.parse_args(words))
 
 
 def test_the_command_prints_aligned_numbers_with_units(files, capsys):

@@ -4,7 +4,8 @@
     python -m Testing.Studies.golden compare golden.json    # after it; exit 1 where anything differs
 
 Runs ``reshapeit refine`` as a user would, on the real label volumes beside the checkout (../shared/data), and keeps the
-SHA-256 of the voxels, the vertices of the surface and the report without times. Takes some minutes on two cores.
+SHA-256 of the voxels and of the surface with its point data. Takes some minutes on two cores. Both runs need the same
+number of BLAS threads (``OMP_NUM_THREADS``, or unset in both): the last bits of sums depend on it.
 """
 
 from __future__ import annotations

@@ -159,8 +159,15 @@ def is_snomed_code(code: str) -> bool:
 
 
 # Where no checkout has Slicer's terminologies: the organs and structures beside them, in the same form.
-NEIGHBOURS = {"86560005": "Adrenal gland", "28231008": "Gallbladder", "69695003": "Stomach", "39607008": "Lung",
-              "44567001": "Trachea", "15825003": "Aorta", "71341001": "Femur"}  # fmt: skip
+NEIGHBOURS = {
+    "86560005": "Adrenal gland",
+    "28231008": "Gallbladder",
+    "69695003": "Stomach",
+    "39607008": "Lung",
+    "44567001": "Trachea",
+    "15825003": "Aorta",
+    "71341001": "Femur",
+}
 
 
 def terms_of_slicer(context: str) -> list:

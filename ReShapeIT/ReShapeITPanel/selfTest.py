@@ -21,7 +21,7 @@ def openTheModule(case) -> None:
     names = [source.sampleName for source in slicer.modules.sampleDataSources["ReShapeIT"]]
     case.assertIn("ReShapeITPatient", names)
     widget = openPanel()
-    case.assertIn("segmentation", widget.panel.problem().lower() or "segmentation")
+    case.assertTrue(widget.panel.problem())
     case.assertFalse(widget.ui.refineButton.enabled)
 
 

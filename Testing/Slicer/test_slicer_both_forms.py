@@ -24,7 +24,7 @@ FILES = ("test_panel_ui", "test_panel_review", "test_panel_parameter_node", "tes
 
 def test_the_panel_works_on_the_stand_ins_as_on_slicers_own_python():
     if slicer_source() is None:
-        return  # this run is on the stand-ins already
+        pytest.skip("this whole run is on the stand-ins already")
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not computes", "-p", "no:cacheprovider"]
     files = [f"Testing/Slicer/{name}.py" for name in FILES]
     environment = {**os.environ, VARIABLE: STAND_INS}

@@ -1,13 +1,18 @@
 """Which organ a segment is: real names and codes as TotalSegmentator, MONAI and Slicer's terminologies write them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from ReShapeITPanel.organProposal import proposedOrgan
 
+from ReShapeITLib.core.organ_names import CLASS_MAPS, HIGHEST_CLASS, recognised_organ
 from ReShapeITLib.core.organs import ORGANS
 from Testing.Slicer.slicer_python import slicer_source
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GENERAL = "Segmentation category and type - 3D Slicer General Anatomy list"
 TOTAL = "Segmentation category and type - Total Segmentator"
@@ -93,13 +98,13 @@ NOT_BY_NAME = [
 
 @pytest.mark.parametrize(("kind", "modifier", "organ"), BY_CODE)
 def test_a_code_tells_the_organ_whatever_the_name_says(kind, modifier, organ):
-    assert proposedOrgan("Segment_7", entry(kind, modifier)) == organ
-    assert proposedOrgan("gallbladder", entry(kind, modifier, TOTAL)) == organ
+    assert recognised_organ("Segment_7", entry(kind, modifier)) == organ
+    assert recognised_organ("gallbladder", entry(kind, modifier, TOTAL)) == organ
 
 
 @pytest.mark.parametrize(("kind", "modifier"), NOT_BY_CODE)
 def test_codes_of_other_structures_propose_nothing_even_where_the_name_would(kind, modifier):
-    assert proposedOrgan("liver", entry(kind, modifier)) is None
+    assert recognised_organ("liver", entry(kind, modifier)) is None
 
 
 @pytest.mark.parametrize(
@@ -112,28 +117,28 @@ def test_codes_of_other_structures_propose_nothing_even_where_the_name_would(kin
 )
 def test_what_is_marked_as_altered_is_no_organ(name, kind, region):
     altered = "SCT^49755003^Morphologically Altered Structure"
-    assert proposedOrgan(name, entry(kind, category=altered, region=region)) is None
+    assert recognised_organ(name, entry(kind, category=altered, region=region)) is None
 
 
 @pytest.mark.parametrize(("name", "organ"), BY_NAME)
 def test_a_name_tells_the_organ_where_the_code_is_absent_or_general(name, organ):
-    assert proposedOrgan(name) == organ
-    assert proposedOrgan(name, f"{GENERAL}~{TISSUE}~Anatomic codes - DICOM master list~^^~^^") == organ
+    assert recognised_organ(name) == organ
+    assert recognised_organ(name, f"{GENERAL}~{TISSUE}~Anatomic codes - DICOM master list~^^~^^") == organ
 
 
 @pytest.mark.parametrize("name", NOT_BY_NAME)
 def test_names_that_are_not_understood_word_for_word_propose_nothing(name):
-    assert proposedOrgan(name) is None
+    assert recognised_organ(name) is None
 
 
 def test_the_side_comes_from_the_name_where_the_code_has_none():
-    assert proposedOrgan("kidney_left", entry("SCT^64033007^Kidney")) == "kidney_left"
-    assert proposedOrgan("kidney", entry("SCT^64033007^Kidney")) is None
+    assert recognised_organ("kidney_left", entry("SCT^64033007^Kidney")) == "kidney_left"
+    assert recognised_organ("kidney", entry("SCT^64033007^Kidney")) is None
 
 
 def test_the_name_of_a_template_of_ones_own_is_taken_letter_for_letter():
-    assert proposedOrgan("Stomach", knownOrgans=["stomach"]) == "stomach"
-    assert proposedOrgan("Stomach", knownOrgans=["liver"]) is None
+    assert recognised_organ("Stomach", known=["stomach"]) == "stomach"
+    assert recognised_organ("Stomach", known=["liver"]) is None
 
 
 def test_each_organs_own_code_is_a_snomed_code_of_one_organ():
@@ -141,7 +146,7 @@ def test_each_organs_own_code_is_a_snomed_code_of_one_organ():
     assert len(codes) == len(ORGANS)
     for code, name in codes.items():
         assert is_snomed_code(code)
-        assert proposedOrgan("Segment_1", entry(f"SCT^{code}^{ORGANS[name].meaning}")) == name
+        assert recognised_organ("Segment_1", entry(f"SCT^{code}^{ORGANS[name].meaning}")) == name
     assert not is_snomed_code("10200005") and not is_snomed_code("10020004")
 
 
@@ -189,9 +194,34 @@ def test_of_all_structures_in_slicers_terminologies_just_the_organs_are_proposed
         for kind in category["Type"]:
             for modifier in (*kind.get("Modifier", ()), None):
                 tag = entry(code_of(kind), code_of(modifier), category=code_of(category))
-                found.append(proposedOrgan("Segment_1", tag))
+                found.append(recognised_organ("Segment_1", tag))
     assert len(found) > len(ORGANS) + 5 and sorted(filter(None, found)) == sorted(ORGANS)
 
 
 def code_of(term: dict | None) -> str:
     return "^".join(term[key] for key in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")) if term else NONE
+
+
+def test_the_users_list_goes_before_name_and_code_and_may_say_that_something_is_no_organ():
+    names = {"Leber": "liver", "3": "left kidney", "spleen": "", "7": "gallbladder"}
+    assert recognised_organ("Leber", user_names=names) == "liver"
+    assert recognised_organ("Segment_3", user_names=names, label=3) == "kidney_left"
+    assert recognised_organ("spleen", entry("SCT^78961009^Spleen"), names) is None
+    assert recognised_organ("pancreas", user_names=names, label=7) is None
+    assert recognised_organ("pancreas", user_names=names, label=8) == "pancreas"
+
+
+@pytest.mark.parametrize("version", CLASS_MAPS)
+def test_each_version_of_totalsegmentator_has_every_organ_under_one_number(version):
+    assert sorted(CLASS_MAPS[version].values()) == sorted(ORGANS)
+    assert max(map(int, CLASS_MAPS[version])) < HIGHEST_CLASS[version]
+
+
+def test_names_are_recognised_before_any_package_is_installed():
+    forbidden = "{'numpy', 'torch', 'vtk', 'SimpleITK', 'yaml'}"
+    code = (
+        "import sys; from ReShapeITPanel.organProposal import proposedOrgan; "
+        f"assert proposedOrgan('Liver') == 'liver'; assert not {forbidden} & set(sys.modules)"
+    )
+    command = [sys.executable, "-S", "-c", code]  # -S: without site-packages
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT / "ReShapeIT")}, cwd=ROOT / "Testing", check=True)

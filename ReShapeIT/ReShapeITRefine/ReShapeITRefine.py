@@ -142,6 +142,7 @@ def refine(arguments: argparse.Namespace) -> None:
         templates=parse_templates(*((arguments.templates, None) if arguments.templates else (template, label))),
         output=written,
         report=report,
+        strict=True,
         **option_values(arguments),
     )
     progress = taggedProgress()

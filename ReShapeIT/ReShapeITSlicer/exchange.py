@@ -117,7 +117,8 @@ class Exchange:
             raise RefinementError(NO_ROOM.format(where, error.strerror or error)) from error
         outputs = {"--output": OUTPUT, "--surface": SURFACE, "--report": REPORT}
         words = [word for option, name in outputs.items() for word in (option, str(self._folder / name))]
-        return ["refine", str(self._folder / INPUT), "--template", pairs, *words]
+        # All or nothing: what a user reviews must not lack a segment that was chosen.
+        return ["refine", str(self._folder / INPUT), "--template", pairs, "--strict", *words]
 
     def read(self) -> list[Refined]:
         """The refined segments.

@@ -53,8 +53,9 @@ def run(arguments) -> None:
         **option_values(arguments),
     )
     result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))
-    summaries = [organ.summary() for organ in result.report.organs]
+    summaries = result.report.summary()
+    told = result.report.to_json()
     arguments.progress.stage("done", 1.0, "; ".join(summaries))
-    arguments.progress.result({"output": str(job.output), "organs": result.report.to_json()["organs"]})
+    arguments.progress.result({"output": str(job.output), **{name: told[name] for name in ("organs", "not_refined")}})
     if arguments.progress.mode != "json":
         print("\n".join([*summaries, f"wrote {job.output}"]))

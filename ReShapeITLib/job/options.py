@@ -151,6 +151,18 @@ class RefineSettings:
         choices=ALIGNMENTS,
     )
     low_memory: bool = _option(False, "run the restoration network in smaller parts: slower, the same result", LIBRARY)
+    strict: bool = _option(
+        False,
+        "the first organ that is absent, implausible or fails ends the run; without it the others are refined",
+        (COMMAND, BATCH),
+    )
+    names: str = _option(
+        "file",
+        "for --template auto, where the organs' names are from: the file, TotalSegmentator's label numbers, or a YAML "
+        "list of the user's with lines such as '6: liver' or 'Leber: liver'",
+        (COMMAND, BATCH),
+        metavar="file|totalsegmentator-v1|totalsegmentator-v2|FILE",
+    )
     non_commercial: bool = _option(
         False,
         "the use is non-commercial: allow templates and networks that are licensed for nothing else",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..refinement.refined import RefinedShape
 
 NOTICE = "Research software, not a medical device."
+REFINED, ABSENT, IMPLAUSIBLE, FAILED = "refined", "absent", "implausible", "failed"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class OrganReport:
         plausibility: volume_z, alignment_z, shape_distance, closest_organ, code_energy (about 1 for a typical
             patient), problems.
         seconds: by stage.
+        status: always "refined".
     """
 
     label: int | str
@@ -73,6 +75,7 @@ class OrganReport:
     alignment: dict[str, float]
     plausibility: dict
     seconds: dict[str, float]
+    status: str = REFINED
 
     def summary(self) -> str:
         """One line for people."""
@@ -80,6 +83,28 @@ class OrganReport:
             f"{self.organ} (label {self.label}): {self.volume_before_ml:.1f} mL -> {self.volume_after_ml:.1f} mL, "
             f"+{self.added_ml:.1f} -{self.removed_ml:.1f} mL, Dice to the input {self.dsc_to_input:.4f}"
         )
+
+
+@dataclass(frozen=True)
+class OrganNotRefined:
+    """One label that was asked for and stays as it is.
+
+    Args:
+        label: number, id or name as the user gave it, or as its file says.
+        organ: name of the template.
+        status: "absent" (no voxels or no such segment), "implausible" (does not look like the organ) or "failed".
+        reason: one sentence; code: by which programs know it.
+    """
+
+    label: int | str
+    organ: str
+    status: str
+    reason: str
+    code: str
+
+    def said(self) -> str:
+        """The status as the rest of a sentence about the organ."""
+        return {ABSENT: "is absent", IMPLAUSIBLE: "does not look like the organ"}.get(self.status, "failed")
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,7 @@ class RefineReport:
         seconds: of the whole run.
         peak_memory_mb: most memory the process has held.
         organs: one entry for each refined label.
+        not_refined: one entry for each label that was asked for and stays as it is.
     """
 
     input: str
@@ -101,6 +127,15 @@ class RefineReport:
     seconds: float
     peak_memory_mb: float
     organs: tuple[OrganReport, ...]
+    not_refined: tuple[OrganNotRefined, ...] = ()
+
+    def summary(self) -> list[str]:
+        """Lines for people: one for each refined organ; one on the whole where not all were refined."""
+        lines = [organ.summary() for organ in self.organs]
+        if self.not_refined:
+            left = ", ".join(f"{one.organ} {one.said()}" for one in self.not_refined)
+            lines.append(f"{len(self.organs)} of {len(self.organs) + len(self.not_refined)} organs refined; {left}")
+        return lines
 
     def to_json(self) -> dict:
         """Plain values; a number that is not finite becomes None, since JSON has no such numbers."""

@@ -76,7 +76,7 @@ def cases_of_summary(path: Path, summary: dict, name: str, **known) -> list[Revi
     for organ in summary["organs"]:
         label = organ.get("label")
         label = label if isinstance(label, int | str) and not isinstance(label, bool) else None
-        several = len(summary["organs"]) > 1
+        several = len(summary["organs"]) + len(summary.get("not_refined") or ()) > 1
         surface = files.get("surface") or (files["after"] and surface_beside(files["after"], label, several))
         full_name = f"{name} · {organ.get('organ', label)}" if several else name
         cases.append(ReviewCase(full_name, label, organ=organ, run=run, **{**files, "surface": surface}))

@@ -24,6 +24,7 @@ from ReShapeITLib.distance.of_mesh import MeshDistance
 from ReShapeITLib.io.surfaces import read_surface
 from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job import job as refine_job
+from ReShapeITLib.job import whole_patient
 from ReShapeITLib.job.job import RefineJob, run_refine_job
 from ReShapeITLib.restoration.model import RestorationModel
 from Testing.tiny_template import ORGAN, patient, with_licence
@@ -131,9 +132,9 @@ def two_organs(case, tmp_path) -> ImageGeometry:
 def test_two_organs_at_once_become_what_they_become_one_by_one(
     refine, two_organs, tmp_path, tiny_template_file, monkeypatch
 ):
-    monkeypatch.setattr(refine_job, "free_memory_bytes", lambda: 2**36)
+    monkeypatch.setattr(whole_patient, "free_memory_bytes", lambda: 2**36)
     for cores in (2, 1):
-        monkeypatch.setattr(refine_job, "threads", lambda cores=cores: cores)
+        monkeypatch.setattr(whole_patient, "threads", lambda cores=cores: cores)
         mapping = f"4={tiny_template_file},5={tiny_template_file}"
         refine(tmp_path / "two.nrrd", tmp_path / f"out{cores}.nrrd", template=mapping)
     assert (tmp_path / "out1.nrrd").read_bytes() == (tmp_path / "out2.nrrd").read_bytes()

@@ -1,0 +1,258 @@
+"""Several organs of one volume: what is there is refined; what is absent, implausible or fails is told and stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.device import Device, free_memory_bytes, limit_cpu_threads
+from ..core.errors import (
+    CANNOT_WRITE,
+    DEVICE_UNUSABLE,
+    DISK_FULL,
+    MISSING_PACKAGE,
+    NON_COMMERCIAL,
+    OUT_OF_MEMORY,
+    BadInputError,
+    CancelledError,
+    ImplausibleError,
+    Notice,
+    ReShapeITError,
+    label_subject,
+)
+from ..core.labels import LabelVolume
+from ..core.parallel import threads, together
+from ..core.progress import Progress, ProgressPart
+from ..refinement.several_organs.agreement import agree
+from .explanation import explained
+from .organ import RefinedOrgan, organ_report, refine_label, whole_of
+from .report import ABSENT, FAILED, IMPLAUSIBLE, OrganNotRefined, OrganReport, RefineReport, peak_memory_mb
+from .request import RefineJob
+
+if TYPE_CHECKING:
+    from ..core.mesh import TriangleSurface
+    from ..refinement.refined import RefinedShape
+
+FEWEST_VOXELS = 64
+NOT_REFINED = "organ.not_refined"
+_MEMORY_FOR_TWO_BYTES = 6 * 2**30  # two lobes of 0.6 mm voxels at once take 4 GB
+_NO_VOXELS, _NO_SEGMENT = "label.empty", "label.unknown"
+# What is wrong with the machine or the licence is wrong with every organ.
+_OF_ALL_ORGANS = (
+    CANNOT_WRITE,
+    DEVICE_UNUSABLE,
+    DISK_FULL,
+    MISSING_PACKAGE,
+    NON_COMMERCIAL,
+    OUT_OF_MEMORY,
+    "torch_numpy",
+)
+Label = int | str
+
+
+@dataclass(eq=False)
+class RefinedPatient:
+    """What came of the organs of one volume.
+
+    Args:
+        volume: with the refined labels; all others as they were given.
+        shapes, surfaces: of each refined label; no surfaces where neither surface nor report was asked for.
+        organs: what the report says about each of them.
+        errors: why each of the others was not refined.
+        names: template's name of each label that was asked for.
+    """
+
+    volume: LabelVolume
+    shapes: dict[Label, RefinedShape] = field(default_factory=dict)
+    surfaces: dict[Label, TriangleSurface] = field(default_factory=dict)
+    organs: tuple[OrganReport, ...] = ()
+    errors: dict[Label, ReShapeITError] = field(default_factory=dict)
+    names: dict[Label, str] = field(default_factory=dict)
+
+    @property
+    def not_refined(self) -> tuple[OrganNotRefined, ...]:
+        """The entries of the report for organs that stay as they are."""
+        return tuple(_entry(label, self.names[label], error) for label, error in self.errors.items())
+
+    def failed(self, label: Label, error: Exception, strict: bool) -> None:
+        """Note why an organ is not refined.
+
+        Raises:
+            ReShapeITError, MemoryError: the error itself, where ``strict`` asks for it or it concerns every organ.
+        """
+        told = explained(error)
+        if strict or isinstance(told, CancelledError) or told.code in _OF_ALL_ORGANS:
+            raise error
+        self.errors[label] = told
+
+
+def refine_patient(
+    volume: LabelVolume,
+    files: Mapping[Label, Path],
+    job: RefineJob,
+    device: Device,
+    progress: Progress | ProgressPart,
+    notice: Callable[[str], None],
+) -> RefinedPatient:
+    """Refine labels of a volume together.
+
+    Args:
+        volume: as given.
+        files: template of each label number, segment id or name.
+        job: with the options; ``strict`` lets the first organ that cannot be refined end the run.
+        device: to compute on.
+        progress: gets the stages.
+        notice: called with sentences for the user.
+
+    Raises:
+        BadInputError: a segment is named twice; with ``job.strict`` whatever is wrong with a label.
+        ImplausibleError: with ``job.strict``, a label does not look like its organ.
+        CancelledError: cancelled.
+    """
+    patient = RefinedPatient(volume, names={label: file.stem for label, file in files.items()})
+    present = _present_labels(patient, files, job.strict)
+    organs = _refined_organs(patient, present, job, device, progress, notice)
+    if not organs:
+        return patient
+    progress.stage("voxels", 0.85)
+    # A scan is many times as large as its organs: what changes is worked out on the part around them.
+    box = _box_of(volume, {label: organ.shape for label, organ in organs.items()})
+    before = volume.cropped(box)
+    after, organs = _agreed(patient, before, organs, job)
+    patient.volume = volume.pasted(box, after)
+    for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
+        progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
+        patient.surfaces[label] = patient.shapes[label].surface(organ.surface_cell_mm)
+    patient.organs = tuple(
+        organ_report(name, organ, before, after, patient.surfaces.get(name)) for name, organ in organs.items()
+    )
+    return patient
+
+
+def tell(patients: Iterable[RefinedPatient], source: Path, notice: Callable[[str], None]) -> None:
+    """Tell the user which organs of a file or folder stay as they are; of a single one the error is raised.
+
+    Raises:
+        BadInputError, ImplausibleError: no organ was refined.
+    """
+    patients = tuple(patients)
+    refined = sum(len(patient.organs) for patient in patients)
+    errors = [error for patient in patients for error in patient.errors.values()]
+    left = [one for patient in patients for one in patient.not_refined]
+    if not refined and len(errors) == 1:
+        raise errors[0]
+    for one in left:
+        about = {"label": one.label, "organ": one.organ, "status": one.status, "reason": one.reason, "error": one.code}
+        notice(Notice("{organ} stays as it is ({status}): {reason}", NOT_REFINED, **about))
+    if not refined:
+        kind = ImplausibleError if any(isinstance(error, ImplausibleError) for error in errors) else BadInputError
+        listed = ", ".join(f"{one.organ} {one.said()}" for one in left)
+        words, hint = "No organ of {input} could be refined: {organs}", "check labels and templates"
+        raise kind(words, hint, "organ.none", input=source, organs=listed)
+
+
+def report_of(patients: Iterable[RefinedPatient], job: RefineJob, seconds: float) -> RefineReport:
+    """The report of one run, over the volumes of a file or folder."""
+    patients = tuple(patients)
+    organs = tuple(organ for patient in patients for organ in patient.organs)
+    left = tuple(one for patient in patients for one in patient.not_refined)
+    files = str(job.input), str(job.output)
+    return RefineReport(*files, job.preset, job.seed, seconds, peak_memory_mb(), organs, left)
+
+
+def label_error(
+    message: str, code: str, volume: LabelVolume, label: Label, hint: str = "choose another", **more: Any
+) -> BadInputError:
+    """A BadInputError about one label."""
+    subject = label_subject(label, volume.source)
+    return BadInputError(message, hint, code, subject=subject, label=label, input=volume.source, **more)
+
+
+def _entry(label: Label, name: str, error: ReShapeITError) -> OrganNotRefined:
+    status = IMPLAUSIBLE if isinstance(error, ImplausibleError) else FAILED
+    status = ABSENT if error.code in (_NO_VOXELS, _NO_SEGMENT) else status
+    return OrganNotRefined(label, name, status, " ".join(str(error).split()), error.code)
+
+
+def _present_labels(patient: RefinedPatient, files: Mapping[Label, Path], strict: bool) -> dict[Label, Path]:
+    """The labels that have voxels enough for an organ; each of the others becomes an error of the patient."""
+    seen: dict[tuple[int, int], Label] = {}
+    present, volume = {}, patient.volume
+    for which, file in files.items():
+        try:
+            place = volume.locate(which)
+        except BadInputError as error:
+            several = any(which in (segment.label, segment.id, segment.name) for segment in volume.segments)
+            patient.failed(which, error if several else error.about(_NO_SEGMENT, label=which), strict)
+            continue
+        if place in seen:
+            words = "'{first}' and '{label}' are the same segment of {input}"
+            fields = {"first": seen[place], "label": which, "input": volume.source}
+            raise BadInputError(words, "name it once", "label.twice", **fields)
+        seen[place] = which
+        _, count = volume.extent(which)
+        if not count:
+            words = "{subject} is empty, it has no voxels"
+            patient.failed(which, label_error(words, _NO_VOXELS, volume, which), strict)
+        elif count < FEWEST_VOXELS:
+            words = "{subject} has only {count} voxels, too few for an organ"
+            patient.failed(which, label_error(words, "label.few_voxels", volume, which, count=count), strict)
+        else:
+            present[which] = file
+    return present
+
+
+def _refined_organs(
+    patient: RefinedPatient,
+    files: Mapping[Label, Path],
+    job: RefineJob,
+    device: Device,
+    progress: Progress | ProgressPart,
+    notice: Callable[[str], None],
+) -> dict[Label, RefinedOrgan]:
+    """``RefinedOrgan`` of each label; two at once on the processor where there is memory for it."""
+
+    def refined(index: int, label: Label) -> RefinedOrgan | Exception:
+        part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
+        try:
+            return refine_label(patient.volume, label, files[label], job, device, part, notice)
+        except Exception as error:  # noqa: BLE001 - becomes the organ's reason
+            patient.failed(label, error, job.strict)
+            return error
+
+    roomy = device.name == "cpu" and not job.low_memory and free_memory_bytes() > _MEMORY_FOR_TWO_BYTES
+    at_once = threads() if roomy and len(files) > 1 else 1
+    limit_cpu_threads(at_once=at_once)
+    run = together if at_once > 1 else map
+    organs = dict(zip(files, run(refined, range(len(files)), list(files)), strict=True))
+    return {label: organ for label, organ in organs.items() if isinstance(organ, RefinedOrgan)}
+
+
+def _agreed(
+    patient: RefinedPatient, before: LabelVolume, organs: dict[Label, RefinedOrgan], job: RefineJob
+) -> tuple[LabelVolume, dict[Label, RefinedOrgan]]:
+    """The volume after the organs agreed on who has which voxels, and those of which something is left."""
+    while organs:
+        shapes = {label: organ.shape for label, organ in organs.items()}
+        wholes = {label: whole_of(organ) for label, organ in organs.items()}
+        after, patient.shapes = agree(before, shapes, job.keep_union, wholes)
+        gone = [label for label in organs if not after.mask(label).any()]
+        if not gone:
+            return after, organs
+        for label in gone:
+            words, hint = "Nothing is left of {subject}", "check label and template"
+            patient.failed(label, label_error(words, "label.nothing_left", patient.volume, label, hint), job.strict)
+            del organs[label]
+    patient.shapes = {}
+    return before, organs
+
+
+def _box_of(volume: LabelVolume, shapes: Mapping[Label, RefinedShape]) -> tuple[slice, slice, slice]:
+    """The (k, j, i) box that holds the given labels and all that their refined shapes may cover."""
+    boxes = [volume.extent(label)[0] for label in shapes]
+    covered = (volume.geometry.box_around(shape.bounds_ras) for shape in shapes.values())
+    boxes += [box for box in covered if all(along.stop > along.start for along in box)]
+    k, j, i = (slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
+    return k, j, i

@@ -11,9 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from .errors import BadInputError
+from .errors import BadInputError, Notice
 from .geometry import ImageGeometry
 from .label_scan import extent, nonzero_values
+from .label_values import integer_labels
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class LabelVolume:
         segments: names, ids and colours; empty for plain label maps.
         header: other key/value pairs of the file, kept so that writing it again loses nothing.
         source: how messages name this volume, usually the file name.
+        file_header: what else the file's format holds; ``io`` alone knows what it means.
+        notices: what the user should know about how the file was read.
     """
 
     layers: tuple[np.ndarray, ...]
@@ -56,6 +59,8 @@ class LabelVolume:
     segments: tuple[Segment, ...] = ()
     header: Mapping[str, str] = field(default_factory=dict)
     source: str = "the label volume"
+    file_header: object | None = None
+    notices: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         layers = []
@@ -210,28 +215,6 @@ class LabelVolume:
         places = sorted(set(self._present) | set(names))
         shown = [names.get(place, str(place[1])) for place in places[:20]]
         return ", ".join(shown + ["..."] * (len(places) > 20)) or "nothing, all voxels are 0"
-
-
-def integer_labels(array: np.ndarray, source: str) -> np.ndarray:
-    """``array`` as integers: integers stay as they are, booleans become uint8, whole floats the smallest fit.
-
-    Raises:
-        BadInputError: there are NaN, infinite or fractional values.
-    """
-    array = np.asarray(array)
-    if np.issubdtype(array.dtype, np.integer):
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    if not np.isfinite(array).all():
-        raise BadInputError(f"{source} holds NaN or infinite values: give a label map (integer values).")
-    if np.any(array != np.rint(array)):
-        raise BadInputError(f"{source} holds fractional values, so it is no label map: give one (integer values).")
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    for dtype in (np.uint8, np.int16, np.uint16, np.int32):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return array.astype(dtype)
-    raise BadInputError(f"{source} holds values up to {max(-low, high):g}, too large for labels: give a label map.")
 
 
 def _id_candidates(label: int) -> Iterator[str]:

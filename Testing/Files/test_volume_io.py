@@ -10,6 +10,7 @@ import struct
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -21,7 +22,8 @@ from ReShapeITLib.core.errors import MISSING_PACKAGE, BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.io.atomic import atomic_path
-from ReShapeITLib.io.volumes import geometry_from_sitk, geometry_to_sitk, read_labels, write_labels
+from ReShapeITLib.io.itk_image import geometry_from_sitk, geometry_to_sitk
+from ReShapeITLib.io.volumes import read_labels, write_labels
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 EXTENSIONS = ("nrrd", "seg.nrrd", "nii", "nii.gz", "mha", "mhd")
@@ -159,16 +161,23 @@ def test_a_point_lies_where_the_header_says(tmp_path):
     assert lps.ijk_to_ras_points([[1, 1, 1]]).tolist() == [[-11, -22, 33]]
 
 
-def test_a_sheared_grid_is_kept_by_nrrd_and_mha_and_refused_by_nifti(tmp_path):
-    matrix = oblique_geometry(1).ijk_to_ras.copy()
-    matrix[:3, 1] += 0.3 * matrix[:3, 0]
+@pytest.mark.parametrize("extension", ["nrrd", "mha", "nii.gz"])
+def test_a_sheared_grid_is_kept_by_every_format(tmp_path, extension):
+    matrix = oblique_geometry(1).ijk_to_ras.astype(np.float32).astype(np.float64)
+    matrix[:3, 1] += 0.25 * matrix[:3, 0]
+    matrix = matrix.astype(np.float32).astype(np.float64)
     volume = LabelVolume((labels_of(),), ImageGeometry(matrix, (8, 7, 6)))
-    for extension in ("nrrd", "mha"):
-        again = there_and_back(volume, tmp_path / f"v.{extension}")
-        assert np.array_equal(again.geometry.ijk_to_ras, matrix)
-    with pytest.raises(BadInputError, match=r"v\.nii: NIfTI cannot hold a sheared grid"):
-        write_labels(volume, tmp_path / "v.nii")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["v.mha", "v.nrrd"]
+    again = there_and_back(volume, tmp_path / f"v.{extension}")
+    assert np.array_equal(again.geometry.ijk_to_ras, matrix)
+    assert np.array_equal(again.layers[0], labels_of())
+
+
+def test_nibabel_finds_a_sheared_grid_in_the_sform_and_no_qform(tmp_path):
+    matrix = np.array([[2.0, 0.5, 0, 10], [0, 3, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]])
+    write_labels(LabelVolume((labels_of(),), ImageGeometry(matrix, (8, 7, 6))), tmp_path / "v.nii.gz")
+    header = nibabel.load(tmp_path / "v.nii.gz").header
+    assert np.array_equal(header.get_sform(coded=True)[0], matrix) and header.get_sform(coded=True)[1] == 1
+    assert header.get_qform(coded=True) == (None, 0)
 
 
 def test_without_nibabel_nifti_files_are_refused_and_nrrd_files_work(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ from PIL import Image
 from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.labels import LabelVolume
-from ReShapeITLib.io.volumes import geometry_to_sitk, write_labels
+from ReShapeITLib.io.itk_image import geometry_to_sitk
+from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.review.build import review_case, write_review
 from ReShapeITLib.review.cases import ReviewCase
 from ReShapeITLib.review.sources import find_cases

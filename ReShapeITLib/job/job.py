@@ -19,7 +19,6 @@ from ..io.atomic import check_writable
 from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import label_file_suffix, read_labels, write_labels
 from .by_name import files_by_label
-from .licences import check_licences
 from .report import RefineReport
 from .request import RefineJob
 from .whole_patient import RefinedPatient, refine_patient, report_of, tell
@@ -73,8 +72,6 @@ def run_refine_job(
         Thread(target=_load_ahead).start()
     volume = _fitting_layers(read_labels(job.input), job.output)
     files = files_by_label(volume, job.templates, job.names, notice)
-    if not job.non_commercial:
-        check_licences(files.values(), job.restoration, job.sparse)
     patient = refine_patient(volume, files, job, choose_device(job.device), progress, notice)
     tell([patient], job.input, notice)
     report = report_of([patient], job, time.perf_counter() - started)

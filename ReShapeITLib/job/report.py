@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..core.errors import NON_COMMERCIAL
 from ..core.geometry import ImageGeometry
 from ..io.atomic import atomic_path
 
@@ -104,6 +105,8 @@ class OrganNotRefined:
 
     def said(self) -> str:
         """The status as the rest of a sentence about the organ."""
+        if self.code == NON_COMMERCIAL:
+            return "needs --non-commercial"
         return {ABSENT: "is absent", IMPLAUSIBLE: "does not look like the organ"}.get(self.status, "failed")
 
 

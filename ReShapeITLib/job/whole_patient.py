@@ -26,7 +26,9 @@ from ..core.labels import LabelVolume
 from ..core.parallel import threads, together
 from ..core.progress import Progress, ProgressPart
 from ..refinement.several_organs.agreement import agree
+from .by_name import AUTO
 from .explanation import explained
+from .licences import check_licences
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .report import ABSENT, FAILED, IMPLAUSIBLE, OrganNotRefined, OrganReport, RefineReport, peak_memory_mb
 from .request import RefineJob
@@ -107,12 +109,13 @@ def refine_patient(
         notice: called with sentences for the user.
 
     Raises:
-        BadInputError: a segment is named twice; with ``job.strict`` whatever is wrong with a label.
+        BadInputError: a segment is named twice, or a licence is not accepted; with ``job.strict`` also what is wrong
+            with a label.
         ImplausibleError: with ``job.strict``, a label does not look like its organ.
         CancelledError: cancelled.
     """
     patient = RefinedPatient(volume, names={label: file.stem for label, file in files.items()})
-    present = _present_labels(patient, files, job.strict)
+    present = _present_labels(patient, _licensed(patient, files, job), job.strict)
     organs = _refined_organs(patient, present, job, device, progress, notice)
     if not organs:
         return patient
@@ -174,6 +177,26 @@ def _entry(label: Label, name: str, error: ReShapeITError) -> OrganNotRefined:
     status = IMPLAUSIBLE if isinstance(error, ImplausibleError) else FAILED
     status = ABSENT if error.code in (_NO_VOXELS, _NO_SEGMENT) else status
     return OrganNotRefined(label, name, status, " ".join(str(error).split()), error.code)
+
+
+def _licensed(patient: RefinedPatient, files: Mapping[Label, Path], job: RefineJob) -> Mapping[Label, Path]:
+    """The labels whose template and networks may be used; without the user's word others are left where the program
+    chose them, and are an error where the user did."""
+    if job.non_commercial:
+        return files
+    allowed, errors = {}, {}
+    for label, file in files.items():
+        try:
+            check_licences([file], job.restoration, job.sparse)
+            allowed[label] = file
+        except BadInputError as error:
+            errors[label] = error
+            if error.code != NON_COMMERCIAL:
+                raise
+    if errors and (job.strict or not allowed or AUTO not in job.templates.values()):
+        check_licences(files.values(), job.restoration, job.sparse)
+    patient.errors.update(errors)
+    return allowed
 
 
 def _present_labels(patient: RefinedPatient, files: Mapping[Label, Path], strict: bool) -> dict[Label, Path]:

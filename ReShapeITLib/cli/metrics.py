@@ -47,7 +47,12 @@ def run(arguments) -> int:
     reference, test = read_labels(arguments.reference), read_labels(arguments.test)
     if not reference.geometry.same_grid_as(test.geometry):
         raise BadInputError(
-            f"{arguments.test} lies on another voxel grid than {arguments.reference}: resample it to that grid first."
+            "{input} lies on another voxel grid than {reference}: {difference}",
+            "resample it to that grid first",
+            "metrics.other_grid",
+            input=arguments.test,
+            reference=arguments.reference,
+            difference=test.geometry.difference_from(reference.geometry),
         )
     if arguments.seed < 0:
         raise BadInputError(f"--seed must be at least 0, not {arguments.seed}: choose another number.")

@@ -75,6 +75,11 @@ class ImageGeometry:
         """(3, 3) unit vectors of the i, j, k axes in RAS, as columns."""
         return self.ijk_to_ras[:3, :3] / self.spacing_mm
 
+    @cached_property
+    def skew(self) -> float:
+        """Largest cosine between two voxel axes: 0 where they are orthogonal."""
+        return float(np.abs(self.direction_ras.T @ self.direction_ras - np.eye(3)).max())
+
     @property
     def origin_ras(self) -> np.ndarray:
         """(3,) centre of voxel (0, 0, 0) in RAS mm."""
@@ -116,6 +121,28 @@ class ImageGeometry:
         stop = np.clip(np.ceil(corners_ijk.max(axis=0)).astype(int) + 1, start, self.size_ijk)
         k, j, i = (slice(int(a), int(b)) for a, b in zip(start[::-1], stop[::-1], strict=True))
         return k, j, i
+
+    def difference_from(self, other: ImageGeometry, tolerance_mm: float = 1e-3) -> str:
+        """What differs between two grids and by how much, in words; "" where ``same_grid_as`` holds."""
+        if self.size_ijk != other.size_ijk:
+            return "size {} and {} voxels".format(*(" x ".join(map(str, g.size_ijk)) for g in (self, other)))
+        if self.same_grid_as(other, tolerance_mm):
+            return ""
+        extent = np.array(self.size_ijk)
+        told = []
+        if np.abs((self.spacing_mm - other.spacing_mm) * extent).max() > tolerance_mm:
+            spacings = (" x ".join(f"{x:.6g}" for x in g.spacing_mm) for g in (self, other))
+            told.append("spacing {} and {} mm".format(*spacings))
+        sines = np.linalg.norm(np.cross(self.direction_ras.T, other.direction_ras.T), axis=1)
+        cosines = np.sum(self.direction_ras * other.direction_ras, axis=0)
+        angles = np.arctan2(sines, cosines)
+        if (2.0 * np.sin(0.5 * angles) * extent * self.spacing_mm).max() > tolerance_mm:
+            axis = int(angles.argmax())
+            told.append(f"direction by {np.degrees(angles[axis]):.3g} degrees along {'ijk'[axis]}")
+        gap_mm = float(np.linalg.norm(self.origin_ras - other.origin_ras))
+        if gap_mm > tolerance_mm or not told:
+            told.append(f"origin by {gap_mm:.4g} mm")
+        return ", ".join(told)
 
     def same_grid_as(self, other: ImageGeometry, tolerance_mm: float = 1e-3) -> bool:
         """True where both grids have the same voxels, to ``tolerance_mm`` at the far corners."""

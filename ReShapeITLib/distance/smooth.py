@@ -21,7 +21,7 @@ from scipy import fft, ndimage
 from ..core.geometry import ImageGeometry
 from ..core.parallel import threads, together
 from .between_slices import distance_within_slice
-from .surface import DistanceGrid, bounding_crop
+from .surface import DistanceGrid, bounding_crop, with_true_distances
 
 _STEPS = 2
 _OVER_RELAXATION = 1.6
@@ -53,7 +53,7 @@ def smooth_distance_grid(mask: np.ndarray, geometry: ImageGeometry) -> DistanceG
     matrix = around.ijk_to_ras.copy()
     matrix[:3, :3] /= factors
     fine = _refined_distance(part, around.spacing_mm[::-1], factors[::-1])
-    return DistanceGrid(fine, ImageGeometry(matrix, fine.shape[::-1]))
+    return with_true_distances(DistanceGrid(fine, ImageGeometry(matrix, fine.shape[::-1])))
 
 
 def _refined_distance(mask: np.ndarray, spacing: np.ndarray, factors: np.ndarray) -> np.ndarray:

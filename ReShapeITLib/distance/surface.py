@@ -13,10 +13,13 @@ from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from .flying_edges import zero_level
 from .grid import smooth_signed_distance_mm
+from .of_mesh import MeshDistance
 from .protocol import Box
 
 # The six outermost layers of a (K, J, I) array.
 _FACES = tuple((slice(None),) * axis + (layer,) for axis in range(3) for layer in (0, -1))
+
+_LITTLE_SKEW = 0.01  # cosine between axes up to which distances along them are right to a hundredth
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,21 @@ def signed_distance_grid(
     values_mm = smooth_signed_distance_mm(
         padded, coarse.spacing_mm, factors, options.smoothing_voxels, options.smoothing_passes
     )
-    return DistanceGrid(values_mm, fine)
+    return with_true_distances(DistanceGrid(values_mm, fine))
+
+
+def with_true_distances(grid: DistanceGrid) -> DistanceGrid:
+    """The grid with distances in mm where its axes are oblique to each other, by the way to its own surface.
+
+    Distances are worked out along the axes as if these were orthogonal; the surface lies right all the same.
+    """
+    if grid.geometry.skew <= _LITTLE_SKEW or not (grid.values_mm < 0).any():
+        return grid
+    surface = surface_from_grid(grid)
+    kji = np.indices(grid.geometry.shape_kji).reshape(3, -1)
+    points_ras = grid.geometry.ijk_to_ras_points(kji[::-1].T.astype(np.float64))
+    away_mm = MeshDistance(surface).closest(points_ras)[0].reshape(grid.values_mm.shape)
+    return DistanceGrid(np.copysign(away_mm, grid.values_mm).astype(np.float32), grid.geometry)
 
 
 def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurface:

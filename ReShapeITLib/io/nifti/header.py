@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HEADER_BYTES = {348: 1, 540: 2}
 _EXTENDER_BYTES = 4
 _MOST_DIMENSIONS = 7
+_NO_SKEW = 1e-6  # what 32-bit numbers leave of orthogonal axes
 _VOXELS_APART = 0.1  # from here on the two forms are told to differ
 
 
@@ -152,16 +153,11 @@ def placed(header: NiftiHeader, geometry: ImageGeometry) -> NiftiHeader:
     fields.set_data_shape((*geometry.size_ijk, *header.shape[3:]))
     fields["pixdim"][1:4] = spacing
     fields.set_sform(geometry.ijk_to_ras, codes[0])
-    if is_orthogonal(geometry):
+    if geometry.skew < _NO_SKEW:
         fields.set_qform(geometry.ijk_to_ras, codes[1])
     else:
         fields["qform_code"] = 0
     return header.with_fields(fields)
-
-
-def is_orthogonal(geometry: ImageGeometry) -> bool:
-    """True where spacing and rotation say all of the grid, as a qform wants it, to what 32-bit numbers hold."""
-    return bool(np.abs(geometry.direction_ras.T @ geometry.direction_ras - np.eye(3)).max() < 1e-6)
 
 
 def geometry_of(header: NiftiHeader, path: Path) -> tuple[ImageGeometry, tuple[Notice, ...]]:

@@ -29,6 +29,7 @@ from .foreign import foreign_input
 from .itk_image import BROKEN_SPACING, read_with_itk, write_with_itk
 from .nifti import header as nifti
 from .nifti import image
+from .nifti.names import segments_of
 
 LABEL_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
 INPUT_SUFFIXES = (*LABEL_SUFFIXES, ".hdr", ".img")
@@ -165,7 +166,7 @@ def _read_nifti(path: Path) -> LabelVolume:
     voxels = _three_axes(array, path)
     labels = integer_labels(voxels, str(path), header.scale)
     kept = replace(header, geometry=geometry)
-    return LabelVolume((labels,), geometry, source=str(path), file_header=kept, notices=notices)
+    return LabelVolume((labels,), geometry, segments_of(header), source=str(path), file_header=kept, notices=notices)
 
 
 def _three_axes(array: np.ndarray, path: Path) -> np.ndarray:

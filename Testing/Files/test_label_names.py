@@ -1,0 +1,78 @@
+"""Names of labels that a NIfTI file carries, and how a segment is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.nifti1 import Nifti1Extension
+
+from ReShapeITLib.io.volumes import read_labels, write_labels
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
+NEEDS_CASES = pytest.mark.skipif(not DATA.is_dir(), reason="the real files are not beside this checkout")
+TABLE = (
+    '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><Date><![CDATA[2013-07-14]]></Date>'
+    '<VolumeInformation Index="0"><LabelTable>{}</LabelTable></VolumeInformation></CaretExtension>'
+)
+LABEL = '<Label Key="{}" Red="{}" Green="0.5" Blue="0" Alpha="1"><![CDATA[{}]]></Label>'
+
+
+def nifti_with(content: bytes, path: Path, code: int = 0) -> Path:
+    """A file with labels 0, 1 and 2 and one extension."""
+    image = nibabel.Nifti1Image((np.arange(60) % 3).reshape(3, 4, 5).astype(np.uint8), np.diag([1.0, 2, 3, 1]))
+    image.header.extensions.append(Nifti1Extension(code, content))
+    nibabel.save(image, path)
+    return path
+
+
+def table(*labels: tuple) -> bytes:
+    return TABLE.format("".join(LABEL.format(*label) for label in labels)).encode()
+
+
+@pytest.mark.parametrize("code", [0, 30])
+def test_the_names_of_totalsegmentators_extension_are_segments(tmp_path, code):
+    content = table((1, 1, "spleen"), (2, 0.25, "größe & <rest>"), (9, 0, "absent"))
+    volume = read_labels(nifti_with(content, tmp_path / "a.nii.gz", code))
+    assert [(s.label, s.name, s.color) for s in volume.segments] == [
+        (1, "spleen", (1.0, 0.5, 0.0)),
+        (2, "größe & <rest>", (0.25, 0.5, 0.0)),
+        (9, "absent", (0.0, 0.5, 0.0)),
+    ]
+    assert np.array_equal(volume.mask("spleen"), volume.layers[0] == 1)
+    write_labels(volume, tmp_path / "b.nii.gz")
+    again = nibabel.load(tmp_path / "b.nii.gz").header.extensions
+    assert [e.get_code() for e in again] == [code] and content in bytes(again[0].content)
+    assert read_labels(tmp_path / "b.nii.gz").segments == volume.segments
+
+
+def test_the_names_go_into_a_seg_nrrd(tmp_path):
+    volume = read_labels(nifti_with(table((1, 1, "spleen"), (2, 1, "liver")), tmp_path / "a.nii"))
+    write_labels(volume, tmp_path / "b.seg.nrrd")
+    assert [s.name for s in read_labels(tmp_path / "b.seg.nrrd").segments] == ["spleen", "liver"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a comment",
+        table((1, 1, "spleen"))[:-20],
+        b'<!DOCTYPE a [<!ENTITY b "c">]>' + table((1, 1, "spleen")),
+        table(("one", 1, "spleen")),
+        table((0, 0, "background")),
+    ],
+)
+def test_an_extension_that_is_no_sound_table_names_nothing_and_comes_back(tmp_path, content):
+    volume = read_labels(nifti_with(content, tmp_path / "a.nii"))
+    assert volume.segments == () and volume.label_values() == (1, 2)
+    write_labels(volume, tmp_path / "b.nii")
+    assert (tmp_path / "b.nii").read_bytes() == (tmp_path / "a.nii").read_bytes()
+
+
+@NEEDS_CASES
+def test_a_totalsegmentator_file_is_read_with_its_names(tmp_path):
+    volume = read_labels(next(DATA.glob("06_*.nii.gz")))
+    names = {s.label: s.name for s in volume.segments}
+    assert names[1] == "spleen" and names[5] == "liver" and len(names) == 7

@@ -14,7 +14,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..core.geometry import ImageGeometry
-from ..distance.between_slices import FEWEST_SLICES, distance_between_slices
+from ..distance.between_slices import distance_between_slices
+from ..distance.drawn_planes import FEWEST_SLICES
 from ..distance.smooth import smooth_distance_grid
 from ..restoration.grid import voxel_fineness
 

@@ -104,9 +104,10 @@ def contour_points(annotation: SparseAnnotation) -> np.ndarray:
     from skimage.measure import find_contours
 
     points = []
-    for number in annotation.slices:
-        layer = np.take(annotation.distance.values_mm, number, axis=annotation.axis)
-        points.extend(np.insert(contour, annotation.axis, number, axis=1) for contour in find_contours(layer, 0.0))
+    for planes in annotation.families:
+        for number in planes.numbers:
+            layer = np.take(annotation.distance.values_mm, number, axis=planes.axis)
+            points.extend(np.insert(contour, planes.axis, number, axis=1) for contour in find_contours(layer, 0.0))
     return annotation.geometry.ijk_to_ras_points(np.concatenate(points)[:, ::-1])
 
 

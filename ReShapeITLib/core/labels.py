@@ -13,8 +13,11 @@ import numpy as np
 
 from .errors import BadInputError, Notice
 from .geometry import ImageGeometry
+from .label_layers import distinct_values, first_overlaps, merged
 from .label_scan import extent, nonzero_values
 from .label_values import integer_labels
+
+_KINDS = ("id", "name", "label")  # prefixes by which a user says what a text is
 
 
 @dataclass(frozen=True)
@@ -150,23 +153,35 @@ class LabelVolume:
         new[mask if take_from_others else mask & (old == 0)] = label
         return dataclasses.replace(self, layers=(*self.layers[:index], new, *self.layers[index + 1 :]))
 
-    def flattened(self) -> np.ndarray:
-        """(K, J, I) labels of all layers in one array.
+    def in_one_layer(self) -> LabelVolume:
+        """The volume as formats without layers hold it: of segments that share a number all but one get a new one.
 
         Raises:
-            BadInputError: segments overlap or share a label number, so one array cannot hold them.
+            BadInputError: segments overlap.
         """
         if len(self.layers) == 1:
-            return self.layers[0]
-        flat = np.zeros(self.geometry.shape_kji, np.result_type(*self.layers))
-        labels = [label for _, label in self._present]
-        for layer in self.layers:
-            if len(set(labels)) < len(labels) or np.any((flat != 0) & (layer != 0)):
-                raise BadInputError(
-                    f"{self.source} has overlapping segments, which only a .seg.nrrd file can hold: write .seg.nrrd."
-                )
-            flat[layer != 0] = layer[layer != 0]
-        return flat
+            return self
+        places = {*self._present, *((s.layer, s.label) for s in self.segments)}
+        names = {(s.layer, s.label): s.name for s in self.segments}
+        pairs = [" and ".join(names.get(p, str(p[1])) for p in pair) for pair in first_overlaps(self.layers)]
+        if pairs:
+            words = "{input} has overlapping segments ({segments}), which only a .seg.nrrd file can hold"
+            hint = "write .seg.nrrd"
+            raise BadInputError(words, hint, "segments.overlap", input=self.source, segments=", ".join(pairs))
+        called = {int(text) for s in self.segments for text in (s.id, s.name) if text.strip().isdecimal()}
+        values = distinct_values(places, called)
+        segments = tuple(
+            dataclasses.replace(s, layer=0, label=values[s.layer, s.label]) for s in self.segments if s.label != 0
+        )
+        told = [f"{names.get(p, p[1])} {p[1]} -> {new}" for p, new in values.items() if new != p[1]]
+        words = "{input} has layers, which the output does not hold; new label numbers: {labels}."
+        notices = (Notice(words, "labels.renumbered", input=self.source, labels=", ".join(told)),) if told else ()
+        layers = (merged(self.layers, values),)
+        return dataclasses.replace(self, layers=layers, segments=segments, notices=(*self.notices, *notices))
+
+    def flattened(self) -> np.ndarray:
+        """(K, J, I) labels of all layers in one array, see :meth:`in_one_layer`."""
+        return self.in_one_layer().layers[0]
 
     def with_segments(self, names: Mapping[int, str] | None = None) -> LabelVolume:
         """A copy in which every label that has voxels is a segment; ``names`` (label to name) fill in or rename."""
@@ -183,21 +198,53 @@ class LabelVolume:
         return dataclasses.replace(self, segments=tuple(segments))
 
     def locate(self, which: int | str) -> tuple[int, int]:
-        """Layer index and label of the segment given by label number, id or name (see ``mask``)."""
+        """Layer index and label of a segment.
+
+        Args:
+            which: an integer is a label number, or an id or name where no label has that number. A text is an id, a
+                name or a label number; with ``id:``, ``name:`` or ``label:`` before it, it is that alone.
+
+        Raises:
+            BadInputError: there is no such segment, or there are several.
+        """
         if isinstance(which, str):
-            found = [(s.layer, s.label) for s in self.segments if s.id == which]
-            found = found or [(s.layer, s.label) for s in self.segments if s.name == which]
-            if not found and which.strip().isdecimal():
-                return self.locate(int(which))
+            found = self._places_called(which)
         else:
-            label = operator.index(which)
-            found = [(s.layer, s.label) for s in self.segments if s.label == label]
-            found = found or [pair for pair in self._present if pair[1] == label]
+            found = self._places_of("label", str(operator.index(which))) or self._places_called(str(which))
         if not found:
-            raise BadInputError(f"{self.source} has no segment {which!r}: choose from {self._described()}.")
+            words, hint = "{input} has no segment {which!r}", "choose from {choices}"
+            choices = self._described()
+            raise BadInputError(words, hint, "label.unknown", input=self.source, which=which, choices=choices)
         if len(found) > 1:
-            raise BadInputError(f"{self.source} has several segments {which!r}: choose by id from {self._described()}.")
-        return found[0]
+            words, hint = "{input} has several segments {which!r}", "choose one of {choices}"
+            choices = ", ".join(self._unambiguous(place) for place in sorted(found))
+            raise BadInputError(words, hint, "label.ambiguous", input=self.source, which=which, choices=choices)
+        return found.pop()
+
+    def _places_called(self, text: str) -> set[tuple[int, int]]:
+        """(layer, label) of the segments that a user may mean by a text."""
+        kind, colon, rest = text.partition(":")
+        if colon and kind in _KINDS:
+            return self._places_of(kind, rest)
+        return set().union(*(self._places_of(kind, text) for kind in _KINDS))
+
+    def _places_of(self, kind: str, text: str) -> set[tuple[int, int]]:
+        """(layer, label) of the segments of that id, name or label number."""
+        if kind != "label":
+            return {(s.layer, s.label) for s in self.segments if getattr(s, kind) == text}
+        text = text.strip()
+        if not text.lstrip("-").isdecimal():
+            return set()
+        named = {(s.layer, s.label) for s in self.segments if s.label == int(text)}
+        return named | {place for place in self._present if place[1] == int(text)}
+
+    def _unambiguous(self, place: tuple[int, int]) -> str:
+        """A text by which ``locate`` finds one place only."""
+        for segment in self.segments:
+            if (segment.layer, segment.label) == place:
+                texts = f"name:{segment.name}", f"id:{segment.id}"
+                return next((text for text in texts if len(self._places_called(text)) == 1), texts[1])
+        return f"label:{place[1]}"
 
     @cached_property
     def _extents(self) -> dict[tuple[int, int], tuple[tuple[slice, slice, slice], int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -65,6 +66,8 @@ def read_labels(path: FilePath) -> LabelVolume:
 def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] | None = None) -> None:
     """Write a volume; the extension says the format, ``names`` (label to name) name segments of a .seg.nrrd.
 
+    Formats without layers get segments that do not overlap in one; a warning says which got a new label number.
+
     Raises:
         BadInputError: the folder does not take the file, or the format cannot hold the volume.
     """
@@ -74,7 +77,9 @@ def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] |
         with atomic_path(path) as temporary:
             seg_nrrd.write_nrrd(volume, temporary)
         return
-    flat = replace(volume, layers=(volume.flattened(),), segments=())
+    flat = volume.in_one_layer()
+    for notice in flat.notices[len(volume.notices) :]:
+        warnings.warn(notice, stacklevel=2)
     if suffix == ".nrrd":
         with atomic_path(path) as temporary:
             seg_nrrd.write_nrrd(flat, temporary, write_segments=False)

@@ -76,3 +76,24 @@ def test_a_totalsegmentator_file_is_read_with_its_names(tmp_path):
     volume = read_labels(next(DATA.glob("06_*.nii.gz")))
     names = {s.label: s.name for s in volume.segments}
     assert names[1] == "spleen" and names[5] == "liver" and len(names) == 7
+
+
+@NEEDS_CASES
+def test_layers_that_do_not_overlap_are_written_to_nifti_with_new_numbers_and_a_warning(tmp_path):
+    volume = read_labels(next(DATA.glob("09_*")))
+    with pytest.warns(UserWarning, match="new label numbers: kidney 1 -> 2"):
+        write_labels(volume, tmp_path / "a.nii.gz")
+    flat = read_labels(tmp_path / "a.nii.gz")
+    assert np.array_equal(flat.mask(1), volume.mask("spleen")) and np.array_equal(flat.mask(2), volume.mask("kidney"))
+
+
+@NEEDS_CASES
+def test_segments_with_numeric_ids_and_equal_names_are_found_by_id(tmp_path):
+    volume = read_labels(next(DATA.glob("08_*")))
+    assert [np.count_nonzero(volume.mask(which)) > 1000 for which in ("0", "id:0", "id:1")] == [True] * 3
+    write_labels(volume, tmp_path / "a.seg.nrrd")
+    again = read_labels(tmp_path / "a.seg.nrrd")
+    assert [(s.id, s.name, s.label, s.layer, s.tags) for s in again.segments] == [
+        (s.id, s.name, s.label, s.layer, s.tags) for s in volume.segments
+    ]
+    assert again.header == volume.header

@@ -71,19 +71,46 @@ def test_a_segment_is_found_by_name_and_by_id(which, count):
     assert overlapping_volume().mask(which).sum() == count
 
 
-def test_an_id_comes_before_an_equal_name():
+def test_an_id_that_is_also_the_name_of_another_must_be_said_to_be_one():
     segments = (Segment(1, "b", "a"), Segment(2, "a", "b"))
-    volume = LabelVolume(volume_of(1, 2, 2).layers, GEOMETRY, segments)
-    assert volume.mask("a").sum() == 1
+    volume = LabelVolume(volume_of(1, 2, 2).layers, GEOMETRY, segments, source="c.seg.nrrd")
+    assert volume.mask("id:a").sum() == 1 and volume.mask("name:a").sum() == 2
+    with pytest.raises(BadInputError, match=r"c\.seg\.nrrd has several segments 'a'; choose one of name:b, name:a"):
+        volume.mask("a")
 
 
 def test_a_label_in_two_layers_must_be_named():
-    with pytest.raises(BadInputError, match="several segments 1: choose by id"):
+    with pytest.raises(BadInputError, match="several segments 1; choose one of name:liver, name:tumour"):
         overlapping_volume().mask(1)
 
 
+def test_numeric_ids_of_segments_with_equal_names_and_labels_are_found():
+    first, second = np.zeros((2, 2, 3, 4), np.uint8)
+    first[0], second[1, 0] = 1, 1
+    segments = (Segment(1, "organ", "0"), Segment(1, "organ", "1", layer=1))
+    volume = LabelVolume((first, second), GEOMETRY, segments)
+    for which, count in (("0", 12), (0, 12), ("id:0", 12), ("id:1", 4)):
+        assert volume.mask(which).sum() == count
+    for which in ("organ", "name:organ", 1, "1", "label:1"):
+        with pytest.raises(BadInputError, match="choose one of id:0, id:1"):
+            volume.mask(which)
+
+
+def test_a_text_that_is_one_segments_label_and_anothers_id_is_ambiguous_and_a_number_is_the_label():
+    segments = (Segment(1, "a", "2"), Segment(2, "b", "1"))
+    volume = LabelVolume(volume_of(1, 2, 2).layers, GEOMETRY, segments)
+    assert volume.mask(1).sum() == volume.mask("label:1").sum() == volume.mask("id:2").sum() == 1
+    with pytest.raises(BadInputError, match="several segments '1'; choose one of name:a, name:b"):
+        volume.mask("1")
+
+
+def test_a_name_with_a_colon_is_a_name():
+    segments = (Segment(1, "lung: left", "s"),)
+    assert LabelVolume(volume_of(1).layers, GEOMETRY, segments).mask("lung: left").sum() == 1
+
+
 def test_an_unknown_segment_is_told_with_the_choices():
-    with pytest.raises(BadInputError, match=r"overlap\.seg\.nrrd has no segment 'spleen': choose from .*'liver'"):
+    with pytest.raises(BadInputError, match=r"overlap\.seg\.nrrd has no segment 'spleen'; choose from .*'liver'"):
         overlapping_volume().mask("spleen")
 
 
@@ -135,7 +162,8 @@ def test_layers_cannot_be_changed_in_place():
 
 
 def test_overlapping_layers_do_not_flatten():
-    with pytest.raises(BadInputError, match=r"overlap\.seg\.nrrd has overlapping segments"):
+    words = r"overlap\.seg\.nrrd has overlapping segments \(liver and tumour\), .*; write \.seg\.nrrd"
+    with pytest.raises(BadInputError, match=words):
         overlapping_volume().flattened()
 
 
@@ -144,6 +172,19 @@ def test_layers_that_do_not_overlap_flatten():
     first[0], second[1] = 1, 2
     flat = LabelVolume((first, second), GEOMETRY).flattened()
     assert np.array_equal(flat, first + second)
+
+
+def test_segments_of_layers_that_share_a_number_get_new_ones_and_that_is_told():
+    first, second, third = np.zeros((3, 2, 3, 4), np.uint8)
+    first[0, 0], second[0, 1], third[1, 0], third[1, 1] = 1, 1, 1, 255
+    segments = (Segment(1, "spleen", "0"), Segment(1, "kidney", "256", layer=1), Segment(1, "liver", "2", layer=2))
+    flat = LabelVolume((first, second, third), GEOMETRY, segments, source="c.seg.nrrd").in_one_layer()
+    found = {s.name: s.label for s in flat.segments}
+    assert found == {"spleen": 1, "kidney": 257, "liver": 258}, "256 is what the kidney is called"
+    for name, old in (("spleen", first == 1), ("kidney", second == 1), ("liver", third == 1), ("label:255", third > 1)):
+        assert np.array_equal(flat.mask(name), old)
+    (told,) = flat.notices
+    assert told.code == "labels.renumbered" and "kidney 1 -> 257, liver 1 -> 258" in told
 
 
 def test_every_label_becomes_a_segment_with_its_given_name():

@@ -9,10 +9,16 @@ from ..job.options import COMMAND, option_values, options_of
 from .common import add_options, add_progress_option, notice_of
 
 _NOTES = """\
+Organs that are absent, do not look like the organ or fail stay as they are, and each is told with its reason; --strict
+ends the run instead. --template auto takes TotalSegmentator's output as it is: a file with names in it, a file without
+(--names totalsegmentator-v2), or its folder of masks (liver.nii.gz, ...). Of a folder OUT gets all files, known organs
+refined. A list of one's own for --names says other conventions, for instance AMOS as five lines "1: spleen",
+"2: kidney_right", "3: kidney_left", "6: liver", "10: pancreas".
+
 The output has the grid, voxel type, segments and other labels of the input; its extension says the format. Voxels of
 labels that are not refined stay theirs: a refined organ takes new voxels from the background only. Of several refined
-organs that claim a voxel, the one that is deepest there gets it. Exit codes: 0 done, 2 bad input or usage, 3 the input
-does not look like the organ, 130 cancelled (nothing is written).
+organs that claim a voxel, the one that is deepest there gets it. Exit codes: 0 done (at least one organ was
+refined), 2 bad input or usage, 3 the input does not look like the organ, 130 cancelled (nothing is written).
 """
 
 
@@ -20,15 +26,22 @@ def add_arguments(parser) -> None:
     """Fill the subcommand's parser."""
     parser.epilog = _NOTES
     parser.set_defaults(run=run)
-    parser.add_argument("input", metavar="INPUT", help="label map or segmentation: .nrrd .seg.nrrd .nii .nii.gz .mha")
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="label map or segmentation (.nrrd .seg.nrrd .nii .nii.gz .mha), or a folder of masks, one an organ",
+    )
     parser.add_argument(
         "--template",
         required=True,
         metavar="NAME|FILE",
-        help="template of the organ (see 'reshapeit templates'), or LABEL=NAME,LABEL=NAME,... for several organs",
+        help="template of the organ (see 'reshapeit templates'), LABEL=NAME,LABEL=NAME,... for several organs, or "
+        "auto: every organ that is known by its name",
     )
     parser.add_argument("--label", metavar="N", help="label number, segment id or name (default: the only one)")
-    parser.add_argument("--output", required=True, metavar="OUT", help="label file to write; may be INPUT itself")
+    parser.add_argument(
+        "--output", required=True, metavar="OUT", help="label file to write, or folder; a file may be INPUT itself"
+    )
     parser.add_argument(
         "--surface",
         metavar="MESH",

@@ -62,7 +62,7 @@ def atomic_path(target: FilePath, suffix: str | None = None) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        raise _refused(error, target) from error
+        raise refused(error, target) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -88,7 +88,7 @@ def make_folder(folder: FilePath) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _refused(error, folder) from error
+        raise refused(error, folder) from error
 
 
 def cannot_write(target: FilePath, reason: str, hint: str, code: str = CANNOT_WRITE) -> BadInputError:
@@ -102,7 +102,7 @@ def came_out_broken(target: FilePath) -> BadInputError:
     return cannot_write(target, reason, "free some space or choose another folder")
 
 
-def _refused(error: OSError, target: Path) -> BadInputError:
+def refused(error: OSError, target: Path) -> BadInputError:
     """What the operating system said, with what to do about it."""
     if error.errno == errno.ENOENT and not target.parent.is_dir():
         return cannot_write(target, f"the folder {target.parent} does not exist", "create it first")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -11,17 +12,23 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from ..core.device import choose_device
+from ..core.device import Device, choose_device
 from ..core.errors import BadInputError
 from ..core.labels import LabelVolume
 from ..core.progress import Progress, ProgressPart
 from ..io.atomic import check_writable
+from ..io.mask_folder import check_folder_writable
 from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import label_file_suffix, read_labels, write_labels
 from .by_name import files_by_label
+from .folder import refine_folder
+from .labels import check_labels
+from .prepared import prepare
 from .report import RefineReport
 from .request import RefineJob
 from .whole_patient import RefinedPatient, refine_patient, report_of, tell
+
+_NO_FILE_NAME = re.compile(r'[\\/:*?"<>|]+')
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
@@ -34,7 +41,7 @@ class RefineResult:
 
     Args:
         report: as written to the report file.
-        volume: as written to the output file.
+        volume: as written to the output file; of a folder the masks of the first grid.
         shapes: refined shape of each label, which says what the voxels say.
         surfaces: refined surface of each label; empty where neither surface nor report was asked for.
     """
@@ -67,18 +74,43 @@ def run_refine_job(
     started, progress = time.perf_counter(), progress or Progress("none")
     _check_outputs(job)
     progress.stage("read", 0.0)
-    if Path(job.input).is_file():
+    if Path(job.input).exists():
         # Loading torch takes longer than unpacking a scan; the two do not wait for each other.
         Thread(target=_load_ahead).start()
-    volume = _fitting_layers(read_labels(job.input), job.output)
-    files = files_by_label(volume, job.templates, job.names, notice)
-    patient = refine_patient(volume, files, job, choose_device(job.device), progress, notice)
-    tell([patient], job.input, notice)
-    report = report_of([patient], job, time.perf_counter() - started)
+    device = choose_device(job.device)
+    if Path(job.input).is_dir():
+        folder = refine_folder(job, device, progress, notice)
+        patients = folder.patients
+    else:
+        patients = (_refined_file(job, device, progress, notice),)
+    tell(patients, job.input, notice)
+    report = report_of(patients, job, time.perf_counter() - started)
     progress.stage("write", 0.98)
-    write_labels(patient.volume, job.output)
-    _write_extras(job, patient, report)
-    return RefineResult(report, patient.volume, patient.shapes, patient.surfaces)
+    refined = next(patient.volume for patient in patients if patient.volume and patient.organs)
+    if Path(job.input).is_dir():
+        folder.write(job)
+    else:
+        write_labels(refined, job.output)
+    shapes = {label: shape for patient in patients for label, shape in patient.shapes.items()}
+    surfaces = {label: surface for patient in patients for label, surface in patient.surfaces.items()}
+    _write_extras(job, surfaces, report)
+    return RefineResult(report, refined, shapes, surfaces)
+
+
+def _refined_file(
+    job: RefineJob, device: Device, progress: Progress | ProgressPart, notice: Callable[[str], None]
+) -> RefinedPatient:
+    volume = read_labels(job.input)
+    check_labels(volume, job.templates)  # before layers become one, and labels get other numbers
+    volume = _fitting_layers(volume, job.output)
+    for told in volume.notices:
+        notice(told)
+    prepared = prepare(volume, job, notice)
+    files = files_by_label(prepared.volume, prepared.templates, job.names, notice)
+    patient = refine_patient(prepared.volume, files, job, device, progress, notice, prepared.parts)
+    if patient.volume is not None:
+        patient.volume = prepared.restored(patient.volume)
+    return patient
 
 
 def _load_ahead() -> None:
@@ -89,13 +121,17 @@ def _load_ahead() -> None:
 def surface_path(path: Path, label: int | str, n_labels: int) -> Path:
     """Where the surface of one of ``n_labels`` organs goes."""
     path = Path(path)
-    return path if n_labels == 1 else path.with_name(f"{path.stem}_{label}{path.suffix}")
+    name = _NO_FILE_NAME.sub("_", str(label))
+    return path if n_labels == 1 else path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
 def _check_outputs(job: RefineJob) -> None:
     """Complain about outputs before the work, not after it."""
-    label_file_suffix(job.output)
-    check_writable(job.output)
+    if Path(job.input).is_dir():
+        check_folder_writable(job.output, job.input, job.overwrite)
+    else:
+        label_file_suffix(job.output)
+        check_writable(job.output)
     if job.surface:
         surface_file_suffix(job.surface)
     for path in (job.surface, job.report):
@@ -106,17 +142,14 @@ def _check_outputs(job: RefineJob) -> None:
         raise BadInputError(f"{job.output} is named for two outputs; give each a file of its own.")
 
 
-def _write_extras(job: RefineJob, patient: RefinedPatient, report: RefineReport) -> None:
+def _write_extras(job: RefineJob, surfaces: Mapping[int | str, TriangleSurface], report: RefineReport) -> None:
     if job.surface:
-        for label, surface in patient.surfaces.items():
-            write_surface(surface, surface_path(job.surface, label, len(patient.names)))
+        for label, surface in surfaces.items():
+            write_surface(surface, surface_path(job.surface, label, len(report.organs) + len(report.not_refined)))
     if job.report:
         report.write(job.report)
 
 
 def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
     """The volume as the output format can hold it; says at once where segments overlap and it cannot."""
-    if len(volume.layers) == 1 or label_file_suffix(output) == ".seg.nrrd":
-        return volume
-    segments = tuple(replace(segment, layer=0) for segment in volume.segments)
-    return LabelVolume((volume.flattened(),), volume.geometry, segments, volume.header, volume.source)
+    return volume if label_file_suffix(output) == ".seg.nrrd" else volume.in_one_layer()

@@ -14,12 +14,14 @@ class RefineJob(RefineSettings):
     """What to refine, where to put it, and the options of :class:`~ReShapeITLib.job.options.RefineSettings`.
 
     Args:
-        input: label map or segmentation.
-        templates: name or file of the template for each label number, segment id or name; the key None stands for
-            the only label there is.
-        output: label file on the grid of the input; the extension says the format. May be the input itself.
+        input: label map or segmentation, or a folder with one mask an organ.
+        templates: name or file of the template for each label number, segment id or name, or name of a mask; the key
+            None stands for the only label there is. {None: "auto"} takes all organs that are known by their names.
+        output: label file on the grid of the input; the extension says the format. May be the input itself. For a
+            folder another one, which gets all its files.
         surface: mesh file of the refined organ; of several organs, each gets ``_<label>`` before the extension.
         report: JSON file, see :class:`~ReShapeITLib.job.report.RefineReport`.
+        overwrite: an output folder that holds files is replaced.
     """
 
     input: Path
@@ -27,3 +29,4 @@ class RefineJob(RefineSettings):
     output: Path
     surface: Path | None = None
     report: Path | None = None
+    overwrite: bool = False

@@ -28,19 +28,22 @@ from ..core.progress import Progress, ProgressPart
 from ..refinement.several_organs.agreement import agree
 from .by_name import AUTO
 from .explanation import explained
+from .guard import Guard
 from .licences import check_licences
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .report import ABSENT, FAILED, IMPLAUSIBLE, OrganNotRefined, OrganReport, RefineReport, peak_memory_mb
 from .request import RefineJob
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..core.mesh import TriangleSurface
     from ..refinement.refined import RefinedShape
 
 FEWEST_VOXELS = 64
 NOT_REFINED = "organ.not_refined"
 _MEMORY_FOR_TWO_BYTES = 6 * 2**30  # two lobes of 0.6 mm voxels at once take 4 GB
-_NO_VOXELS, _NO_SEGMENT = "label.empty", "label.unknown"
+_NO_VOXELS, NO_SEGMENT = "label.empty", "label.unknown"
 # What is wrong with the machine or the licence is wrong with every organ.
 _OF_ALL_ORGANS = (
     CANNOT_WRITE,
@@ -59,14 +62,14 @@ class RefinedPatient:
     """What came of the organs of one volume.
 
     Args:
-        volume: with the refined labels; all others as they were given.
+        volume: with the refined labels; all others as they were given. None where nothing could be read.
         shapes, surfaces: of each refined label; no surfaces where neither surface nor report was asked for.
         organs: what the report says about each of them.
         errors: why each of the others was not refined.
         names: template's name of each label that was asked for.
     """
 
-    volume: LabelVolume
+    volume: LabelVolume | None
     shapes: dict[Label, RefinedShape] = field(default_factory=dict)
     surfaces: dict[Label, TriangleSurface] = field(default_factory=dict)
     organs: tuple[OrganReport, ...] = ()
@@ -97,6 +100,7 @@ def refine_patient(
     device: Device,
     progress: Progress | ProgressPart,
     notice: Callable[[str], None],
+    parts: Mapping[Label, np.ndarray] | None = None,
 ) -> RefinedPatient:
     """Refine labels of a volume together.
 
@@ -107,6 +111,7 @@ def refine_patient(
         device: to compute on.
         progress: gets the stages.
         notice: called with sentences for the user.
+        parts: (K, J, I) bool voxels that belong to a label's organ whatever its shape, by label.
 
     Raises:
         BadInputError: a segment is named twice, or a licence is not accepted; with ``job.strict`` also what is wrong
@@ -114,22 +119,24 @@ def refine_patient(
         ImplausibleError: with ``job.strict``, a label does not look like its organ.
         CancelledError: cancelled.
     """
+    given, guard = volume, Guard(volume, files, job, notice, parts or {})
+    volume = guard.volume
     patient = RefinedPatient(volume, names={label: file.stem for label, file in files.items()})
-    present = _present_labels(patient, _licensed(patient, files, job), job.strict)
-    organs = _refined_organs(patient, present, job, device, progress, notice)
+    present = _licensed(patient, _present_labels(patient, volume, files, job.strict), job)
+    organs = _refined_organs(patient, volume, present, job, device, progress, notice, guard)
     if not organs:
         return patient
     progress.stage("voxels", 0.85)
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, {label: organ.shape for label, organ in organs.items()})
-    before = volume.cropped(box)
+    given, before = given.cropped(box), volume.cropped(box)
     after, organs = _agreed(patient, before, organs, job)
     patient.volume = volume.pasted(box, after)
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
         progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
         patient.surfaces[label] = patient.shapes[label].surface(organ.surface_cell_mm)
     patient.organs = tuple(
-        organ_report(name, organ, before, after, patient.surfaces.get(name)) for name, organ in organs.items()
+        organ_report(name, organ, given, after, patient.surfaces.get(name)) for name, organ in organs.items()
     )
     return patient
 
@@ -175,11 +182,11 @@ def label_error(
 
 def _entry(label: Label, name: str, error: ReShapeITError) -> OrganNotRefined:
     status = IMPLAUSIBLE if isinstance(error, ImplausibleError) else FAILED
-    status = ABSENT if error.code in (_NO_VOXELS, _NO_SEGMENT) else status
+    status = ABSENT if error.code in (_NO_VOXELS, NO_SEGMENT) else status
     return OrganNotRefined(label, name, status, " ".join(str(error).split()), error.code)
 
 
-def _licensed(patient: RefinedPatient, files: Mapping[Label, Path], job: RefineJob) -> Mapping[Label, Path]:
+def _licensed(patient: RefinedPatient, files: dict[Label, Path], job: RefineJob) -> dict[Label, Path]:
     """The labels whose template and networks may be used; without the user's word others are left where the program
     chose them, and are an error where the user did."""
     if job.non_commercial:
@@ -199,16 +206,18 @@ def _licensed(patient: RefinedPatient, files: Mapping[Label, Path], job: RefineJ
     return allowed
 
 
-def _present_labels(patient: RefinedPatient, files: Mapping[Label, Path], strict: bool) -> dict[Label, Path]:
+def _present_labels(
+    patient: RefinedPatient, volume: LabelVolume, files: Mapping[Label, Path], strict: bool
+) -> dict[Label, Path]:
     """The labels that have voxels enough for an organ; each of the others becomes an error of the patient."""
     seen: dict[tuple[int, int], Label] = {}
-    present, volume = {}, patient.volume
+    present = {}
     for which, file in files.items():
         try:
             place = volume.locate(which)
         except BadInputError as error:
             several = any(which in (segment.label, segment.id, segment.name) for segment in volume.segments)
-            patient.failed(which, error if several else error.about(_NO_SEGMENT, label=which), strict)
+            patient.failed(which, error if several else error.about(NO_SEGMENT, label=which), strict)
             continue
         if place in seen:
             words = "'{first}' and '{label}' are the same segment of {input}"
@@ -229,18 +238,21 @@ def _present_labels(patient: RefinedPatient, files: Mapping[Label, Path], strict
 
 def _refined_organs(
     patient: RefinedPatient,
+    volume: LabelVolume,
     files: Mapping[Label, Path],
     job: RefineJob,
     device: Device,
     progress: Progress | ProgressPart,
     notice: Callable[[str], None],
+    guard: Guard,
 ) -> dict[Label, RefinedOrgan]:
     """``RefinedOrgan`` of each label; two at once on the processor where there is memory for it."""
 
     def refined(index: int, label: Label) -> RefinedOrgan | Exception:
         part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
         try:
-            return refine_label(patient.volume, label, files[label], job, device, part, notice)
+            guard.before(label)
+            return guard.after(label, refine_label(volume, label, files[label], job, device, part, notice))
         except Exception as error:  # noqa: BLE001 - becomes the organ's reason
             patient.failed(label, error, job.strict)
             return error
@@ -266,7 +278,7 @@ def _agreed(
             return after, organs
         for label in gone:
             words, hint = "Nothing is left of {subject}", "check label and template"
-            patient.failed(label, label_error(words, "label.nothing_left", patient.volume, label, hint), job.strict)
+            patient.failed(label, label_error(words, "label.nothing_left", before, label, hint), job.strict)
             del organs[label]
     patient.shapes = {}
     return before, organs

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from ..core.labels import LabelVolume
 
 
 def parse_templates(text: str, label: str | None) -> dict[int | str | None, str]:
@@ -13,7 +18,7 @@ def parse_templates(text: str, label: str | None) -> dict[int | str | None, str]
     Raises:
         BadInputError: the mapping is malformed or names a label twice.
     """
-    which = None if label is None else _label(label)
+    which = None if label is None else parsed_label(label)
     if "=" not in text or Path(text).is_file():
         return {which: text}
     if which is not None:
@@ -23,12 +28,27 @@ def parse_templates(text: str, label: str | None) -> dict[int | str | None, str]
         key, equals, name = (part.strip() for part in pair.partition("="))
         if not (key and equals and name):
             raise BadInputError(f"--template '{text}' is malformed at '{pair}'; write LABEL=NAME,LABEL=NAME,...")
-        if _label(key) in chosen:
+        if parsed_label(key) in chosen:
             raise BadInputError(f"--template '{text}' names label {key} twice; name each label once.")
-        chosen[_label(key)] = name
+        chosen[parsed_label(key)] = name
     return chosen
 
 
-def _label(text: str) -> int | str:
-    """A label number where it is one, else a segment id or name."""
+def parsed_label(text: str) -> int | str:
+    """A label as a user writes it: a number where it is one, else a segment id or name."""
     return int(text) if text.strip().isdecimal() else text.strip()
+
+
+def check_labels(volume: LabelVolume, labels: Iterable[int | str | None]) -> None:
+    """Refuse labels that fit several segments; a label that fits none may be absent.
+
+    Raises:
+        BadInputError: the number, id or name of one fits several.
+    """
+    for label in labels:
+        try:
+            if label is not None:
+                volume.locate(str(label))
+        except BadInputError as error:
+            if error.code == "label.ambiguous":
+                raise

@@ -56,7 +56,7 @@ def files_by_label(volume: LabelVolume, templates: Mapping, names: str, notice: 
         BadInputError: there is no such template, nothing is recognised, or there are several labels and none is named.
     """
     if AUTO not in templates.values():
-        return {_only_label(volume) if w is None else w: find_template(name) for w, name in templates.items()}
+        return {only_label(volume) if w is None else w: find_template(name) for w, name in templates.items()}
     named = named_segments(volume)
     if dict(templates) == {None: AUTO}:
         return recognised_files(named, names, volume.source, notice)
@@ -122,7 +122,7 @@ def named_segments(volume: LabelVolume) -> list[Named]:
         if segment is None:
             found.append(Named(label, "", label))
             continue
-        key = label if numbers.count(label) == 1 else segment.id
+        key = label if numbers.count(label) == 1 else f"id:{segment.id}"
         found.append(Named(key, segment.name, label, segment.tags.get(_TERMINOLOGY, ""), place not in present))
     return found
 
@@ -167,7 +167,12 @@ def _from_file(names: str) -> dict[str, str]:
     return {str(key).strip(): organ or "" for key, organ in told.items()}
 
 
-def _only_label(volume: LabelVolume) -> int:
+def only_label(volume: LabelVolume) -> int:
+    """The label of a volume that has a single one.
+
+    Raises:
+        BadInputError: there are several, or none.
+    """
     labels = volume.label_values()
     if len(labels) > 1:
         raise BadInputError(

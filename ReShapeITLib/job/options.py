@@ -56,7 +56,8 @@ class Option:
     @property
     def flag(self) -> str:
         """As the command line writes it."""
-        return f"--{self.name.replace('_', '-')}"
+        # A keyword of Python has an underscore at its end.
+        return f"--{self.name.rstrip('_').replace('_', '-')}"
 
     @property
     def slicer_name(self) -> str:
@@ -68,7 +69,7 @@ class Option:
         about: dict[str, Any] = {"dest": self.name, "help": self.help}
         if isinstance(self.default, bool):
             return {**about, "action": "store_true"}
-        about |= {"default": self.default, "help": f"{self.help} (default: {self.default})"}
+        about |= {"default": self.default, "help": f"{self.help} (default: {self.default or 'none'})"}
         if isinstance(self.default, int):
             return {**about, "type": self._number, "metavar": "N"}
         return {**about, "choices": self.choices} if self.choices else {**about, "metavar": self.metavar}
@@ -151,6 +152,18 @@ class RefineSettings:
         choices=ALIGNMENTS,
     )
     low_memory: bool = _option(False, "run the restoration network in smaller parts: slower, the same result", LIBRARY)
+    with_: str = _option(
+        "",
+        "labels of tumours and cysts that belong to the organ: they count as organ for its shape and stay as they are; "
+        "of several organs ORGAN=N+N,...",
+        (COMMAND, BATCH),
+        metavar="N,N",
+    )
+    relabel: bool = _option(
+        False,
+        "a piece of one organ that has the label of its neighbour moves to the organ it belongs to",
+        (COMMAND, BATCH),
+    )
     strict: bool = _option(
         False,
         "the first organ that is absent, implausible or fails ends the run; without it the others are refined",

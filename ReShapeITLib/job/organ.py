@@ -12,6 +12,7 @@ from ..core.errors import ImplausibleError, Notice, label_subject
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
 from ..templates.store import known_templates
+from .removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
 
 if TYPE_CHECKING:
@@ -146,5 +147,6 @@ def organ_report(
         field_share=field_share,
         seconds=organ.seconds,
         **voxel_changes(before.mask(label), after.mask(label), before.geometry),
+        **piece_report(before.mask(label), after.mask(label), before.geometry),
         **shape_report(organ.shape),
     )

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..core.errors import NON_COMMERCIAL
+from ..core.errors import NON_COMMERCIAL, ImplausibleError, ReShapeITError
 from ..core.geometry import ImageGeometry
 from ..io.atomic import atomic_path
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 NOTICE = "Research software, not a medical device."
 REFINED, ABSENT, IMPLAUSIBLE, FAILED = "refined", "absent", "implausible", "failed"
+NOT_REFINED = "organ.not_refined"  # code of the notice about such an organ
+NO_VOXELS, NO_SEGMENT = "label.empty", "label.unknown"  # codes of errors about an absent organ
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class OrganReport:
             patient), problems.
         seconds: by stage.
         status: always "refined".
+        removed_pieces, added_pieces: connected pieces of at least 1 mL that went or came, the largest first: volume_ml
+            and centre_ras (mm).
     """
 
     label: int | str
@@ -77,12 +82,17 @@ class OrganReport:
     plausibility: dict
     seconds: dict[str, float]
     status: str = REFINED
+    removed_pieces: Sequence[dict] = ()
+    added_pieces: Sequence[dict] = ()
 
     def summary(self) -> str:
         """One line for people."""
+        pieces = [f"-{piece['volume_ml']:.1f}" for piece in self.removed_pieces]
+        pieces += [f"+{piece['volume_ml']:.1f}" for piece in self.added_pieces]
+        told = f", in pieces of {' '.join(pieces)} mL" if pieces else ""
         return (
             f"{self.organ} (label {self.label}): {self.volume_before_ml:.1f} mL -> {self.volume_after_ml:.1f} mL, "
-            f"+{self.added_ml:.1f} -{self.removed_ml:.1f} mL, Dice to the input {self.dsc_to_input:.4f}"
+            f"+{self.added_ml:.1f} -{self.removed_ml:.1f} mL{told}, Dice to the input {self.dsc_to_input:.4f}"
         )
 
 
@@ -108,6 +118,13 @@ class OrganNotRefined:
         if self.code == NON_COMMERCIAL:
             return "needs --non-commercial"
         return {ABSENT: "is absent", IMPLAUSIBLE: "does not look like the organ"}.get(self.status, "failed")
+
+
+def not_refined(label: int | str, organ: str, error: ReShapeITError) -> OrganNotRefined:
+    """The entry of a label that stays as it is for the reason that ``error`` says."""
+    status = IMPLAUSIBLE if isinstance(error, ImplausibleError) else FAILED
+    status = ABSENT if error.code in (NO_VOXELS, NO_SEGMENT) else status
+    return OrganNotRefined(label, organ, status, " ".join(str(error).split()), error.code)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_a_missing_file(refine, tmp_path):
 
 def test_a_folder_in_the_place_of_a_file(refine, tmp_path):
     (tmp_path / "folder.nrrd").mkdir()
-    refine(tmp_path / "folder.nrrd", says=("folder.nrrd", "folder", "give the path"))
+    refine(tmp_path / "folder.nrrd", says=("folder.nrrd", "no masks", "give a folder"))
 
 
 def test_a_truncated_file(refine, tmp_path, masks):

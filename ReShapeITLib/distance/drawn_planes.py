@@ -6,6 +6,7 @@ neighbouring slices, a stroke, the trace of an oblique plane) says only what is 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ _LEAST_CHORD = 4.0  # voxels, mean; the trace of an oblique plane is narrower
 _LEAST_OVERLAP = 0.5  # of cross-sections on two slices that touch; the traces of an oblique plane move on
 _OUTLINE = 2.0  # an outline encloses more than this many times its own area
 _SPARSE_SHARE = 0.8  # of the voxels on drawn planes that makes a mask a sparse annotation
+_SOLID_SHARE = 0.01  # of a mask's voxels
 _SPARSE_PIECES = 3  # drawn slices, or runs of them, with nothing between
 _MOST_FILLED = 0.6  # share of the slices that hold anything
 
@@ -91,6 +93,8 @@ def read_drawing(mask: np.ndarray) -> Drawing:
 
 def looks_sparse(mask: np.ndarray) -> bool:
     """Whether a (K, J, I) bool mask holds a few drawn planes with empty gaps between them rather than a whole organ."""
+    if _is_solid(mask):
+        return False
     families, _ = _families(mask)
     on_planes = np.zeros(mask.shape, dtype=bool)
     gaps = False
@@ -100,6 +104,16 @@ def looks_sparse(mask: np.ndarray) -> bool:
         gaps |= _has_gaps(own.any(axis=tuple(axis for axis in range(3) if axis != planes.axis)))
         on_planes |= planes.voxels(mask.shape)
     return gaps and bool((mask & on_planes).sum() >= _SPARSE_SHARE * mask.sum())
+
+
+def _is_solid(mask: np.ndarray) -> bool:
+    """Whether some of the mask lies deeper than a drawn plane is thick; quick, and true of most whole organs."""
+    depth, deep = _MOST_LAYERS // 2 + 1, mask
+    solid = np.pad(mask, depth)
+    # Corners of two cubes around each voxel: those of one may lie on planes that cross, hardly those of both.
+    for corner in (*itertools.product((0, 2 * depth), repeat=3), *itertools.product((1, 2 * depth - 1), repeat=3)):
+        deep = deep & solid[tuple(slice(c, c + n) for c, n in zip(corner, mask.shape, strict=True))]
+    return bool(deep.sum() > _SOLID_SHARE * mask.sum())
 
 
 def _has_gaps(used: np.ndarray) -> bool:

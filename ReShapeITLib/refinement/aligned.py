@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.errors import ImplausibleError
+from ..distance.drawn_planes import looks_sparse
 from ..interaction.alignment import Alignment, AlignmentOptions, align_to_template
 from ..interaction.candidates import draw_surface_points
 from ..templates.template import OrganTemplate, TemplateInfo
@@ -51,13 +53,27 @@ def align(
 
     Raises:
         BadInputError: the surface is too small to align, or the backend is not installed.
-        ImplausibleError: it looks unlike the template's organ and ``force`` is not set.
+        ImplausibleError: it looks unlike the template's organ, or was drawn on a few slices only, and ``force`` is
+            not set.
     """
+    if not force:
+        _offer_sparse(given)
     rng = RandomStream.seeded(options.seed).generator()
     points, normals = draw_surface_points(given.surface, options.candidates.n_surface, rng)
     alignment = align_to_template(points, template.points_unit, alignment_options(options, template))
     plausibility = check_plausibility(template.info, given.surface, alignment, force, others)
     return Aligned(given, points, normals, alignment, plausibility, RandomStream.after(rng))
+
+
+def _offer_sparse(given: Given) -> None:
+    """Refuse a sparse annotation that was not said to be one: as a whole organ it would stay in slices."""
+    if given.annotation is None and looks_sparse(given.image_mask):
+        raise ImplausibleError(
+            "{subject} was drawn on a few slices only, and nothing lies between them",
+            "complete it with --sparse, or use --force to refine it as it is",
+            "sparse.not_asked",
+            subject="the input",
+        )
 
 
 def alignment_options(options: RefineOptions, template: OrganTemplate) -> AlignmentOptions:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ReShapeITLib.cli.main import main
-from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.errors import BadInputError, ImplausibleError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.between_slices import (
     SparseAnnotation,
@@ -130,3 +130,13 @@ def test_the_command_completes_a_drawing_and_tells_when_there_is_none(drawn_case
     assert read_labels(output).mask(1).sum() > 3 * drawn.sum()
     assert main(["refine", str(tmp_path / "whole.nrrd"), *options, "--output", str(tmp_path / "no.nrrd")]) != 0
     assert "on every slice" in capsys.readouterr().err and not (tmp_path / "no.nrrd").exists()
+
+
+def test_a_drawing_on_few_slices_that_was_not_said_to_be_one_is_offered_the_option(drawn_case, tiny_template_file):
+    whole, _, geometry = drawn_case
+    drawn = drawn_on(whole, 0, np.flatnonzero(whole.any(axis=(1, 2)))[2:-1:4])
+    template = OrganTemplate.load(tiny_template_file)
+    with pytest.raises(ImplausibleError, match="few slices only.*--sparse") as refused:
+        refine(drawn, geometry, template, REFINE_PRESETS["draft"])
+    assert refused.value.code == "sparse.not_asked"
+    assert refine(drawn, geometry, template, REFINE_PRESETS["draft"], force=True).mask(geometry).any()

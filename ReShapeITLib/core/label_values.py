@@ -82,6 +82,16 @@ def image_error(source: str, low: float, high: float, count: int | None = None) 
     )
 
 
+def probabilities_error(source: object) -> BadInputError:
+    """What to raise where a file holds probabilities and no threshold is given."""
+    return BadInputError(
+        "{input} holds fractional values from 0 to 1, probabilities and not labels",
+        "give --threshold P to make a label map of them (0.5, for example)",
+        "labels.probabilities",
+        input=source,
+    )
+
+
 def _checked_range(array: np.ndarray, source: str, scale: tuple[float, float]) -> tuple[float, float]:
     """Least and largest value, where all values are close to integers."""
     if not array.size:
@@ -99,12 +109,7 @@ def _checked_range(array: np.ndarray, source: str, scale: tuple[float, float]) -
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         fractional = fractional or bool(np.abs(values - np.rint(values)).max() > NEAR_INTEGER)
     if fractional and low >= -NEAR_INTEGER and high <= 1 + NEAR_INTEGER:
-        raise BadInputError(
-            "{input} holds fractional values from 0 to 1, probabilities and not labels",
-            "give --threshold P to make a label map of them (0.5, for example)",
-            "labels.probabilities",
-            input=source,
-        )
+        raise probabilities_error(source)
     if fractional:
         raise image_error(source, low, high)
     return round(low), round(high)

@@ -93,3 +93,29 @@ def write_with_itk(array: np.ndarray, geometry: ImageGeometry, path: Path) -> No
 
     image = geometry_to_sitk(sitk.GetImageFromArray(array), geometry)
     sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def read_classes_with_itk(path: Path) -> tuple[np.ndarray, ImageGeometry]:
+    """Values (K, J, I) or (class, K, J, I), where the classes are a fourth axis or several values a voxel.
+
+    Raises:
+        BadInputError: the file is damaged, or has other axes.
+    """
+    import SimpleITK as sitk
+
+    try:
+        whole = sitk.ReadImage(str(path), imageIO=_IMAGE_IO[file_suffix(path)])
+    except RuntimeError as error:
+        raise BadInputError(f"Cannot read {path}: it is damaged or of another format, export it again.") from error
+    values, size = sitk.GetArrayFromImage(whole), whole.GetSize()
+    components = whole.GetNumberOfComponentsPerPixel()
+    if len(size) not in (3, 4) or (len(size) == 4 and components > 1):
+        words, hint = "{input} is {count}D", "give a volume for each class, or one with the classes as fourth axis"
+        raise BadInputError(words, hint, "input.not_3d", input=path, count=len(size))
+    if components > 1:
+        values = np.moveaxis(values, -1, 0)
+    image = whole if len(size) == 3 else sitk.Extract(whole, (*size[:3], 0), (0, 0, 0, 0))
+    try:
+        return values, geometry_from_sitk(image)
+    except ValueError as error:
+        raise BadInputError(BROKEN_SPACING.format(path)) from error

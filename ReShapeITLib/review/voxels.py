@@ -13,7 +13,8 @@ from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.labels import LabelVolume
 from ..io.atomic import require_file
-from ..io.volumes import label_file_suffix, read_labels, read_voxels
+from ..io.readers import read_voxels
+from ..io.volumes import label_file_suffix, read_labels
 from .cases import ReviewCase
 
 _MARGIN_MM = 15.0

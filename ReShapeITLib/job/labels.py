@@ -52,3 +52,18 @@ def check_labels(volume: LabelVolume, labels: Iterable[int | str | None]) -> Non
         except BadInputError as error:
             if error.code == "label.ambiguous":
                 raise
+
+
+def parsed_threshold(text: str) -> float | None:
+    """The number of ``--threshold``; None where it is not given.
+
+    Raises:
+        BadInputError: it is no number.
+    """
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        words, hint = "--threshold '{threshold}' is no number", "give 0.5, for example"
+        raise BadInputError(words, hint, "threshold.no_number", threshold=text) from error

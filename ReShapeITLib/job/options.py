@@ -176,6 +176,18 @@ class RefineSettings:
         (COMMAND, BATCH),
         metavar="file|totalsegmentator-v1|totalsegmentator-v2|FILE",
     )
+    threshold: str = _option(
+        "",
+        "the input holds probabilities: voxels from this one on are the organ, of several classes the likeliest one",
+        (COMMAND, BATCH),
+        metavar="P",
+    )
+    reference: str = _option(
+        "",
+        "the image, or folder of DICOM files, whose voxel grid the input has: for .npz, RTSTRUCT and meshes",
+        (COMMAND, BATCH),
+        metavar="IMAGE",
+    )
     non_commercial: bool = _option(
         False,
         "the use is non-commercial: allow templates and networks that are licensed for nothing else",

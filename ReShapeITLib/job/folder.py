@@ -13,9 +13,11 @@ from ..core.errors import BadInputError, ReShapeITError
 from ..core.progress import Progress, ProgressPart
 from ..io.mask_folder import Mask, copy_folder, folder_taking_place, mask_files, read_mask, stacked, write_mask
 from ..templates.store import find_template
+from ..templates.template import read_info
 from .by_name import AUTO, Named, recognised_files
+from .report import NO_SEGMENT
 from .request import RefineJob
-from .whole_patient import NO_SEGMENT, Label, RefinedPatient, refine_patient
+from .whole_patient import Label, RefinedPatient, refine_patient
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,9 @@ def refine_folder(
         part = progress.part(index / len(groups), (index + 1) / len(groups))
         patients.append(refine_patient(volume, templates, job, device, part, notice))
     if errors:
-        patients.append(RefinedPatient(None, errors=errors, names={name: chosen[str(name)].stem for name in errors}))
+        patients.append(
+            RefinedPatient(None, errors=errors, names={name: read_info(chosen[str(name)])[0].organ for name in errors})
+        )
     return RefinedFolder(tuple(patients), masks, files)
 
 

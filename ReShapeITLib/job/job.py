@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -22,8 +22,8 @@ from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import label_file_suffix, read_labels, write_labels
 from .by_name import files_by_label
 from .folder import refine_folder
-from .labels import check_labels
-from .prepared import prepare
+from .labels import check_labels, parsed_threshold
+from .pieces.prepared import prepare
 from .report import RefineReport
 from .request import RefineJob
 from .whole_patient import RefinedPatient, refine_patient, report_of, tell
@@ -100,7 +100,7 @@ def run_refine_job(
 def _refined_file(
     job: RefineJob, device: Device, progress: Progress | ProgressPart, notice: Callable[[str], None]
 ) -> RefinedPatient:
-    volume = read_labels(job.input)
+    volume = read_labels(job.input, parsed_threshold(job.threshold), job.reference or None)
     check_labels(volume, job.templates)  # before layers become one, and labels get other numbers
     volume = _fitting_layers(volume, job.output)
     for told in volume.notices:

@@ -12,7 +12,7 @@ from ..core.errors import ImplausibleError, Notice, label_subject
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
 from ..templates.store import known_templates
-from .removed import piece_report
+from .pieces.removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,13 @@ from ..core.labels import LabelVolume
 from ..core.parallel import threads, together
 from ..core.progress import Progress, ProgressPart
 from ..refinement.several_organs.agreement import agree
+from ..templates.template import read_info
 from .by_name import AUTO
 from .explanation import explained
-from .guard import Guard
 from .licences import check_licences
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
-from .report import ABSENT, FAILED, IMPLAUSIBLE, OrganNotRefined, OrganReport, RefineReport, peak_memory_mb
+from .pieces.guard import Guard
+from .report import NO_VOXELS, NOT_REFINED, OrganNotRefined, OrganReport, RefineReport, not_refined, peak_memory_mb
 from .request import RefineJob
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ if TYPE_CHECKING:
     from ..refinement.refined import RefinedShape
 
 FEWEST_VOXELS = 64
-NOT_REFINED = "organ.not_refined"
 _MEMORY_FOR_TWO_BYTES = 6 * 2**30  # two lobes of 0.6 mm voxels at once take 4 GB
-_NO_VOXELS, NO_SEGMENT = "label.empty", "label.unknown"
 # What is wrong with the machine or the licence is wrong with every organ.
 _OF_ALL_ORGANS = (
     CANNOT_WRITE,
@@ -66,7 +65,7 @@ class RefinedPatient:
         shapes, surfaces: of each refined label; no surfaces where neither surface nor report was asked for.
         organs: what the report says about each of them.
         errors: why each of the others was not refined.
-        names: template's name of each label that was asked for.
+        names: organ of each label that was asked for.
     """
 
     volume: LabelVolume | None
@@ -79,7 +78,8 @@ class RefinedPatient:
     @property
     def not_refined(self) -> tuple[OrganNotRefined, ...]:
         """The entries of the report for organs that stay as they are."""
-        return tuple(_entry(label, self.names[label], error) for label, error in self.errors.items())
+        errors = self.errors
+        return tuple(not_refined(label, name, errors[label]) for label, name in self.names.items() if label in errors)
 
     def failed(self, label: Label, error: Exception, strict: bool) -> None:
         """Note why an organ is not refined.
@@ -121,7 +121,7 @@ def refine_patient(
     """
     given, guard = volume, Guard(volume, files, job, notice, parts or {})
     volume = guard.volume
-    patient = RefinedPatient(volume, names={label: file.stem for label, file in files.items()})
+    patient = RefinedPatient(volume, names={label: read_info(file)[0].organ for label, file in files.items()})
     present = _licensed(patient, _present_labels(patient, volume, files, job.strict), job)
     organs = _refined_organs(patient, volume, present, job, device, progress, notice, guard)
     if not organs:
@@ -151,7 +151,7 @@ def tell(patients: Iterable[RefinedPatient], source: Path, notice: Callable[[str
     refined = sum(len(patient.organs) for patient in patients)
     errors = [error for patient in patients for error in patient.errors.values()]
     left = [one for patient in patients for one in patient.not_refined]
-    if not refined and len(errors) == 1:
+    if not refined and len({str(error) for error in errors}) == 1:
         raise errors[0]
     for one in left:
         about = {"label": one.label, "organ": one.organ, "status": one.status, "reason": one.reason, "error": one.code}
@@ -178,12 +178,6 @@ def label_error(
     """A BadInputError about one label."""
     subject = label_subject(label, volume.source)
     return BadInputError(message, hint, code, subject=subject, label=label, input=volume.source, **more)
-
-
-def _entry(label: Label, name: str, error: ReShapeITError) -> OrganNotRefined:
-    status = IMPLAUSIBLE if isinstance(error, ImplausibleError) else FAILED
-    status = ABSENT if error.code in (_NO_VOXELS, NO_SEGMENT) else status
-    return OrganNotRefined(label, name, status, " ".join(str(error).split()), error.code)
 
 
 def _licensed(patient: RefinedPatient, files: dict[Label, Path], job: RefineJob) -> dict[Label, Path]:
@@ -216,8 +210,7 @@ def _present_labels(
         try:
             place = volume.locate(which)
         except BadInputError as error:
-            several = any(which in (segment.label, segment.id, segment.name) for segment in volume.segments)
-            patient.failed(which, error if several else error.about(NO_SEGMENT, label=which), strict)
+            patient.failed(which, error.about(label=which), strict)
             continue
         if place in seen:
             words = "'{first}' and '{label}' are the same segment of {input}"
@@ -227,7 +220,7 @@ def _present_labels(
         _, count = volume.extent(which)
         if not count:
             words = "{subject} is empty, it has no voxels"
-            patient.failed(which, label_error(words, _NO_VOXELS, volume, which), strict)
+            patient.failed(which, label_error(words, NO_VOXELS, volume, which), strict)
         elif count < FEWEST_VOXELS:
             words = "{subject} has only {count} voxels, too few for an organ"
             patient.failed(which, label_error(words, "label.few_voxels", volume, which, count=count), strict)
@@ -252,7 +245,8 @@ def _refined_organs(
         part = progress.part(0.05 + 0.8 * index / len(files), 0.05 + 0.8 * (index + 1) / len(files))
         try:
             guard.before(label)
-            return guard.after(label, refine_label(volume, label, files[label], job, device, part, notice))
+            organ = refine_label(volume, label, files[label], job, device, part, notice)
+            return replace(organ, shape=guard.after(label, organ.shape))
         except Exception as error:  # noqa: BLE001 - becomes the organ's reason
             patient.failed(label, error, job.strict)
             return error

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import ImplausibleError, label_subject
-from ..core.geometry import ImageGeometry
-from ..refinement.plausibility import SHAPE_LIMIT
+from ...core.errors import ImplausibleError, label_subject
+from ...core.geometry import ImageGeometry
+from ...refinement.plausibility import SHAPE_LIMIT
 from .likeness import KnownOrgans, points_of
 
 LEAST_TOLD_ML = 1.0

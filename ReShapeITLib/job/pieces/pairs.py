@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import BadInputError
-from ..core.geometry import ImageGeometry
-from ..core.labels import LabelVolume, Segment
-from ..refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
+from ...core.errors import BadInputError
+from ...core.geometry import ImageGeometry
+from ...core.labels import LabelVolume, Segment
+from ...refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
 from .likeness import KnownOrgans, counterpart, is_solid, points_of, voxel_moments
 
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)

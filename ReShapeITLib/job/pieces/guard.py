@@ -4,24 +4,23 @@ refined."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import ImplausibleError, Notice
-from ..core.labels import LabelVolume
-from ..core.organs import ORGANS
-from ..templates.store import known_templates
+from ...core.errors import ImplausibleError, Notice
+from ...core.labels import LabelVolume
+from ...core.organs import ORGANS
+from ...templates.store import known_templates
 from .likeness import KnownOrgans
 from .parts import Label, MisplacedPiece, misplaced_pieces, with_piece_moved
 from .removed import organ_sized_change
 from .sides import OF_BOTH_SIDES, side_problems
 
 if TYPE_CHECKING:
-    from .organ import RefinedOrgan
-    from .request import RefineJob
+    from ...refinement.refined import RefinedShape
+    from ..request import RefineJob
 
 
 class Guard:
@@ -46,7 +45,7 @@ class Guard:
         notice: Callable[[str], None],
         parts: Mapping[Label, np.ndarray],
     ):
-        from ..templates.template import read_info
+        from ...templates.template import read_info
 
         self._job, self._notice, self._parts = job, notice, parts
         self._known = KnownOrgans(known_templates())
@@ -73,29 +72,29 @@ class Guard:
         if label in self._problems:
             self._complain(self._problems[label])
 
-    def after(self, label: Label, organ: RefinedOrgan) -> RefinedOrgan:
+    def after(self, label: Label, shape: RefinedShape) -> RefinedShape:
         """The refined organ with the parts that belong to it.
 
         Raises:
             ImplausibleError: a piece as large as an organ came or went, and ``job.force`` is not set.
         """
-        from ..refinement.several_organs.agreement import agreeing
+        from ...refinement.several_organs.agreement import agreeing
 
         geometry, name = self.volume.geometry, self._organs[label]
-        boxes = [self.volume.extent(label)[0], geometry.box_around(organ.shape.bounds_ras)]
+        boxes = [self.volume.extent(label)[0], geometry.box_around(shape.bounds_ras)]
         k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*boxes, strict=True))
         part = self.volume.cropped((k, j, i))
-        given, refined = part.mask(label), organ.shape.mask(part.geometry)
+        given, refined = part.mask(label), shape.mask(part.geometry)
         if label in self._parts:
             whole = refined | self._parts[label][k, j, i]
-            organ = replace(organ, shape=agreeing(organ.shape, refined, whole, part.geometry))
+            shape = agreeing(shape, refined, whole, part.geometry)
             refined = whole
         # What a part of a whole gives up its neighbour takes; a sparse annotation is completed, not changed.
         if not self._job.sparse and not (len(self._organs) > 1 and _whole(name)):
             error = organ_sized_change(given, refined, part.geometry, self._known, name, label, self.volume.source)
             if error is not None:
                 self._complain(error)
-        return organ
+        return shape
 
     def _share_a_whole(self, piece: MisplacedPiece) -> bool:
         """Whether both labels are parts of a whole, whose borders the refinement moves anyway."""

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.labels import LabelVolume
-from ..templates.store import find_template, known_templates
-from .by_name import AUTO, only_label
+from ...core.labels import LabelVolume
+from ...templates.store import find_template, known_templates
+from ..by_name import AUTO, only_label
 from .likeness import KnownOrgans
 from .pairs import pair_of, with_parts
 from .parts import joined, parse_with
 
 if TYPE_CHECKING:
-    from .request import RefineJob
+    from ..request import RefineJob
 
 Label = int | str
 
@@ -100,6 +100,6 @@ def _resolved(volume: LabelVolume, templates: Mapping[Label | None, str], with_:
 
 def _organ(template: str) -> str:
     """The organ of a template given by name or file."""
-    from ..templates.template import read_info
+    from ...templates.template import read_info
 
     return read_info(find_template(template))[0].organ

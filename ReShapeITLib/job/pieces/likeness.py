@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.geometry import ImageGeometry
-from ..templates.shape_moments import MIXED, PAIRS, ShapeDistribution
+from ...core.geometry import ImageGeometry
+from ...templates.shape_moments import MIXED, PAIRS, ShapeDistribution
 
 if TYPE_CHECKING:
-    from ..templates.template import TemplateInfo
+    from ...templates.template import TemplateInfo
 
 # What changes its sign where left and right change places: whatever holds R an odd number of times.
 _MIRRORED = np.array([1.0] * 4 + [-1.0 if axes.count(0) % 2 else 1.0 for axes in (*PAIRS, *MIXED)])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import BadInputError, ImplausibleError, label_subject
-from ..core.labels import LabelVolume
-from ..refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
+from ...core.errors import BadInputError, ImplausibleError, label_subject
+from ...core.labels import LabelVolume
+from ...refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
 from .likeness import KnownOrgans, counterpart, is_solid, mirrored, points_of, voxel_moments
 
 Label = int | str

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import BadInputError, ImplausibleError, Notice, label_subject
-from ..core.geometry import ImageGeometry
-from ..core.labels import LabelVolume
-from ..refinement.blending import SMALL_COMPONENT_GAP_MM
-from .labels import parsed_label
+from ...core.errors import BadInputError, ImplausibleError, Notice, label_subject
+from ...core.geometry import ImageGeometry
+from ...core.labels import LabelVolume
+from ...refinement.blending import SMALL_COMPONENT_GAP_MM
+from ..labels import parsed_label
 from .likeness import KnownOrgans, is_solid, points_of, voxel_moments
 from .removed import LEAST_TOLD_ML
 

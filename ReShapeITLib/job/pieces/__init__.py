@@ -1,0 +1,1 @@
+"""Pieces of label maps: what they look like, to which organ they belong, which came or went."""

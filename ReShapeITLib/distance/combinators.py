@@ -137,6 +137,19 @@ class Corrected:
 
 
 @dataclass(frozen=True, eq=False)
+class WithinImage:
+    """Another weight for the points within an image whose border cuts the organ.
+
+    Args:
+        weight: as in :class:`BlendedField`.
+        holds: from (N, 3) RAS points to (N,) bool, which of them lie within.
+    """
+
+    weight: DistanceGrid
+    holds: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
 class BlendedField:
     """``(1 - w) given + w expected`` with the weight w on a grid of its own, as at its border outside it.
 
@@ -144,11 +157,13 @@ class BlendedField:
         given: the given organ's signed distance.
         expected: what belongs where the given organ is not believed.
         weight: w, on the working grid.
+        within: w within the image, where the organ goes on beyond it; None where that is no other one.
     """
 
     given: SignedDistance
     expected: SignedDistance
     weight: DistanceGrid
+    within: WithinImage | None = None
 
     @property
     def bounds_ras(self) -> Box:
@@ -157,8 +172,11 @@ class BlendedField:
 
     def weight_at(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) weight of the expected organ at RAS points."""
-        ijk = self.weight.geometry.ras_to_ijk_points(points_ras)
-        return ndimage.map_coordinates(self.weight.values_mm, ijk[:, ::-1].T, order=1, mode="nearest")
+        weight = _sampled(self.weight, points_ras)
+        if self.within is not None:
+            inside = self.within.holds(points_ras)
+            weight[inside] = _sampled(self.within.weight, points_ras[inside])
+        return weight
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) signed distance at RAS points; the expected organ is asked only where it has a say."""
@@ -170,3 +188,9 @@ class BlendedField:
             expected = self.expected.sdf_mm(points_ras[asked])
             values[asked] += weight[asked] * (expected - values[asked])
         return values
+
+
+def _sampled(weight: DistanceGrid, points_ras: np.ndarray) -> np.ndarray:
+    """(N,) weight at (N, 3) RAS points."""
+    ijk = weight.geometry.ras_to_ijk_points(points_ras)
+    return ndimage.map_coordinates(weight.values_mm, ijk[:, ::-1].T, order=1, mode="nearest")

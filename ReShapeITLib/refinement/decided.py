@@ -9,15 +9,18 @@ import numpy as np
 from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from ..core.progress import Progress
-from ..distance.combinators import BlendedField
+from ..distance.combinators import BlendedField, WithinImage
 from ..distance.protocol import Box
 from ..distance.smooth import is_coarse, smooth_distance_grid
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.fitting import FittedField
+from .beside_cut import expected_within_image
 from .blending import BlendOptions, field_weight, grid_points, main_piece, working_geometry
 from .expected import Expected
 from .given import Given
 from .options import RefineOptions
+from .restored import truncation_of
+from .truncation import Truncation
 
 _MARGIN_MM = 4.0
 
@@ -68,7 +71,11 @@ def as_shown(given: Given) -> Given:
 
 
 def blend(
-    grid: DistanceGrid, given: TriangleSurface, fitted: FittedField, options: BlendOptions
+    grid: DistanceGrid,
+    given: TriangleSurface,
+    fitted: FittedField,
+    options: BlendOptions,
+    truncation: Truncation | None = None,
 ) -> tuple[BlendedField, Box]:
     """The blended field of given surface and fitted field, and the box that holds both."""
     template_box = fitted.ras_to_unit.inverse().apply(1.05 * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T)
@@ -83,7 +90,12 @@ def blend(
     fitted_mm = fitted.sdf_mm(points).reshape(geometry.shape_kji)
     fitted_mm = main_piece(fitted_mm, given_mm)
     weight = field_weight(given_mm, fitted_mm, options.cell_mm, options)
-    return BlendedField(grid, fitted, DistanceGrid(weight, geometry)), (lower, upper)
+    within = None
+    if truncation is not None and truncation.n_faces:
+        fitted_mm = expected_within_image(given_mm, fitted_mm, geometry, truncation, options.add_mm, options.skin_mm)
+        seen = field_weight(given_mm, fitted_mm, options.cell_mm, options)
+        within = WithinImage(DistanceGrid(seen, geometry), truncation.within_image)
+    return BlendedField(grid, fitted, DistanceGrid(weight, geometry), within), (lower, upper)
 
 
 def _by_agreement(expected: Expected, given: Given, options: RefineOptions) -> tuple[BlendedField, Box]:
@@ -91,7 +103,8 @@ def _by_agreement(expected: Expected, given: Given, options: RefineOptions) -> t
     fitted, aligned = expected.fit.field, expected.restored.aligned
     residual_unit = float(np.median(np.abs(fitted.sdf_mm(aligned.points_ras)))) / fitted.mm_per_unit
     tolerances = options.blend.scaled(fitted.mm_per_unit, aligned.plausibility.alignment_z, residual_unit)
-    return blend(given.grid, given.surface, fitted, tolerances)
+    truncation = truncation_of(given, options.confidence.flat_shares)
+    return blend(given.grid, given.surface, fitted, tolerances, truncation)
 
 
 def _through_annotation(expected: Expected) -> BlendedField:

@@ -11,14 +11,16 @@ from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry, Similarity
 from ..core.mesh import TriangleSurface
 from ..distance.between_slices import SparseAnnotation
-from ..distance.combinators import BlendedField
+from ..distance.combinators import BlendedField, WithinImage
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
 from ..restoration.confidence import ConfidenceOptions, doubt
 from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
+from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
+from .beside_cut import expected_within_image
 from .truncation import Truncation
 
 # What a point that the network put in is worth beside one that was seen.
@@ -75,11 +77,29 @@ def heal(
         weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
     else:
         weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
-    field = BlendedField(grid, restoration.restored, weight)
+    within = None
+    if truncation is not None and truncation.n_faces:
+        seen = doubt(_within_image(restoration, options, truncation), options, volume_z, restoration.unseen, blur_mm)
+        within = WithinImage(seen, truncation.within_image)
+    field = BlendedField(grid, restoration.restored, weight, within)
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
     blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
     surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
     return Healed(field, surface.without_specks(), restoration)
+
+
+def _within_image(restoration: Restoration, options: ConfidenceOptions, truncation: Truncation) -> Restoration:
+    """What the network says of the part of the organ that the image holds."""
+    given, restored, cell_mm = restoration.given, restoration.restored, restoration.cell_mm
+    expected_mm = expected_within_image(
+        given.values_mm,
+        restored.values_mm,
+        given.geometry,
+        truncation,
+        reach_mm=GIVEN_LIMIT_CELLS * cell_mm,
+        least_mm=options.reach_cells * cell_mm,
+    )
+    return replace(restoration, restored=DistanceGrid(expected_mm, restored.geometry))
 
 
 def with_measured_confidence(options: ConfidenceOptions, model: RestorationModel) -> ConfidenceOptions:

@@ -26,18 +26,30 @@ class Truncation:
     Args:
         points_ras: (n, 3) a point in each plane, RAS mm.
         normals_ras: (n, 3) unit normals that point away from the organ.
+        n_faces: how many of them, the first ones, are faces of the image.
     """
 
     points_ras: np.ndarray
     normals_ras: np.ndarray
+    n_faces: int = 0
 
     def __len__(self) -> int:
         return len(self.points_ras)
 
     def known_at(self, points_ras: np.ndarray, half_cell_mm: float) -> np.ndarray:
         """(N,) bool: which of (N, 3) RAS points lie beyond no plane; ``half_cell_mm`` is not needed for that."""
-        beyond = (points_ras @ self.normals_ras.T - (self.points_ras * self.normals_ras).sum(axis=1)) > 0.0
-        return ~beyond.any(axis=1)
+        return ~(self._ways_mm(points_ras) > 0.0).any(axis=1)
+
+    def way_beyond_image_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) how far (N, 3) RAS points lie beyond the faces of the image that cut the organ; negative within it."""
+        return self._ways_mm(points_ras)[:, : self.n_faces].max(axis=1)
+
+    def within_image(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of (N, 3) RAS points lie on the image's side of all faces that cut the organ."""
+        return self.way_beyond_image_mm(points_ras) <= 0.0
+
+    def _ways_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        return points_ras @ self.normals_ras.T - (self.points_ras * self.normals_ras).sum(axis=1)
 
 
 def find_truncation(
@@ -52,6 +64,7 @@ def find_truncation(
         least_flat_shares: of lower and upper end, see :func:`flat_end`; what covers less may be the organ's own.
     """
     found = [*_at_the_border(mask, geometry)]
+    n_faces = len(found)
     surface = surface.components()[0]  # stray pieces may lie beyond
     for side, least in zip((-1.0, 1.0), least_flat_shares, strict=True):
         share, point, normal = flat_end(surface, side)
@@ -60,7 +73,7 @@ def find_truncation(
     if not found:
         return None
     points, normals = (np.array(parts) for parts in zip(*found, strict=True))
-    return Truncation(points, normals)
+    return Truncation(points, normals, n_faces)
 
 
 def _at_the_border(mask: np.ndarray, geometry: ImageGeometry):

@@ -14,6 +14,8 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 
 from ..core.errors import (
     CANNOT_WRITE,
@@ -27,6 +29,7 @@ from ..core.errors import (
 from ..io.atomic import make_folder
 from ..job.explanation import explained
 from ..job.labels import parse_templates
+from ..job.report import NOT_REFINED, not_refined
 from .cases import BatchCase
 from .records import DONE, FAILED, REFUSED
 
@@ -56,29 +59,37 @@ def refined(case: BatchCase) -> dict:
 
     Returns:
         ``status`` (done, refused, failed), ``message``, ``seconds``, of one that is not done ``code`` of the error, of
-        one that is ``organs``, a list of what :class:`ReShapeITLib.job.report.OrganReport` holds.
+        one that is ``organs``, a list of what :class:`ReShapeITLib.job.report.OrganReport` holds. ``not_refined`` has
+        the same of :class:`ReShapeITLib.job.report.OrganNotRefined` wherever it is known which organs were asked for.
     """
     started = time.perf_counter()
+    left: list[dict] = []
+
+    def notice(text: str) -> None:
+        if getattr(text, "code", "") == NOT_REFINED:
+            fields = dict(text.fields)
+            left.append({"code": fields.pop("error"), **fields})
+
     try:
-        organs = _run(case)
+        organs = _run(case, notice)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - becomes the case's record
         told = explained(error)
         wrong = isinstance(told, (BadInputError, ImplausibleError)) and told.code not in _NO_FAULT_OF_THE_INPUT
         message = " ".join(str(told).split())
-        about = {"code": told.code, "message": message, "seconds": _since(started)}
+        if not left and "label" in told.fields:
+            left = [asdict(not_refined(told.fields["label"], str(told.fields.get("organ", "")), told))]
+        about = {"code": told.code, "message": message, "seconds": _since(started), "not_refined": left}
         return {"status": REFUSED if wrong else FAILED, **about}
-    return {"status": DONE, "message": "", "seconds": _since(started), "organs": organs}
+    return {"status": DONE, "message": "", "seconds": _since(started), "organs": organs, "not_refined": left}
 
 
-def _run(case: BatchCase) -> list[dict]:
-    from dataclasses import asdict
-
+def _run(case: BatchCase, notice: Callable[[str], None]) -> list[dict]:
     from ..job.job import run_refine_job
     from ..job.options import option_values
     from ..job.request import RefineJob
 
     options = case.options
-    for path in (case.report, case.surface):
+    for path in (case.report, case.surface, case.output):
         if path:
             make_folder(path.parent)
     job = RefineJob(
@@ -87,9 +98,10 @@ def _run(case: BatchCase) -> list[dict]:
         output=case.output,
         surface=case.surface,
         report=case.report,
+        overwrite=True,
         **option_values(options),
     )
-    return [asdict(organ) for organ in run_refine_job(job).report.organs]
+    return [asdict(organ) for organ in run_refine_job(job, notice=notice).report.organs]
 
 
 def _since(started: float) -> float:

@@ -1,4 +1,4 @@
-"""The cases of a batch: from a folder of label files or from a table that names them."""
+"""The cases of a batch: from a folder of label files and patients' folders, or from a table that names them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..io.volumes import LABEL_SUFFIXES
 from ..job.options import RefineSettings
 
 COLUMNS = ("input", "name", "template", "label")
+MASKS = "segmentations"  # TotalSegmentator's folder of masks within a patient's
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class BatchOptions(RefineSettings):
 
 @dataclass(frozen=True)
 class BatchCase:
-    """One file to refine, and where its results go.
+    """One file, or folder of masks, to refine, and where its results go.
 
     Args:
         name: of the case, unlike any other's.
-        input: label file.
+        input: label file, or folder with one mask an organ.
         folder: of the results of all cases.
         options: with the case's own template and label.
     """
@@ -50,7 +51,9 @@ class BatchCase:
 
     @property
     def output(self) -> Path:
-        """Label file on the input's grid, in the input's format."""
+        """Label file on the input's grid, in the input's format; of a folder of masks a folder as deep as the input."""
+        if self.input.is_dir():
+            return self.folder / self.name / ("" if self.input.name == self.name else self.input.name)
         return self.folder / f"{self.name}{file_suffix(self.input)}"
 
     @property
@@ -75,11 +78,12 @@ class BatchCase:
 
 
 def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) -> list[BatchCase]:
-    """The cases of a folder (every label file in it) or of a CSV table, in the order of their names or lines.
+    """The cases of a folder or of a CSV table, in the order of their names or lines.
 
     Args:
-        source: folder or table. A table has the column ``input`` (paths from the table's folder) and may have
-            ``name``, ``template`` and ``label``.
+        source: folder or table. The cases of a folder are the label files in it and the folders ``segmentations`` in
+            the folders in it. A table has the column ``input`` (paths from the table's folder) and may have ``name``,
+            ``template`` and ``label``.
         folder: of the results.
         options: of all cases; template and label of a table's line go first.
 
@@ -88,9 +92,17 @@ def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) ->
     """
     source, folder = Path(source).absolute(), Path(folder).absolute()
     if source.is_dir():
-        lines = [{"input": str(path)} for path in sorted(source.iterdir()) if _is_label_file(path)]
+        paths = [path / MASKS if _has_masks(path) else path for path in sorted(source.iterdir())]
+        lines = [{"input": str(path)} for path in paths if path.name == MASKS or _is_label_file(path)]
         if not lines:
-            raise BadInputError(f"{source} holds no label files ({' '.join(LABEL_SUFFIXES)}); check the folder.")
+            raise BadInputError(
+                "{input} holds no label files ({suffixes}) and no patients' folders with a folder '{masks}' in them",
+                "check the folder",
+                "batch.no_cases",
+                input=source,
+                suffixes=" ".join(LABEL_SUFFIXES),
+                masks=MASKS,
+            )
     elif source.is_file():
         lines = _lines(source)
     else:
@@ -98,6 +110,10 @@ def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) ->
     cases = [_case(line, source, folder, options) for line in lines]
     _check(cases, source)
     return cases
+
+
+def _has_masks(path: Path) -> bool:
+    return not path.name.startswith(".") and (path / MASKS).is_dir()
 
 
 def _is_label_file(path: Path) -> bool:
@@ -126,7 +142,7 @@ def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOption
     if not line["input"]:
         raise BadInputError(f"A line of {source} names no input; fill the column or delete the line.")
     file = (source.parent / line["input"]).absolute()
-    name = line.get("name") or file.name[: len(file.name) - len(file_suffix(file))]
+    name = line.get("name") or _name_of(file)
     if Path(name).name != name or name.startswith("."):
         raise BadInputError(f"'{name}' is no name for a case; use one without slashes and leading dots.")
     own = {key: line[key] for key in ("template", "label") if line.get(key)}
@@ -136,6 +152,12 @@ def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOption
     return BatchCase(name, file, folder, chosen)
 
 
+def _name_of(file: Path) -> str:
+    if file.is_dir():
+        return file.parent.name if file.name == MASKS else file.name
+    return file.name[: len(file.name) - len(file_suffix(file))]
+
+
 def _check(cases: Iterable[BatchCase], source: Path) -> None:
     seen: set[str] = set()
     for case in cases:
@@ -143,5 +165,5 @@ def _check(cases: Iterable[BatchCase], source: Path) -> None:
         if case.name.lower() in seen:
             raise BadInputError(f"Two cases of {source} are called '{case.name}'; give them names of their own.")
         seen.add(case.name.lower())
-        if case.input.parent.resolve() == case.folder.resolve():
+        if case.folder.resolve() == case.input.parent.resolve() or case.output.resolve() == case.input.resolve():
             raise BadInputError(f"The results would lie among the inputs in {case.folder}; choose another --out.")

@@ -11,14 +11,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from .. import __version__
 from ..core.errors import BadInputError
 from ..io.atomic import atomic_path, require_file
+from ..job.by_name import AUTO
 from ..job.labels import parse_templates
+from ..job.pieces.pairs import pair_of
 from ..restoration.store import chosen_networks
-from ..templates.store import find_template
+from ..templates.store import available_templates, find_template
 from ..templates.template import read_info, read_shape_sha256
 from .cases import BatchCase, BatchOptions
 
@@ -26,6 +29,20 @@ STATE_FOLDER = ".batch"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 # Options that say what may be done and how, not what comes of it.
 _WITHOUT_INFLUENCE = ("non_commercial", "low_memory")
+# All that the first records told; of later options only what is not the default counts.
+_FIRST_OPTIONS = (
+    "preset",
+    "device",
+    "seed",
+    "force",
+    "restoration",
+    "sparse",
+    "keep_union",
+    "template",
+    "label",
+    "surface",
+    "reports",
+)
 
 
 def record_path(case: BatchCase) -> Path:
@@ -65,14 +82,23 @@ def fingerprint(case: BatchCase) -> str:
     models, options = model_checksums(case.options), case.as_dict()["options"]
     for name in _WITHOUT_INFLUENCE:
         del options[name]
-    if options["alignment"] == BatchOptions().alignment:  # records of before this option stay
-        del options["alignment"]
+    for name, value in asdict(BatchOptions()).items():  # records of before an option stay
+        if name not in _FIRST_OPTIONS and options.get(name) == value:
+            del options[name]
     told = json.dumps([__version__, options, models], sort_keys=True)
     digest = hashlib.sha256(told.encode())
-    with open(require_file(case.input, "input"), "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    for path in _files_of(case.input):
+        if path != case.input:
+            digest.update(f"\0{path.relative_to(case.input).as_posix()}\0".encode())
+        with open(require_file(path, "input"), "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
     return digest.hexdigest()
+
+
+def _files_of(source: Path) -> list[Path]:
+    """A file itself; all files of a folder."""
+    return sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
 
 
 def model_checksums(options: BatchOptions) -> list[list[str]]:
@@ -90,12 +116,15 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
 
 
 def template_files(options: BatchOptions) -> list[Path]:
-    """The template file of each label.
+    """The template file of each label; all there are where the organs' names say which.
 
     Raises:
         BadInputError: there is no such template, or the labels are malformed.
     """
-    return [find_template(name) for name in parse_templates(options.template, options.label or None).values()]
+    names = parse_templates(options.template, options.label or None).values()
+    if AUTO in names:
+        return list(available_templates().values())
+    return [find_template(one) for name in names for one in pair_of(name) or (name,)]
 
 
 def is_done(case: BatchCase) -> bool:
@@ -108,7 +137,7 @@ def is_done(case: BatchCase) -> bool:
         return False
     results = [path for path in (case.output, case.report) if path] if record["status"] == DONE else []
     try:
-        return all(path.is_file() for path in results) and record["fingerprint"] == fingerprint(case)
+        return all(path.exists() for path in results) and record["fingerprint"] == fingerprint(case)
     except (BadInputError, OSError):
         return False
 

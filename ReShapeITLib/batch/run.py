@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from ..core.errors import MISSING_PACKAGE, BadInputError, Notice, ReShapeITError
 from ..core.progress import Progress
 from ..io.atomic import make_folder
+from ..job.by_name import AUTO
+from ..job.labels import parse_templates
 from ..job.licences import check_licences
 from .cases import BatchCase
 from .records import DONE, FAILED, folder_lock, is_done, model_checksums, read_record, template_files, write_record
@@ -48,13 +51,15 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What came of a batch: numbers of cases, and the tables' paths without their extension."""
+    """What came of a batch: numbers of cases, organs of done cases that stay as they are, and the tables' paths without
+    their extension."""
 
     done: int
     refused: int
     failed: int
     skipped: int
     table: Path
+    organs_left: int = 0
 
 
 def run_batch(
@@ -80,7 +85,7 @@ def run_batch(
     progress, folder = progress or Progress("none"), cases[0].folder
     for options in {case.options for case in cases}:
         model_checksums(options)  # what is wrong with a template is wrong with the batch
-        if not options.non_commercial:
+        if not options.non_commercial and AUTO not in parse_templates(options.template, options.label or None).values():
             check_licences(template_files(options), options.restoration, options.sparse)
     make_folder(folder)
     with folder_lock(folder):
@@ -94,11 +99,11 @@ def run_batch(
                 _work(open_cases, settings, progress, skipped, notice)
         finally:
             write_tables(folder, cases)
-    statuses = [(read_record(case) or {}).get("status", FAILED) for case in cases]
-    done = statuses.count(DONE)
-    return BatchResult(
-        done, len(statuses) - done - statuses.count(FAILED), statuses.count(FAILED), skipped, folder / "results"
-    )
+    records = [read_record(case) or {"status": FAILED} for case in cases]
+    counts = Counter(record["status"] for record in records)
+    left = sum(len(record.get("not_refined", ())) for record in records if record["status"] == DONE)
+    refused = len(cases) - counts[DONE] - counts[FAILED]
+    return BatchResult(counts[DONE], refused, counts[FAILED], skipped, folder / "results", left)
 
 
 def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, skipped: int, notice) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from ..io.atomic import atomic_path
+from ..job.report import REFINED
 from .cases import BatchCase
 from .records import read_record
 
 _OF_ORGANS = (
     "label",
     "organ",
+    "organ_status",
+    "reason",
     "template",
     "template_sha256",
     "licence",
@@ -44,7 +48,11 @@ COLUMNS = (
 
 
 def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
-    """Rows in the order of the cases; a case that was not reached has the status ``open``."""
+    """Rows in the order of the cases; a case that was not reached has the status ``open``.
+
+    ``status`` and ``message`` are the case's. ``organ_status`` (refined, absent, implausible or failed) and ``reason``
+    are the organ's; empty where nobody knows which organs the case has.
+    """
     rows = []
     for case in cases:
         record = read_record(case) or {"status": "open", "message": ""}
@@ -56,18 +64,34 @@ def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
             "output": str(case.output) if record.get("organs") else None,
             "seconds": record.get("seconds"),
         }
-        rows += [{**about, **_organ_row(organ)} for organ in record.get("organs", ())] or [about]
+        organs = [{**about, **_organ_row(organ)} for organ in record.get("organs", ())]
+        organs += [{**about, **_row_of_another(organ)} for organ in record.get("not_refined", ())]
+        rows += [_of_its_mask(case, row) for row in organs] or [about]
     return [{column: row.get(column) for column in COLUMNS} for row in rows]
 
 
 def _organ_row(organ: dict) -> dict:
     row = {name: organ.get(name) for name in _OF_ORGANS}
-    row["label"] = str(row["label"])
+    row |= {"label": str(row["label"]), "organ_status": organ.get("status", REFINED)}
     change, plausibility = organ.get("signed_change_mm"), organ.get("plausibility") or {}
     if change:
         row |= {"change_mean_mm": change["mean_abs"], "change_max_mm": max(change["max_out"], change["max_in"])}
     row |= {name: plausibility.get(name) for name in _OF_PLAUSIBILITY}
     return row | {"problems": "; ".join(plausibility.get("problems") or ())}
+
+
+def _row_of_another(organ: dict) -> dict:
+    """Of one that stays as it is."""
+    about = {"label": str(organ["label"]), "organ": organ["organ"], "organ_status": organ["status"]}
+    return about | {"reason": organ["reason"]}
+
+
+def _of_its_mask(case: BatchCase, row: dict) -> dict:
+    """The row with the organ's own files, where the case is a folder of masks."""
+    mask = next(iter(sorted(case.input.glob(f"{escape(row['label'])}.n*"))), None) if case.input.is_dir() else None
+    if mask is None:
+        return row
+    return {**row, "input": str(mask), "output": row["output"] and str(case.output / mask.name)}
 
 
 def write_tables(folder: Path, cases: Iterable[BatchCase]) -> None:

@@ -9,10 +9,10 @@ from ..job.options import BATCH, option_values, options_of
 from .common import add_options, add_progress_option, notice_of, whole_number
 
 _NOTES = """\
-Results have the names of their inputs; results.csv and results.parquet in DIR tell what came of each. The same command
-again goes on where the first one ended, and repeats only cases whose input, options, template or network changed, and
-those that failed. Exit codes: 0 all done, 1 some cases were refused or failed (see the table), 2 bad usage,
-130 cancelled.
+Results have the names of their inputs; results.csv and results.parquet in DIR have a row for each organ. The same
+command again goes on where the first one ended, and repeats only cases whose input, options, template or network
+changed, and those that failed. Exit codes: 0 all done, 1 some cases were refused or failed (see the table), 2 bad
+usage, 130 cancelled.
 """
 _SURFACES = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 
@@ -24,7 +24,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "source",
         metavar="DIR|TABLE",
-        help="folder of label files, or a CSV table with the column 'input' and, if wanted, name, template, label",
+        help="folder of label files and of patients' folders (s0001/segmentations/liver.nii.gz, ...), or a CSV table "
+        "with the column 'input' and, if wanted, name, template, label",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; made if absent")
     parser.add_argument("--template", default="", metavar="NAME|FILE", help="as for 'reshapeit refine'")
@@ -66,8 +67,11 @@ def run(arguments) -> int:
     )
     result = run_batch(cases, settings, arguments.progress, notice_of(arguments.progress))
     told = f"{result.done} done, {result.refused} refused, {result.failed} failed; see {result.table}.csv"
+    if result.organs_left:
+        told = f"{result.organs_left} organs stay as they are; {told}"
     arguments.progress.stage("done", 1.0, told)
     counts = {"done": result.done, "refused": result.refused, "failed": result.failed, "skipped": result.skipped}
+    counts["organs_left"] = result.organs_left
     arguments.progress.result({"table": f"{result.table}.csv", **counts})
     if arguments.progress.mode != "json":
         print(told)

@@ -47,7 +47,8 @@ class OrganReport:
         dsc_to_input: Dice of output and input voxels, 0 to 1.
         signed_change_mm: how far the surface moved, area-weighted: mean_abs, p95_abs, max_out, max_in.
         field_share: share of the surface where it is not the given one, 0 to 1.
-        islands_removed, holes_filled: of the given mask, before anything else.
+        islands_removed: separate components of the given voxels of which nothing is left.
+        holes_filled: of the given mask, before anything else.
         alignment: mm_per_unit, rotation_degrees, mean_residual_mm.
         plausibility: volume_z, alignment_z, shape_distance, closest_organ, code_energy (about 1 for a typical
             patient), problems.

@@ -22,8 +22,8 @@ COLUMNS = {
     "truth": ("truth", "reference"),
     "label": ("label",),
     "organ": ("organ",),
-    "status": ("status", "state"),
-    "error": ("error", "message", "reason"),
+    "status": ("organ_status", "status", "state"),
+    "error": ("error", "reason", "message"),
 }
 # What files, or numbers, are made of; no system has longer file names.
 _SHORT = ("case", "before", "after", "surface", "summary", "image", "truth", "label")
@@ -84,6 +84,8 @@ def _of_row(name: str, cells: dict[str, str], organ: dict, folder: Path, several
     label = int(label) if label and label.isdecimal() else label
     surface = files.pop("surface", None) or surface_beside(files["after"], label, several)
     fuller, run = _batch_summary(folder, cells["case"], label)
+    if isinstance(label, str) and files["before"].name.startswith(f"{label}."):
+        label = None  # a mask of its own
     return [ReviewCase(name, label, organ=fuller or organ, run=run, surface=surface, **files)]
 
 

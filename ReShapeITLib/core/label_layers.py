@@ -49,3 +49,17 @@ def merged(layers: Sequence[np.ndarray], values: Mapping[Place, int]) -> np.ndar
             if where == index and value != label:
                 flat[layer == label] = value
     return flat
+
+
+def layered(masks: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray], dict[int, int]]:
+    """As few layers as the order of (K, J, I) masks allows such that none overlap, and the layer of each label."""
+    dtype = np.uint8 if max(masks, default=0) < 256 else np.uint16
+    layers: list[np.ndarray] = []
+    where: dict[int, int] = {}
+    for label, mask in masks.items():
+        free = next((n for n, layer in enumerate(layers) if not layer[mask].any()), len(layers))
+        if free == len(layers):
+            layers.append(np.zeros(mask.shape, dtype))
+        layers[free][mask] = label
+        where[label] = free
+    return layers, where

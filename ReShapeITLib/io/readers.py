@@ -16,6 +16,7 @@ from ..core.label_values import integer_labels, probabilities_error
 from ..core.labels import LabelVolume
 from . import metaimage_header, seg_nrrd
 from .atomic import FilePath, file_suffix, require_file
+from .dicom.grid import series_grid
 from .foreign import foreign_input
 from .itk_image import BROKEN_SPACING, read_classes_with_itk, read_with_itk
 from .nifti import header as nifti
@@ -24,7 +25,7 @@ from .nifti.names import segments_of
 from .soft_labels import check_shape, labels_of_probabilities, read_npz
 
 UNREADABLE = "input.unreadable"
-INPUT_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".hdr", ".img", ".npz")
+INPUT_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".hdr", ".img", ".npz", ".dcm")
 _NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
 
 
@@ -41,13 +42,15 @@ def told_as_unreadable(path: Path) -> Iterator[None]:
 
 
 def read_grid(path: FilePath) -> tuple[ImageGeometry, nifti.NiftiHeader | None]:
-    """The voxel grid of an image or label file, and its header where that is NIfTI.
+    """The voxel grid of an image or label file or of a folder's DICOM series, and its header where that is NIfTI.
 
     Raises:
         BadInputError: the file cannot be read, or is not 3D.
     """
+    if Path(path).is_dir():
+        return series_grid(Path(path)), None
     path = require_file(path, "reference image")
-    if file_suffix(path) not in INPUT_SUFFIXES or file_suffix(path) == ".npz":
+    if file_suffix(path) not in INPUT_SUFFIXES or file_suffix(path) in (".npz", ".dcm"):
         raise foreign_input(path, INPUT_SUFFIXES)
     with told_as_unreadable(path):
         if not is_nifti(path):
@@ -56,6 +59,11 @@ def read_grid(path: FilePath) -> tuple[ImageGeometry, nifti.NiftiHeader | None]:
         _three_axes(array, path)
         geometry = nifti.geometry_of(header, path)[0]
         return geometry, replace(header, geometry=geometry)
+
+
+def grid_of_file(path: Path) -> ImageGeometry:
+    """The voxel grid of an image file, see :func:`read_grid`."""
+    return read_grid(path)[0]
 
 
 def read_nrrd(path: Path) -> LabelVolume:

@@ -23,12 +23,16 @@ from ..core.labels import LabelVolume
 from ..core.parallel import together
 from . import seg_nrrd
 from .atomic import FilePath, atomic_path, came_out_broken, cannot_write, file_suffix, require_file
+from .dicom.grid import is_dicom_file, segmentation_in
+from .dicom.reader import read_dicom
+from .dicom.seg_writer import check_can_write, write_seg
 from .foreign import foreign_input
 from .itk_image import write_with_itk
 from .nifti import header as nifti
 from .nifti import image
 from .readers import (
     INPUT_SUFFIXES,
+    grid_of_file,
     is_nifti,
     read_metaimage,
     read_nifti,
@@ -45,18 +49,22 @@ def read_labels(path: FilePath, threshold: float | None = None, reference: FileP
     """Read a label map or segmentation; the extension says the format.
 
     Args:
-        path: .nrrd .seg.nrrd .nii .nii.gz .mha .mhd, a pair .hdr/.img, or with a threshold .npz of nnU-Net.
+        path: .nrrd .seg.nrrd .nii .nii.gz .mha .mhd, a pair .hdr/.img, with a threshold .npz of nnU-Net, or DICOM SEG
+            or RTSTRUCT, also as the only one of a folder.
         threshold: makes labels of probabilities, see ``soft_labels.labels_of_probabilities``.
-        reference: the image whose grid an .npz file has.
+        reference: the image, or folder of a DICOM series, whose grid an .npz or RTSTRUCT file has.
 
     Raises:
         BadInputError: the file is missing, unreadable, not 3D, not made of integers, or has no geometry.
     """
-    suffix = file_suffix(path)
-    if suffix not in INPUT_SUFFIXES and not Path(path).is_dir():
+    path = labels_in(path)
+    suffix, is_dicom = file_suffix(path), is_dicom_file(path)
+    if suffix not in INPUT_SUFFIXES and not path.is_dir() and not is_dicom:
         raise foreign_input(path, INPUT_SUFFIXES)
     path = require_file(path, "label file")
     with told_as_unreadable(path):
+        if is_dicom or suffix == ".dcm":
+            return read_dicom(path, threshold, None if reference is None else Path(reference), grid_of_file)
         if suffix == ".npz" or threshold is not None:
             return read_probabilities(path, threshold, reference)
         if suffix.endswith("nrrd"):
@@ -68,6 +76,14 @@ def read_labels(path: FilePath, threshold: float | None = None, reference: FileP
         return volume
 
 
+def labels_in(path: FilePath) -> Path:
+    """The DICOM segmentation of a folder that holds one beside no label files; any other path as it is."""
+    path = Path(path)
+    if not path.is_dir() or any(file_suffix(file) in LABEL_SUFFIXES for file in path.iterdir()):
+        return path
+    return segmentation_in(path) or path
+
+
 def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] | None = None) -> None:
     """Write a volume; the extension says the format, ``names`` (label to name) name segments of a .seg.nrrd.
 
@@ -77,6 +93,11 @@ def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] |
         BadInputError: the folder does not take the file, or the format cannot hold the volume.
     """
     suffix = label_file_suffix(path)
+    if suffix == ".dcm":
+        check_can_write(volume, Path(path))
+        with atomic_path(path) as temporary:
+            write_seg(volume, temporary, Path(path))
+        return
     if suffix == ".seg.nrrd":
         volume = volume.with_segments(names)
         with atomic_path(path) as temporary:
@@ -122,7 +143,7 @@ def _compress(file: Path, packed: Path) -> None:
 def label_file_suffix(path: FilePath) -> str:
     """Suffix of a label file to write, or BadInputError where this library does not write such files."""
     suffix = file_suffix(path)
-    if suffix in LABEL_SUFFIXES:
+    if suffix in LABEL_SUFFIXES or suffix == ".dcm":
         return suffix
     if suffix in (".hdr", ".img"):
         raise cannot_write(path, "pairs of .hdr and .img are not written", "write .nii.gz instead", OTHER_FORMAT)

@@ -1,0 +1,1 @@
+"""DICOM: segmentations (SEG) in and out, structure sets (RTSTRUCT) in."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 DAMAGED = "The temporary file of the segmentation is missing or damaged"
 SEE_LOG = "the log has the details"
 REFINE_EVEN_IF = "Refine even if it does not look like the organ"  # as the panel calls it
+DRAWN_ON_FEW = "Drawn on a few slices only"  # likewise
 
 # Format strings of the fields of that code.
 MESSAGES = {
@@ -32,6 +33,9 @@ HINTS = {
     "input.unreadable": f"refine again; {SEE_LOG}",
     "device.unusable": "choose another device",
     "implausible": f"check segment and organ, or choose '{REFINE_EVEN_IF}' (in scripts force=True)",
+    "implausible.cut_off": f"take an image that holds the whole organ, or choose '{REFINE_EVEN_IF}'",
+    "sparse.not_asked": f"choose '{DRAWN_ON_FEW}', or '{REFINE_EVEN_IF}'",
+    "sparse.no_gap": f"switch '{DRAWN_ON_FEW}' off",
     "label.nothing_left": "check segment and organ",
     "out_of_memory": "close other programs or use a draft",
     "missing_package": f"open the ReShapeIT module and press Install; {SEE_LOG}",

@@ -16,6 +16,7 @@ from .given import Given
 from .options import RefineOptions
 from .plausibility import Plausibility, check_plausibility
 from .random_stream import RandomStream
+from .truncation import faces_that_cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,8 @@ def align(
     rng = RandomStream.seeded(options.seed).generator()
     points, normals = draw_surface_points(given.surface, options.candidates.n_surface, rng)
     alignment = align_to_template(points, template.points_unit, alignment_options(options, template))
-    plausibility = check_plausibility(template.info, given.surface, alignment, force, others)
+    cut_off = given.annotation is None and any(faces_that_cut(given.image_mask, given.image))
+    plausibility = check_plausibility(template.info, given.surface, alignment, force, others, cut_off)
     return Aligned(given, points, normals, alignment, plausibility, RandomStream.after(rng))
 
 

@@ -46,7 +46,12 @@ class Plausibility:
 
 
 def check_plausibility(
-    info: TemplateInfo, surface: TriangleSurface, alignment: Alignment, force: bool, others: Sequence[TemplateInfo] = ()
+    info: TemplateInfo,
+    surface: TriangleSurface,
+    alignment: Alignment,
+    force: bool,
+    others: Sequence[TemplateInfo] = (),
+    cut_off: bool = False,
 ) -> Plausibility:
     """Compare volume, moments and alignment residual with the training distributions, and with other organs'.
 
@@ -56,6 +61,7 @@ def check_plausibility(
         alignment: of the given organ to the template.
         force: report problems instead of raising.
         others: templates of other organs, which the given organ might be instead (those of the same organ are ignored).
+        cut_off: the border of the image cuts the given organ, which is then the reason that is told.
 
     Raises:
         ImplausibleError: a limit is passed and ``force`` is not set.
@@ -82,6 +88,8 @@ def check_plausibility(
         problems.append(f"its size, extents and orientation are rather those of {closest}")
     elif own > SHAPE_LIMIT:
         problems.append("its size, extents and orientation are unlike those of the training cases")
+    if problems and not force and cut_off:
+        raise _cut_off(info, volume_ml, problems)
     if problems and not force:
         raise ImplausibleError(
             "{subject} does not look like {organ}: {problems}",
@@ -91,6 +99,21 @@ def check_plausibility(
             problems=" and ".join(problems),
         )
     return Plausibility(volume_ml, volume_z, residual, residual_z, own, closest, tuple(problems))
+
+
+def _cut_off(info: TemplateInfo, volume_ml: float, problems: Sequence[str]) -> ImplausibleError:
+    """What is told of an organ that reaches beyond the image."""
+    missing = 10 * round(10 * (1.0 - volume_ml / float(np.median(info.volumes_ml))))
+    reasons = [f"about {missing} % of a typical {info.organ} is missing"] if missing > 0 else []
+    return ImplausibleError(
+        "{subject} is cut off at the border of the image and does not look like {organ}: {problems}",
+        "take an image that holds the whole organ, or use --force to refine the part that is there",
+        "implausible.cut_off",
+        subject="the input",
+        organ=info.organ,
+        missing_percent=max(0, missing),
+        problems=" and ".join([*reasons, *problems]),
+    )
 
 
 def _whole_and_largest(surface: TriangleSurface) -> list[TriangleSurface]:

@@ -6,6 +6,7 @@ the same as nothing being there: the restoration network gets that as input and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ def find_truncation(
         surface: of the organ, RAS mm.
         least_flat_shares: of lower and upper end, see :func:`flat_end`; what covers less may be the organ's own.
     """
-    found = [*_at_the_border(mask, geometry)]
+    found = [*faces_that_cut(mask, geometry)]
     n_faces = len(found)
     surface = surface.components()[0]  # stray pieces may lie beyond
     for side, least in zip((-1.0, 1.0), least_flat_shares, strict=True):
@@ -76,8 +77,13 @@ def find_truncation(
     return Truncation(points, normals, n_faces)
 
 
-def _at_the_border(mask: np.ndarray, geometry: ImageGeometry):
-    """Point and outward normal of every face of the image that cuts the organ."""
+def faces_that_cut(mask: np.ndarray, geometry: ImageGeometry) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Point and outward normal, both (3,) in RAS mm, of every face of the image that cuts the organ.
+
+    Args:
+        mask: (K, J, I) bool on the grid of the image.
+        geometry: of the mask.
+    """
     centre = 0.5 * (np.array(geometry.size_ijk) - 1)
     for axis_ijk in range(3):
         layers = np.moveaxis(mask, 2 - axis_ijk, 0)

@@ -10,8 +10,13 @@ import trimesh
 
 from ReShapeITLib.core.errors import ImplausibleError
 from ReShapeITLib.core.mesh import TriangleSurface
+from ReShapeITLib.io.volumes import read_labels
+from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.plausibility import check_plausibility
+from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.templates.shape_moments import MIXED, N_MOMENTS, PAIRS, ShapeDistribution, shape_moments
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 
 CENTRE = np.array([30.0, -80.0, 900.0])
 
@@ -155,3 +160,31 @@ def test_templates_of_the_same_organ_do_not_count_as_others(infos):
     lying.organ = "upright"
     with pytest.raises(ImplausibleError, match="unlike those"):
         checked(upright, surface_of(box(120, 60, 40)), others=[lying])
+
+
+def test_an_organ_that_the_border_of_the_image_cuts_is_refused_for_that_reason(infos):
+    upright, lying = infos
+    half = surface_of(box(40, 60, 50))
+    with pytest.raises(
+        ImplausibleError, match="cut off at the border of the image.*about 60 % .* is missing"
+    ) as refused:
+        check_plausibility(upright, half, aligned(half), force=False, others=[lying], cut_off=True)
+    assert refused.value.code == "implausible.cut_off" and refused.value.fields["missing_percent"] == 60
+    told = check_plausibility(upright, half, aligned(half), force=True, others=[lying], cut_off=True)
+    assert len(told.problems) == 1
+
+
+def test_an_organ_that_is_cut_and_looks_like_the_right_one_passes(infos):
+    upright, lying = infos
+    whole = surface_of(box(41, 58, 118))
+    assert check_plausibility(upright, whole, aligned(whole), False, [lying], cut_off=True).problems == ()
+
+
+def test_the_dome_of_a_real_liver_is_refused_because_the_border_cuts_it(shared_data):
+    path = shared_data / "cases" / "15_liver_dome_refused.nii.gz"
+    if not path.exists():
+        pytest.skip("the dome of a liver is not among the cases beside this checkout")
+    volume, template = read_labels(path), OrganTemplate.load(find_template("liver"))
+    with pytest.raises(ImplausibleError, match="about 60 % of a typical liver is missing") as refused:
+        refine(volume.mask(1), volume.geometry, template, REFINE_PRESETS["draft"])
+    assert refused.value.code == "implausible.cut_off"

@@ -17,8 +17,12 @@ refined. A list of one's own for --names says other conventions, for instance AM
 
 The output has the grid, voxel type, segments and other labels of the input; its extension says the format. Voxels of
 labels that are not refined stay theirs: a refined organ takes new voxels from the background only. Of several refined
-organs that claim a voxel, the one that is deepest there gets it. Exit codes: 0 done (at least one organ was
-refined), 2 bad input or usage, 3 the input does not look like the organ, 130 cancelled (nothing is written).
+organs that claim a voxel, the one that is deepest there gets it. Labels of --with keep all their voxels.
+
+A piece as large as an organ neither goes nor comes without --force, and sides that are swapped are refused.
+
+Exit codes: 0 done (at least one organ was refined), 2 bad input or usage, 3 the input does not look like the organ,
+130 cancelled (nothing is written).
 """
 
 
@@ -36,7 +40,7 @@ def add_arguments(parser) -> None:
         required=True,
         metavar="NAME|FILE",
         help="template of the organ (see 'reshapeit templates'), LABEL=NAME,LABEL=NAME,... for several organs, or "
-        "auto: every organ that is known by its name",
+        "auto: every organ that is known by its name; NAME+NAME for two organs in one label",
     )
     parser.add_argument("--label", metavar="N", help="label number, segment id or name (default: the only one)")
     parser.add_argument(

@@ -69,8 +69,8 @@ def refine_folder(
         BadInputError, ImplausibleError, CancelledError: see ``job.run_refine_job``.
     """
     if job.with_:
-        words, hint = "--with names labels of one file, but {input} is a folder of masks", "merge the masks into one file"
-        raise BadInputError(words, hint, "with.folder", input=job.input)
+        words = "--with names labels of one file, but {input} is a folder of masks"
+        raise BadInputError(words, "merge the masks into one file", "with.folder", input=job.input)
     files = mask_files(job.input)
     chosen = _chosen(files, job, notice)
     masks: dict[str, Mask] = {}

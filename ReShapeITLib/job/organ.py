@@ -147,6 +147,5 @@ def organ_report(
         field_share=field_share,
         seconds=organ.seconds,
         **voxel_changes(before.mask(label), after.mask(label), before.geometry),
-        **piece_report(before.mask(label), after.mask(label), before.geometry),
-        **shape_report(organ.shape),
+        **{**shape_report(organ.shape), **piece_report(before.mask(label), after.mask(label), before.geometry)},
     )

@@ -67,11 +67,14 @@ def pieces_of(changed: np.ndarray, whole: np.ndarray, geometry: ImageGeometry) -
 
 
 def piece_report(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry) -> dict[str, Any]:
-    """``removed_pieces`` and ``added_pieces`` of an ``OrganReport``, from two (K, J, I) bool masks on one grid."""
+    """The pieces and ``islands_removed`` of an ``OrganReport``, from two (K, J, I) bool masks on one grid."""
+    components, count = ndimage.label(before, structure=_NEIGHBOURS)
+    left = np.unique(components[before & after])
     removed, added = pieces_of(before & ~after, before, geometry), pieces_of(after & ~before, after, geometry)
     return {
         "removed_pieces": [piece.to_json() for piece in removed],
         "added_pieces": [piece.to_json() for piece in added],
+        "islands_removed": int(count - len(left)) if len(left) else 0,
     }
 
 

@@ -81,9 +81,9 @@ class _Seen:
     def __init__(self, organ: str, pieces: list[np.ndarray], voxel_mm3: float, known: KnownOrgans):
         self.organ = organ
         points = np.concatenate(pieces)
-        self.centre_r = float(points[:, 0].mean())
-        # A stray piece far away changes all moments of the whole, so the largest one is asked as well.
+        # A stray piece far away changes centre and moments of the whole.
         largest = pieces[0]
+        self.centre_r = float(largest[:, 0].mean())
         shapes = [points, largest] if len(largest) > 0.5 * len(points) else [points]
         moments = [voxel_moments(shape, voxel_mm3) for shape in shapes if is_solid(shape)]
         as_seen, reflected = (_least(known, several) for several in (moments, [mirrored(m) for m in moments]))

@@ -21,7 +21,7 @@ from ..core.mesh import TriangleSurface
 from . import vtk_process
 from .atomic import atomic_path, came_out_broken, file_suffix, require_file
 
-_EXTENSIONS = (".vtp", ".vtk", ".ply", ".stl", ".obj")
+SURFACE_SUFFIXES = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 _FRAMES = ("LPS", "RAS")
 _DAMAGED = "Cannot read {}: it is damaged or of another format, export it again."
 _NO_FACES = "{} has no usable faces: give a surface mesh of triangles or polygons."
@@ -79,8 +79,8 @@ def _in_other_frame(surface: TriangleSurface, frame: str) -> TriangleSurface:
 def surface_file_suffix(path: str | Path) -> str:
     """Suffix of a surface file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
-    if suffix not in _EXTENSIONS:
-        raise BadInputError(f"{path} has no known surface extension: use one of {', '.join(_EXTENSIONS)}.")
+    if suffix not in SURFACE_SUFFIXES:
+        raise BadInputError(f"{path} has no known surface extension: use one of {', '.join(SURFACE_SUFFIXES)}.")
     return suffix
 
 

@@ -140,6 +140,18 @@ def _compress(file: Path, packed: Path) -> None:
         shutil.copyfileobj(source, stream, 2**20)
 
 
+def as_held_by(volume: LabelVolume, path: FilePath) -> LabelVolume:
+    """The volume as the format of a file to write holds it, see :meth:`LabelVolume.in_one_layer`.
+
+    Raises:
+        BadInputError: the format cannot hold it.
+    """
+    suffix = label_file_suffix(path)
+    if suffix == ".dcm":
+        check_can_write(volume, Path(path))
+    return volume if suffix in (".dcm", ".seg.nrrd") else volume.in_one_layer()
+
+
 def label_file_suffix(path: FilePath) -> str:
     """Suffix of a label file to write, or BadInputError where this library does not write such files."""
     suffix = file_suffix(path)

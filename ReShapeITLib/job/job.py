@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -19,9 +19,10 @@ from ..core.progress import Progress, ProgressPart
 from ..io.atomic import check_writable
 from ..io.mask_folder import check_folder_writable
 from ..io.surfaces import surface_file_suffix, write_surface
-from ..io.volumes import label_file_suffix, read_labels, write_labels
+from ..io.volumes import as_held_by, label_file_suffix, labels_in, read_labels, write_labels
 from .by_name import files_by_label
 from .folder import refine_folder
+from .inputs.mesh import is_mesh, mesh_volume, with_mesh_output
 from .labels import check_labels, parsed_threshold
 from .pieces.prepared import prepare
 from .report import RefineReport
@@ -72,6 +73,7 @@ def run_refine_job(
         CancelledError: cancelled; nothing was written.
     """
     started, progress = time.perf_counter(), progress or Progress("none")
+    job = with_mesh_output(replace(job, input=labels_in(job.input)))
     _check_outputs(job)
     progress.stage("read", 0.0)
     if Path(job.input).exists():
@@ -89,7 +91,7 @@ def run_refine_job(
     refined = next(patient.volume for patient in patients if patient.volume and patient.organs)
     if Path(job.input).is_dir():
         folder.write(job)
-    else:
+    elif job.output != job.surface:
         write_labels(refined, job.output)
     shapes = {label: shape for patient in patients for label, shape in patient.shapes.items()}
     surfaces = {label: surface for patient in patients for label, surface in patient.surfaces.items()}
@@ -100,9 +102,13 @@ def run_refine_job(
 def _refined_file(
     job: RefineJob, device: Device, progress: Progress | ProgressPart, notice: Callable[[str], None]
 ) -> RefinedPatient:
-    volume = read_labels(job.input, parsed_threshold(job.threshold), job.reference or None)
+    if is_mesh(job.input):
+        volume = mesh_volume(Path(job.input), job.reference or None)
+    else:
+        volume = read_labels(job.input, parsed_threshold(job.threshold), job.reference or None)
     check_labels(volume, job.templates)  # before layers become one, and labels get other numbers
-    volume = _fitting_layers(volume, job.output)
+    if job.output != job.surface:
+        volume = as_held_by(volume, job.output)
     for told in volume.notices:
         notice(told)
     prepared = prepare(volume, job, notice)
@@ -129,7 +135,7 @@ def _check_outputs(job: RefineJob) -> None:
     """Complain about outputs before the work, not after it."""
     if Path(job.input).is_dir():
         check_folder_writable(job.output, job.input, job.overwrite)
-    else:
+    elif job.output != job.surface:
         label_file_suffix(job.output)
         check_writable(job.output)
     if job.surface:
@@ -137,7 +143,8 @@ def _check_outputs(job: RefineJob) -> None:
     for path in (job.surface, job.report):
         if path:
             check_writable(path)
-    targets = [Path(p).resolve() for p in (job.output, job.surface, job.report) if p]
+    outputs = (job.surface, job.report) if job.output == job.surface else (job.output, job.surface, job.report)
+    targets = [Path(p).resolve() for p in outputs if p]
     if len(set(targets)) < len(targets):
         raise BadInputError(f"{job.output} is named for two outputs; give each a file of its own.")
 
@@ -148,8 +155,3 @@ def _write_extras(job: RefineJob, surfaces: Mapping[int | str, TriangleSurface],
             write_surface(surface, surface_path(job.surface, label, len(report.organs) + len(report.not_refined)))
     if job.report:
         report.write(job.report)
-
-
-def _fitting_layers(volume: LabelVolume, output: Path) -> LabelVolume:
-    """The volume as the output format can hold it; says at once where segments overlap and it cannot."""
-    return volume if label_file_suffix(output) == ".seg.nrrd" else volume.in_one_layer()

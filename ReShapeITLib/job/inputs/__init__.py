@@ -1,0 +1,1 @@
+"""What a job reads beside label files: meshes."""

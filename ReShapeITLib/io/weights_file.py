@@ -15,6 +15,9 @@ from .atomic import atomic_path
 if TYPE_CHECKING:
     import torch
 
+_SCALE = ".scale"
+_MANY_WEIGHTS = 10_000
+
 
 @dataclass(frozen=True)
 class WeightsKind:
@@ -92,3 +95,33 @@ def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def in_eight_bits(name: str, tensor: torch.Tensor, small: torch.dtype) -> dict[str, torch.Tensor]:
+    """A weight matrix or convolution as 8-bit whole numbers and a scale for each of its rows; small ones as ``small``.
+
+    ``whole_weights`` gives them back, off by half a step of a row at most.
+    """
+    import torch
+
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.ndim < 2 or tensor.numel() <= _MANY_WEIGHTS:
+        return {name: tensor.to(small, copy=True)}
+    rows = tensor.float().flatten(1)
+    mantissa, exponent = torch.frexp(rows.abs().amax(dim=1, keepdim=True) / 127.0)
+    # Few binary digits: their product with a whole number is exact, so a file that is loaded and saved stays the same.
+    scale = torch.ldexp(torch.ceil(mantissa * 2048.0) / 2048.0, exponent)
+    steps = torch.where(scale > 0, rows / scale, torch.zeros_like(rows))
+    return {name: torch.round(steps).to(torch.int8).reshape(tensor.shape), name + _SCALE: scale.squeeze(1)}
+
+
+def whole_weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights in single precision from the tensors of a file."""
+    whole = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_SCALE):
+            continue
+        whole[name] = tensor.float()
+        if name + _SCALE in tensors:
+            whole[name] *= tensors[name + _SCALE].reshape(-1, *[1] * (tensor.ndim - 1))
+    return whole

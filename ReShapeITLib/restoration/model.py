@@ -15,7 +15,7 @@ from ..core.parallel import together
 from ..distance.combinators import Restricted
 from ..distance.protocol import SignedDistance
 from ..distance.surface import DistanceGrid
-from ..io.weights_file import WeightsKind
+from ..io.weights_file import WeightsKind, in_eight_bits, whole_weights
 from ..templates.template import OrganTemplate, read_shape_sha256
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
@@ -79,8 +79,11 @@ class RestorationModel:
     confidence: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> str:
-        """Write the file, weights in half precision, by way of a temporary one; returns its SHA-256."""
-        tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.network.state_dict().items()}
+        """Write the file, large weights in eight bits and others in half precision, by way of a temporary one; returns
+        its SHA-256."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, tensor in self.network.state_dict().items():
+            tensors |= in_eight_bits(name, tensor, torch.half)
         return _KIND.write(path, tensors, {"network": self.network.options.as_dict(), **asdict(self.info)})
 
     @classmethod
@@ -94,7 +97,7 @@ class RestorationModel:
         try:
             options = {k: tuple(v) for k, v in header.pop("network").items()}
             network = RestorationNetwork(NetworkOptions(**options))
-            network.load_state_dict({k: v.float() for k, v in tensors.items()})
+            network.load_state_dict(whole_weights(tensors))
             header.pop("belief", None)  # of older files; the table of networks has such numbers
             info = RestorationInfo(**header)
         except (KeyError, TypeError, RuntimeError) as error:

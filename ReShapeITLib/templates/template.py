@@ -2,7 +2,7 @@
 
 The file holds tensors and a JSON text, nothing that could be executed, and a SHA-256 over both. Temp, the biases and
 the codes stay in single precision; the last weights of H, nine tenths of the numbers, are multiplied by small
-activations and are stored in half precision.
+activations and are stored as 8-bit whole numbers with a scale for each row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from ..core.errors import BadInputError
 from ..core.licences import is_non_commercial
 from ..field.deform_template import DeformTemplateField, FieldOptions
-from ..io.weights_file import WeightsKind, tensor_digest
+from ..io.weights_file import WeightsKind, in_eight_bits, tensor_digest, whole_weights
 
 _KIND = WeightsKind("template", "template file", "'reshapeit templates' lists those there are", "reshapeit-template-1")
 
@@ -106,8 +106,13 @@ class OrganTemplate:
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """As the file holds them."""
-        tensors = {f"model.{k}": _stored(k, v) for k, v in self.model.state_dict().items()}
-        tensors |= {"alpha": self.alpha.detach().cpu().clone(), "beta": self.beta.detach().cpu().clone()}
+        tensors: dict[str, torch.Tensor] = {}
+        for name, tensor in self.model.state_dict().items():
+            if name.startswith("hyper.") and name.endswith("weight"):
+                tensors |= in_eight_bits(f"model.{name}", tensor, torch.float32)
+            else:
+                tensors[f"model.{name}"] = _copied(tensor)
+        tensors |= {"alpha": _copied(self.alpha), "beta": _copied(self.beta)}
         tensors["points_unit"] = torch.as_tensor(np.ascontiguousarray(self.points_unit), dtype=torch.float32)
         tensors["normals"] = torch.as_tensor(np.ascontiguousarray(self.normals), dtype=torch.float32)
         return tensors
@@ -122,7 +127,8 @@ class OrganTemplate:
         header, _, tensors = _KIND.read(path)
         try:
             model = DeformTemplateField(FieldOptions(**header.pop("field")))
-            model.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")})
+            named = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+            model.load_state_dict(whole_weights(named))
             model.requires_grad_(False).eval()
             return cls(
                 TemplateInfo(**header),
@@ -165,7 +171,5 @@ def _is_of_shape(name: str) -> bool:
     return name == "points_unit" or name.startswith("model.temp.")
 
 
-def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach().cpu()
-    big = name.startswith("hyper.") and name.endswith("weight") and tensor.numel() > 100_000
-    return (tensor.half() if big else tensor.float()).contiguous().clone()
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous().clone()

@@ -8,8 +8,10 @@ from .errors import BadInputError
 from .label_scan import nonzero_values
 
 NEAR_INTEGER = 1e-3  # what scaling by a 32-bit slope leaves of a label
-# Atlases have some hundred labels in solid parts; an image has more values, and neighbours differ.
-_MOST_LABELS_UNSEEN = 64
+# An image has many values, and neighbours differ; atlases have some hundred labels in solid parts. Below these numbers
+# of values nothing is looked at: labels are hardly ever negative.
+_FEW_LABELS, _FEW_WITH_NEGATIVE = 32, 8
+_MOST_BETWEEN_LABELS = 0.5  # share of fractional voxels up to which whole ones are labels
 _TYPES = (np.uint8, np.int16, np.uint16, np.int32)
 
 
@@ -52,10 +54,14 @@ def check_no_image(layer: np.ndarray, source: str) -> None:
     Raises:
         BadInputError: they are.
     """
-    if layer.size < 2 or int(layer.max()) - int(layer.min()) <= _MOST_LABELS_UNSEEN:
+    if layer.size < 2:
+        return
+    low, high = int(layer.min()), int(layer.max())
+    few = _FEW_WITH_NEGATIVE if low < 0 else _FEW_LABELS
+    if high - low <= few:
         return
     values = nonzero_values(layer)
-    if len(values) <= _MOST_LABELS_UNSEEN:
+    if len(values) <= few:
         return
     background = min(0, values[0])  # air of a CT
     pairs = differing = 0
@@ -96,7 +102,7 @@ def _checked_range(array: np.ndarray, source: str, scale: tuple[float, float]) -
     """Least and largest value, where all values are close to integers."""
     if not array.size:
         return 0.0, 0.0
-    low, high, fractional = np.inf, -np.inf, False
+    low, high, fractional, not_zero = np.inf, -np.inf, 0, 0
     for section in _sections(array):
         values = _scaled(section, scale)
         if not np.isfinite(values).all():
@@ -107,11 +113,19 @@ def _checked_range(array: np.ndarray, source: str, scale: tuple[float, float]) -
                 input=source,
             )
         low, high = min(low, float(values.min())), max(high, float(values.max()))
-        fractional = fractional or bool(np.abs(values - np.rint(values)).max() > NEAR_INTEGER)
+        fractional += int(np.count_nonzero(np.abs(values - np.rint(values)) > NEAR_INTEGER))
+        not_zero += int(np.count_nonzero(values))
     if fractional and low >= -NEAR_INTEGER and high <= 1 + NEAR_INTEGER:
         raise probabilities_error(source)
-    if fractional:
+    if fractional > _MOST_BETWEEN_LABELS * not_zero or (fractional and low < 0):
         raise image_error(source, low, high)
+    if fractional:
+        raise BadInputError(
+            "{input} holds fractional values between its labels, as after resampling with interpolation",
+            "resample the labels again, with nearest neighbour",
+            "labels.interpolated",
+            input=source,
+        )
     return round(low), round(high)
 
 

@@ -123,6 +123,13 @@ def test_an_image_is_told_from_labels(tmp_path):
             read_labels(nifti(values, tmp_path / "a.nii"))
 
 
+def test_labels_resampled_with_interpolation_are_told_from_images():
+    labels = np.kron(np.arange(27).reshape(3, 3, 3), np.ones((8, 8, 8)))
+    between = 0.5 * (labels[:, :, 1:] + labels[:, :, :-1])
+    with pytest.raises(BadInputError, match="between its labels, .* interpolation; resample .* nearest neighbour"):
+        integer_labels(between, "a.nii")
+
+
 def test_an_atlas_of_many_labels_is_no_image():
     blocks = np.kron(np.arange(1, 513).reshape(8, 8, 8), np.ones((4, 4, 4), int))
     check_no_image(blocks, "atlas.nii.gz")

@@ -11,6 +11,7 @@ from scipy import ndimage
 from ...core.errors import ImplausibleError, label_subject
 from ...core.geometry import ImageGeometry
 from ...refinement.plausibility import SHAPE_LIMIT
+from .counts import islands_and_holes
 from .likeness import KnownOrgans, points_of
 
 LEAST_TOLD_ML = 1.0
@@ -67,14 +68,12 @@ def pieces_of(changed: np.ndarray, whole: np.ndarray, geometry: ImageGeometry) -
 
 
 def piece_report(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry) -> dict[str, Any]:
-    """The pieces and ``islands_removed`` of an ``OrganReport``, from two (K, J, I) bool masks on one grid."""
-    components, count = ndimage.label(before, structure=_NEIGHBOURS)
-    left = np.unique(components[before & after])
+    """The pieces, islands and holes of an ``OrganReport``, from two (K, J, I) bool masks on one grid."""
     removed, added = pieces_of(before & ~after, before, geometry), pieces_of(after & ~before, after, geometry)
     return {
         "removed_pieces": [piece.to_json() for piece in removed],
         "added_pieces": [piece.to_json() for piece in added],
-        "islands_removed": int(count - len(left)) if len(left) else 0,
+        **islands_and_holes(before, after),
     }
 
 

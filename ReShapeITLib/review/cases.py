@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os.path import isfile  # unlike Path.is_file it stands names longer than names can be
+from os.path import isdir, isfile  # unlike those of Path they stand names longer than names can be
 from pathlib import Path
 
 from ..core.errors import BadInputError
 from ..io.atomic import file_suffix
+from ..io.volumes import LABEL_SUFFIXES
 
 _LARGEST_SUMMARY = 10_000_000
 
@@ -79,8 +80,18 @@ def cases_of_summary(path: Path, summary: dict, name: str, **known) -> list[Revi
         several = len(summary["organs"]) + len(summary.get("not_refined") or ()) > 1
         surface = files.get("surface") or (files["after"] and surface_beside(files["after"], label, several))
         full_name = f"{name} · {organ.get('organ', label)}" if several else name
-        cases.append(ReviewCase(full_name, label, organ=organ, run=run, **{**files, "surface": surface}))
+        own = {what: _mask_in(files[what], label) for what in ("before", "after")}
+        label = None if own["after"] != files["after"] else label  # a mask holds no other organ
+        cases.append(ReviewCase(full_name, label, organ=organ, run=run, **{**files, **own, "surface": surface}))
     return cases
+
+
+def _mask_in(place: Path | None, label: int | str | None) -> Path | None:
+    """The mask of an organ where a result is a folder of masks; else the file itself."""
+    if place is None or not isdir(place):
+        return place
+    masks = (place / f"{label}{suffix}" for suffix in LABEL_SUFFIXES)
+    return next((mask for mask in masks if isfile(mask)), place)
 
 
 def surface_beside(after: Path, label, several: bool) -> Path | None:

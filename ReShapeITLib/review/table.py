@@ -94,7 +94,8 @@ def _batch_summary(folder: Path, case: str, label) -> tuple[dict, dict]:
     path = folder / "reports" / f"{case}.json"
     if not case or not isfile(path):
         return {}, {}
-    found = [one for one in cases_of_summary(path, read_summary(path), case) if str(one.label) == str(label)]
+    organs = cases_of_summary(path, read_summary(path), case)
+    found = [one for one in organs if str(one.organ.get("label")) == str(label)]
     return (dict(found[0].organ), dict(found[0].run)) if found else ({}, {})
 
 

@@ -20,6 +20,7 @@ from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job.by_name import AUTO, files_by_label, named_segments
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.request import RefineJob
+from ReShapeITLib.review.sources import find_cases
 from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import ORGAN, ellipsoid_mask, label_volume, patient
 
@@ -191,15 +192,24 @@ def test_a_folder_of_masks_becomes_what_the_same_labels_in_one_file_become(templ
     write_labels(named(array, geometry, NAMES), tmp_path / "case.seg.nrrd")
     refined(tmp_path / "case.seg.nrrd", tmp_path / "out.seg.nrrd")
     one_file = read_labels(tmp_path / "out.seg.nrrd")
-    report = refined(tmp_path / "masks", tmp_path / "out").report
+    report = refined(tmp_path / "masks", tmp_path / "out", report=tmp_path / "report.json").report
     assert [organ.label for organ in report.organs] == ["second_organ", ORGAN]
+    reviewed = [(case.before, case.after, case.label) for case in find_cases(tmp_path / "report.json")]
+    folders = tmp_path / "masks", tmp_path / "out"
+    assert reviewed == [(*(f / f"{name}.nii.gz" for f in folders), None) for name in ("second_organ", ORGAN)]
     for label, name in ((1, ORGAN), (2, "second_organ")):
         mask = read_labels(tmp_path / "out" / f"{name}.nii.gz")
         assert mask.label_values() == (255,) and mask.layers[0].dtype == np.uint8
         assert np.array_equal(mask.mask(255), one_file.mask(label))
     for name in ("table.nii.gz", "statistics.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "masks" / name).read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["case.seg.nrrd", "masks", "out", "out.seg.nrrd"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "case.seg.nrrd",
+        "masks",
+        "out",
+        "out.seg.nrrd",
+        "report.json",
+    ]
 
 
 def test_absent_and_damaged_masks_of_a_folder_are_told_and_copied(templates, tmp_path):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 _SCALE = ".scale"
-_MANY_WEIGHTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,15 @@ def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def in_eight_bits(name: str, tensor: torch.Tensor, small: torch.dtype) -> dict[str, torch.Tensor]:
-    """A weight matrix or convolution as 8-bit whole numbers and a scale for each of its rows; small ones as ``small``.
+def in_eight_bits(name: str, tensor: torch.Tensor, many: int, small: torch.dtype) -> dict[str, torch.Tensor]:
+    """A weight matrix or convolution as 8-bit whole numbers and a scale for each row; up to ``many`` as ``small``.
 
     ``whole_weights`` gives them back, off by half a step of a row at most.
     """
     import torch
 
     tensor = tensor.detach().cpu().contiguous()
-    if tensor.ndim < 2 or tensor.numel() <= _MANY_WEIGHTS:
+    if tensor.ndim < 2 or tensor.numel() <= many:
         return {name: tensor.to(small, copy=True)}
     rows = tensor.float().flatten(1)
     mantissa, exponent = torch.frexp(rows.abs().amax(dim=1, keepdim=True) / 127.0)

@@ -83,7 +83,7 @@ class RestorationModel:
         its SHA-256."""
         tensors: dict[str, torch.Tensor] = {}
         for name, tensor in self.network.state_dict().items():
-            tensors |= in_eight_bits(name, tensor, torch.half)
+            tensors |= in_eight_bits(name, tensor, 10_000, torch.half)
         return _KIND.write(path, tensors, {"network": self.network.options.as_dict(), **asdict(self.info)})
 
     @classmethod

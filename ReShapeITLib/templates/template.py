@@ -109,7 +109,7 @@ class OrganTemplate:
         tensors: dict[str, torch.Tensor] = {}
         for name, tensor in self.model.state_dict().items():
             if name.startswith("hyper.") and name.endswith("weight"):
-                tensors |= in_eight_bits(f"model.{name}", tensor, torch.float32)
+                tensors |= in_eight_bits(f"model.{name}", tensor, 100_000, torch.float32)
             else:
                 tensors[f"model.{name}"] = _copied(tensor)
         tensors |= {"alpha": _copied(self.alpha), "beta": _copied(self.beta)}

@@ -13,10 +13,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.errors import MISSING_PACKAGE, BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.core.organ_names import recognised_organ
 from ReShapeITLib.io.volumes import labels_in, read_labels, write_labels
+from Testing.tiny_template import patient
 
 SEG, STRUCTURES = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"
 TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -109,7 +112,8 @@ def seg_of_pydicom(kind: str = "BINARY") -> Dataset:
         )
         for number, (name, code) in names.items()
     ]
-    measures = sequence_item(PixelSpacing=[2.0, 1.5], SliceThickness=3.0, SpacingBetweenSlices=3.0)
+    i, j, k = GRID.spacing_mm.round(6).tolist()
+    measures = sequence_item(PixelSpacing=[j, i], SliceThickness=k, SpacingBetweenSlices=k)
     plane = sequence_item(ImageOrientationPatient=orientation())
     made.SharedFunctionalGroupsSequence = [
         sequence_item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[plane])
@@ -291,3 +295,18 @@ def test_a_seg_is_written_to_other_formats(tmp_path):
     write_labels(volume, tmp_path / "b.seg.nrrd")
     check_masks(read_labels(tmp_path / "b.seg.nrrd"))
     assert [s.tags for s in read_labels(tmp_path / "b.seg.nrrd").segments] == [s.tags for s in volume.segments]
+
+
+def test_refine_makes_a_seg_of_a_seg_and_tells_at_once_where_it_cannot(
+    tmp_path, tiny_template_file, monkeypatch, capsys
+):
+    mask, geometry = patient(np.random.default_rng(3))
+    monkeypatch.setitem(globals(), "GRID", geometry)
+    monkeypatch.setitem(globals(), "masks", lambda: {1: mask})
+    save(seg_of_pydicom(), tmp_path / "a.dcm")
+    write_labels(LabelVolume.from_array(mask, geometry), tmp_path / "a.nrrd")
+    options = ["--label", "1", "--template", str(tiny_template_file), "--preset", "draft", "--device", "cpu"]
+    assert main(["refine", str(tmp_path / "a.dcm"), *options, "--output", str(tmp_path / "b.dcm")]) == 0
+    assert 0.9 < read_labels(tmp_path / "b.dcm").mask("label:1").sum() / mask.sum() < 1.1
+    assert main(["refine", str(tmp_path / "a.nrrd"), *options, "--output", str(tmp_path / "c.dcm")]) == 2
+    assert "needs the patient and study" in capsys.readouterr().err

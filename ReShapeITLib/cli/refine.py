@@ -33,7 +33,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="label map or segmentation (.nrrd .seg.nrrd .nii .nii.gz .mha), or a folder of masks, one an organ",
+        help="label map or segmentation (.nrrd .seg.nrrd .nii .nii.gz .mha, DICOM SEG or RTSTRUCT, .npz of nnU-Net), "
+        "surface mesh (.stl .ply .obj .vtp .vtk), or a folder of masks, one an organ",
     )
     parser.add_argument(
         "--template",

@@ -14,13 +14,12 @@ from ..distance.protocol import Box
 from ..distance.smooth import is_coarse, smooth_distance_grid
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.fitting import FittedField
-from .beside_cut import expected_within_image
 from .blending import BlendOptions, field_weight, grid_points, main_piece, working_geometry
 from .expected import Expected
 from .given import Given
 from .options import RefineOptions
 from .restored import truncation_of
-from .truncation import Truncation
+from .truncation import Truncation, expected_within_image
 
 _MARGIN_MM = 4.0
 

@@ -20,8 +20,7 @@ from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
-from .beside_cut import expected_within_image
-from .truncation import Truncation
+from .truncation import Truncation, expected_within_image
 
 # What a point that the network put in is worth beside one that was seen.
 TRUST_IN_GUESSES = 0.2

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
+from .blending import grid_points
 
 LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
 _CONE_DEGREES = 14.0  # between the plane's normal and the axis of the body
 _FLAT_DEGREES = 9.0  # between a triangle of a flat end and the plane
+_NEIGHBOURS = np.ones((3, 3, 3))
 _MOST_BEYOND = 0.01  # share of the surface that may lie beyond a flat end
 
 
@@ -145,3 +148,35 @@ def _fullest(values: np.ndarray, weights: np.ndarray, width: float) -> float:
     values, sums = values[order], np.concatenate([[0.0], np.cumsum(weights[order])])
     last = np.searchsorted(values, values + width, side="right")
     return float(values[int(np.argmax(sums[last] - sums[:-1]))] + 0.5 * width)
+
+
+def expected_within_image(
+    given_mm: np.ndarray,
+    expected_mm: np.ndarray,
+    geometry: ImageGeometry,
+    cut: Truncation,
+    reach_mm: float,
+    least_mm: float,
+) -> np.ndarray:
+    """(K, J, I) expected distance, as given beyond the cut faces and in additions that lie mostly beside them.
+
+    A network or a fitted shape continues the organ beyond a face. Where that continuation is wider than the given
+    organ, its foot would leave a rim within the image, whose voxels somebody saw.
+
+    Args:
+        given_mm, expected_mm: (K, J, I) signed distances.
+        geometry: of both.
+        cut: at least one of its planes is a face of the image.
+        reach_mm: how far from the face a part lies beside it.
+        least_mm: differences from which cells belong to one part.
+    """
+    way_mm = cut.way_beyond_image_mm(grid_points(geometry)).reshape(given_mm.shape)
+    beyond = way_mm > 0.0
+    beside = way_mm > -reach_mm
+    pieces, n_pieces = ndimage.label((given_mm - expected_mm > least_mm) & ~beyond, structure=_NEIGHBOURS)
+    added = (pieces > 0) & (given_mm > 0) & (expected_mm < 0)
+    cells = np.bincount(pieces[added], minlength=n_pieces + 1)
+    near = np.bincount(pieces[added & beside], minlength=n_pieces + 1)
+    foot = 2 * near > cells
+    foot[0] = False
+    return np.where(beyond | foot[pieces], given_mm, expected_mm)

@@ -52,6 +52,12 @@ def add_arguments(parser) -> None:
         metavar="MESH",
         help="also write the surface: .vtp .vtk .ply .stl .obj (of several organs, MESH_LABEL each)",
     )
+    parser.add_argument(
+        "--image",
+        metavar="CT",
+        help="the CT that was segmented, of any grid (.nrrd .nii .nii.gz .mha): moves the surface to the organ's edge "
+        "where the image is sure of it",
+    )
     parser.add_argument("--report", metavar="JSON", help="also write what changed and how certain it is")
     add_options(parser, options_of(COMMAND))
     add_progress_option(parser)
@@ -68,6 +74,7 @@ def run(arguments) -> None:
         output=Path(arguments.output),
         surface=arguments.surface and Path(arguments.surface),
         report=arguments.report and Path(arguments.report),
+        image=arguments.image and Path(arguments.image),
         **option_values(arguments),
     )
     result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))

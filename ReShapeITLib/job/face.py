@@ -12,6 +12,7 @@ from ..core.device import Device, choose_device, limited_cpu_threads
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress
+from ..image.band import Image
 from ..refinement.options import RefineOptions
 from ..refinement.refine import refine as refine_shape
 from ..refinement.refined import RefinedShape
@@ -22,6 +23,7 @@ from ..templates.template import OrganTemplate, read_info
 from .licences import refuse_non_commercial
 from .models import check_use, loaded_network, loaded_template, refine_options, within_memory
 from .options import RefineSettings
+from .with_image import with_image
 
 
 def refine(
@@ -38,6 +40,7 @@ def refine(
     low_memory: bool = False,
     non_commercial: bool = False,
     alignment: str = "cpd",
+    image: str | Path | Image | None = None,
     options: RefineOptions | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] = warnings.warn,
@@ -58,6 +61,8 @@ def refine(
         non_commercial: the use is non-commercial; templates and networks licensed for nothing else are refused
             otherwise.
         alignment: "cpd" (this library's, with priors) or "pycpd" (the pycpd package, without).
+        image: the CT that was segmented, a file or :class:`~ReShapeITLib.image.band.Image` on any grid: it moves the
+            surface to the organ's edge where it is sure of it.
         options: in the place of preset, sparse, seed and alignment, which it has itself.
         progress: gets the stages; its cancel request ends the work.
         notice: called with a sentence on each fallback, such as a full GPU.
@@ -67,7 +72,7 @@ def refine(
         RAS mm with the change in mm, ``sdf_mm(points_ras)`` the signed distance, negative inside.
 
     Raises:
-        BadInputError: mask, template, network or an option is wrong, or a licence is not accepted.
+        BadInputError: mask, template, network, image or an option is wrong, or a licence is not accepted.
         ImplausibleError: the mask does not look like the organ and ``force`` is not set.
         CancelledError: ``progress`` was cancelled.
 
@@ -93,7 +98,8 @@ def refine(
         return refine_shape(mask, geometry, on_device, chosen, progress, force, moved, known_templates())
 
     with limited_cpu_threads():
-        return within_memory(refined, choose_device(device), model, device == "auto", notice)[0]
+        shape = within_memory(refined, choose_device(device), model, device == "auto", notice)[0]
+        return with_image(shape, image, organ.info.organ, chosen.sparse, notice)[0]
 
 
 def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineOptions:

@@ -16,6 +16,7 @@ from ..core.device import Device, choose_device
 from ..core.errors import BadInputError
 from ..core.labels import LabelVolume
 from ..core.progress import Progress, ProgressPart
+from ..image.reading import read_image
 from ..io.atomic import check_writable
 from ..io.mask_folder import check_folder_writable
 from ..io.surfaces import surface_file_suffix, write_surface
@@ -79,6 +80,8 @@ def run_refine_job(
     if Path(job.input).exists():
         # Loading torch takes longer than unpacking a scan; the two do not wait for each other.
         Thread(target=_load_ahead).start()
+    if job.image:
+        read_image(job.image)  # what is wrong with it is told before the work; the organs share it
     device = choose_device(job.device)
     if Path(job.input).is_dir():
         folder = refine_folder(job, device, progress, notice)

@@ -14,6 +14,7 @@ from ..core.organs import ORGANS
 from ..templates.store import known_templates
 from .pieces.removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
+from .with_image import with_image
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
@@ -39,6 +40,7 @@ class RefinedOrgan:
     device: Device
     seconds: dict[str, float]
     surface_cell_mm: float
+    image: dict | None = None
 
 
 def refine_label(
@@ -95,13 +97,16 @@ def refine_label(
         shape, device = within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
         raise error.about(subject=label_subject(label, volume.source), label=label, input=volume.source) from error
+    if job.image:
+        clock.stage("image", 0.82)
+    shape, image = with_image(shape, job.image, template.info.organ, job.sparse, notice)
     seconds = clock.seconds()
     for_detail = restoration.detail if restoration and shape.detailed else None
     detail = _name_and_licence(networks.detail, for_detail)
     if for_detail and for_detail.info.non_commercial:
         notice(_restricted("the network", *detail))
     cell_mm = options.surface_cell_mm
-    return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm)
+    return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm, image)
 
 
 def _name_and_licence(file: Path | None, model: RestorationModel | None) -> tuple[str | None, str | None]:
@@ -146,6 +151,7 @@ def organ_report(
         signed_change_mm=change,
         field_share=field_share,
         seconds=organ.seconds,
+        image=organ.image,
         **voxel_changes(before.mask(label), after.mask(label), before.geometry),
         **{**shape_report(organ.shape), **piece_report(before.mask(label), after.mask(label), before.geometry)},
     )

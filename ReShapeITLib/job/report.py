@@ -56,6 +56,7 @@ class OrganReport:
         status: always "refined".
         removed_pieces, added_pieces: connected pieces of at least 1 mL that went or came, the largest first: volume_ml
             and centre_ras (mm).
+        image: what the image said, see :class:`~ReShapeITLib.image.witness.ImageSaid`; None where none was given.
     """
 
     label: int | str
@@ -85,6 +86,7 @@ class OrganReport:
     status: str = REFINED
     removed_pieces: Sequence[dict] = ()
     added_pieces: Sequence[dict] = ()
+    image: dict | None = None
 
     def summary(self) -> str:
         """One line for people."""

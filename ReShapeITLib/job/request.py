@@ -21,6 +21,7 @@ class RefineJob(RefineSettings):
             folder another one, which gets all its files.
         surface: mesh file of the refined organ; of several organs, each gets ``_<label>`` before the extension.
         report: JSON file, see :class:`~ReShapeITLib.job.report.RefineReport`.
+        image: that was segmented, a CT: it decides where the surface lies beside the organ's edge.
         overwrite: an output folder that holds files is replaced.
     """
 
@@ -29,4 +30,5 @@ class RefineJob(RefineSettings):
     output: Path
     surface: Path | None = None
     report: Path | None = None
+    image: Path | None = None
     overwrite: bool = False

@@ -175,7 +175,7 @@ def test_the_declared_choices_are_those_that_the_library_has():
 def test_refine_has_the_declared_options_and_defaults():
     parameters = inspect.signature(ReShapeITLib.refine).parameters.values()
     keywords = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
-    own = {"options", "progress", "notice"}
+    own = {"image", "options", "progress", "notice"}
     assert {name: value for name, value in keywords.items() if name not in own} == defaults(PYTHON)
 
 

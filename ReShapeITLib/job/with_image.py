@@ -1,0 +1,51 @@
+"""The image as third witness: what it makes of an organ that shape alone refined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import Notice
+from ..distance.protocol import box_around
+
+if TYPE_CHECKING:
+    from ..image.band import Image
+    from ..refinement.refined import RefinedShape
+
+
+def with_image(
+    shape: RefinedShape,
+    image: str | Path | Image | None,
+    organ: str,
+    sparse: bool = False,
+    notice: Callable[[str], None] = lambda text: None,
+) -> tuple[RefinedShape, dict | None]:
+    """The refined organ as shape and image agree on it, and what the report says about the image.
+
+    Args:
+        shape: what shape alone makes of the given organ.
+        image: file or image; None leaves the shape as it is.
+        organ: name in the template.
+        sparse: the given organ is a sparse annotation: what was drawn stays, so the image has no say.
+        notice: called with a sentence where the image has no say.
+
+    Raises:
+        BadInputError: the image cannot be read, or does not cover the organ.
+    """
+    if image is None:
+        return shape, None
+    from ..image.reading import read_image
+    from ..image.witness import agreed_with_image
+
+    read = read_image(image) if isinstance(image, str | Path) else image
+    if sparse:
+        words = "The image {input} has no say on the {organ}: it is drawn on a few slices."
+        notice(Notice(words, "image.sparse", input=read.source, organ=organ))
+        return shape, {"status": "sparse"}
+    vertices = shape.given_surface.vertices_ras
+    box = box_around(shape.bounds_ras, (vertices.min(axis=0), vertices.max(axis=0)))
+    agreed = agreed_with_image(shape.field.given, shape.distance, box, read, organ, notice)
+    bounds = box_around(shape.bounds_ras, agreed.bounds_ras) if agreed.bounds_ras else shape.bounds_ras
+    return replace(shape, distance=agreed.distance, bounds_ras=bounds), agreed.said.as_dict()

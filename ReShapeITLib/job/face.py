@@ -20,6 +20,7 @@ from ..restoration.model import RestorationModel
 from ..restoration.store import chosen_networks
 from ..templates.store import find_template, known_templates
 from ..templates.template import OrganTemplate, read_info
+from .by_name import AUTO
 from .licences import refuse_non_commercial
 from .models import check_use, loaded_network, loaded_template, refine_options, within_memory
 from .options import RefineSettings
@@ -111,6 +112,9 @@ def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineO
 
 
 def _template(name_or_file: str | Path) -> OrganTemplate:
+    if str(name_or_file) == AUTO:
+        words, hint = "A mask has no name that tells its organ", "name the template, or refine a file with {call}"
+        raise BadInputError(words, hint, "auto.mask", call="run_refine_job and templates={None: 'auto'}")
     file = find_template(name_or_file)
     return loaded_template(file, read_info(file)[2])
 

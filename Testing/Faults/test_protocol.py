@@ -127,7 +127,7 @@ def test_a_run_ends_with_its_result(words, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "code", "exit_code", "fields"),
     [
-        (["--label", "nothing"], "bad_input", 2, {}),
+        (["--label", "nothing"], "label.unknown", 2, {}),
         (["--output", "/nowhere/out.nrrd"], "cannot_write", 2, {"path": "/nowhere/out.nrrd"}),
         (["--sharpen"], "bad_input", 2, {}),
         (["--seed", "-3"], "bad_input", 2, {}),

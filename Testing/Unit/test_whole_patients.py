@@ -18,6 +18,7 @@ from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.io.mask_folder import folder_taking_place, mask_files, read_mask, stacked
 from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job.by_name import AUTO, files_by_label, named_segments
+from ReShapeITLib.job.face import refine
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.request import RefineJob
 from ReShapeITLib.review.sources import find_cases
@@ -106,6 +107,13 @@ def test_names_may_come_from_a_list_of_the_users_or_a_class_map(tmp_path):
     (tmp_path / "names.yaml").write_text("liver: 6\n")
     with pytest.raises(BadInputError, match="malformed at 'liver'"):
         taken(str(tmp_path / "names.yaml"))
+
+
+def test_a_mask_without_a_name_is_told_where_auto_works():
+    array, geometry = two_organs()
+    with pytest.raises(BadInputError, match="run_refine_job and templates={None: 'auto'}") as error:
+        refine(array == 1, geometry, AUTO)
+    assert error.value.code == "auto.mask"
 
 
 def damaged_patient(tmp_path: Path) -> tuple[Path, np.ndarray]:

@@ -19,6 +19,7 @@ available_templates  file of each template by name
 RestorationModel     network that tells damage from organ
 RefineJob            what ``run_refine_job`` is asked to do, from file to file
 run_refine_job       several organs of a file, with report: what ``reshapeit refine`` runs
+with_suggestions     the organ with another choice of its suggestions, at once
 RefineReport         what a job changed and how certain it is
 Progress             stages of a run and its cancel request
 ReShapeITError       base of all errors that are told in one sentence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .job.report import RefineReport
     from .job.request import RefineJob
     from .refinement.options import REFINE_PRESETS, RefineOptions
+    from .refinement.refine import with_suggestions
     from .refinement.refined import RefinedShape
     from .restoration.model import RestorationModel
     from .templates.store import available_templates
@@ -71,6 +73,7 @@ __all__ = [
     "read_surface",
     "refine",
     "run_refine_job",
+    "with_suggestions",
     "write_labels",
     "write_surface",
 ]
@@ -87,6 +90,7 @@ _FILES = {
     "job.report": ("RefineReport",),
     "job.request": ("RefineJob",),
     "refinement.options": ("REFINE_PRESETS", "RefineOptions"),
+    "refinement.refine": ("with_suggestions",),
     "refinement.refined": ("RefinedShape",),
     "restoration.model": ("RestorationModel",),
     "templates.store": ("available_templates",),

@@ -20,6 +20,7 @@ from ..io.atomic import atomic_path, require_file
 from ..job.by_name import AUTO
 from ..job.labels import parse_templates
 from ..job.pieces.pairs import pair_of
+from ..refinement.calibration import calibration
 from ..restoration.store import chosen_networks
 from ..templates.store import available_templates, find_template
 from ..templates.template import read_info, read_shape_sha256
@@ -102,13 +103,14 @@ def _files_of(source: Path) -> list[Path]:
 
 
 def model_checksums(options: BatchOptions) -> list[list[str]]:
-    """SHA-256 of template, restoration network and that for detail, and the confidence, of each label ("" where
-    there is none).
+    """SHA-256 of template, restoration network and that for detail ("" where there is none) of each label, and of the
+    numbers that decide.
 
     Raises:
         BadInputError: there is no such template or restoration network, or the labels are malformed.
     """
-    checksums = []
+    numbers = json.dumps([calibration().kinds, calibration().evidence, calibration().boldness], sort_keys=True)
+    checksums = [[hashlib.sha256(numbers.encode()).hexdigest()]]
     for file in template_files(options):
         networks = chosen_networks(options.restoration, read_shape_sha256(file), options.sparse)
         checksums.append([read_info(file)[2], *networks.identity()])
@@ -159,7 +161,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BadInputError(f"Another batch works in {folder}; wait for it or choose another --out.") from None
+        raise BadInputError(
+            "Another batch works in {path}", "wait for it or choose another --out", "batch.locked", path=folder
+        ) from None
     try:
         yield
     finally:

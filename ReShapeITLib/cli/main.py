@@ -26,6 +26,8 @@ COMMANDS = {
     "train": "train a template; the same command again goes on where it stopped",
     "train-restoration": "train the network that tells damage from organ; goes on where it stopped",
     "templates": "list, describe, draw and fetch templates",
+    "decide": "make another choice of a refinement's suggestions, at once",
+    "calibrate": "fit the probabilities of suggestions to organs whose truth is known",
     "metrics": "compare a segmentation with a reference",
     "demo": "draw a patient from a template, damage it, refine it, measure it",
 }

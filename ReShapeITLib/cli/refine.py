@@ -58,6 +58,12 @@ def add_arguments(parser) -> None:
         help="the CT that was segmented, of any grid (.nrrd .nii .nii.gz .mha): moves the surface to the organ's edge "
         "where the image is sure of it",
     )
+    parser.add_argument(
+        "--suggestions",
+        metavar="SEG.NRRD",
+        help="also write where given and expected organ contradict each other, a segment each with its probability; "
+        "'reshapeit decide' makes another choice of them",
+    )
     parser.add_argument("--report", metavar="JSON", help="also write what changed and how certain it is")
     add_options(parser, options_of(COMMAND))
     add_progress_option(parser)
@@ -74,6 +80,7 @@ def run(arguments) -> None:
         output=Path(arguments.output),
         surface=arguments.surface and Path(arguments.surface),
         report=arguments.report and Path(arguments.report),
+        suggestions=arguments.suggestions and Path(arguments.suggestions),
         image=arguments.image and Path(arguments.image),
         **option_values(arguments),
     )

@@ -39,14 +39,19 @@ def run(arguments) -> None:
     check_writable(target)
     organs, options = read_restoration_config(arguments.config)
     options = replace(options, steps=arguments.steps or options.steps)
-    cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2), options.belief)
+    cases, templates, hashes = training_cases(organs, folder, arguments.progress.part(0.0, 0.2))
     device = choose_device(arguments.device).name
     shares = {organ: told.share for organ, told in organs.items()}
     trainer = RestorationTrainer(cases, templates, options, folder, device, shares=shares)
     try:
         trainer.run(arguments.progress.part(0.2, 0.98))
     except CancelledError as error:
-        raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
+        raise CancelledError(
+            "cancelled",
+            "the same command resumes from the last checkpoint in {path}",
+            "cancelled.training",
+            path=folder,
+        ) from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
     info = RestorationInfo(
         arguments.licence,
@@ -58,7 +63,7 @@ def run(arguments) -> None:
         options.detail,
     )
     RestorationModel(info, trainer.result()).save(target)
-    enter_network(target, options.belief)
+    enter_network(target)
     arguments.progress.stage("done", 1.0)
     if arguments.progress.mode != "json":
         print(f"wrote {target}")

@@ -43,16 +43,25 @@ class SurfaceOptions:
     min_island_mm3: float = 5.0
     min_island_fraction: float = 0.0
     fill_holes: bool = True
-    max_hole_mm3: float = float("inf")
+    max_hole_mm3: float = 300.0
     margin_mm: float = 8.0
     target_spacing_mm: float = 1.0
     max_voxels: int = 40_000_000
 
     def __post_init__(self):
         if not (self.smoothing_voxels >= 0 and self.smoothing_passes >= 0 and self.margin_mm >= 0):
-            raise BadInputError("smoothing_voxels, smoothing_passes and margin_mm must not be negative: use 0 or more")
+            raise BadInputError(
+                "smoothing_voxels, smoothing_passes and margin_mm must not be negative",
+                "use 0 or more",
+                "surface.negative",
+            )
         if not self.target_spacing_mm > 0:
-            raise BadInputError(f"target_spacing_mm must be positive, not {self.target_spacing_mm}: use about 1")
+            raise BadInputError(
+                "target_spacing_mm must be positive, not {spacing_mm}",
+                "use about 1",
+                "surface.spacing",
+                spacing_mm=self.target_spacing_mm,
+            )
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,12 @@ def surface_from_grid(grid: DistanceGrid, level_mm: float = 0.0) -> TriangleSurf
     on_level = np.abs(values) < least
     values[on_level] = np.where(values[on_level] < 0, -least, least)
     if not (values < 0).any():
-        raise BadInputError(f"nothing lies inside the level of {level_mm:g} mm: no surface can be made")
+        raise BadInputError(
+            "Nothing lies inside the level of {level_mm} mm",
+            "choose a level nearer to 0",
+            "surface.no_level",
+            level_mm=f"{level_mm:g}",
+        )
     ijk, faces = zero_level(values)
     # VTK orients for increasing values in a right-handed grid, inwards for a distance.
     if np.linalg.det(grid.geometry.ijk_to_ras[:3, :3]) > 0:
@@ -207,13 +221,19 @@ def bounding_crop(mask: np.ndarray, geometry: ImageGeometry, room: int = 0) -> t
     """
     mask = np.asarray(mask)
     if mask.shape != geometry.shape_kji:
-        raise BadInputError(f"the mask has shape {mask.shape}, and its geometry {geometry.shape_kji}: they must agree")
+        raise BadInputError(
+            "The mask has the shape {shape}, its geometry {grid} (k, j, i)",
+            "give the mask's own geometry",
+            "mask.shape",
+            shape=mask.shape,
+            grid=geometry.shape_kji,
+        )
     mask = mask if mask.dtype == bool else mask != 0
     start_kji = []
     for axis in range(3):
         used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         if not len(used):
-            raise BadInputError("the mask is empty: choose a label or segment that has voxels")
+            raise BadInputError("The mask is empty", "choose a label or segment that has voxels", "mask.empty")
         start_kji.append(max(0, used[0] - room))
         mask = mask[(slice(None),) * axis + (slice(start_kji[-1], used[-1] + 1 + room),)]
     return np.array(start_kji[::-1]), mask

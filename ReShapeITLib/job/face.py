@@ -41,6 +41,7 @@ def refine(
     low_memory: bool = False,
     non_commercial: bool = False,
     alignment: str = "cpd",
+    boldness: str = "balanced",
     image: str | Path | Image | None = None,
     options: RefineOptions | None = None,
     progress: Progress | None = None,
@@ -62,9 +63,11 @@ def refine(
         non_commercial: the use is non-commercial; templates and networks licensed for nothing else are refused
             otherwise.
         alignment: "cpd" (this library's, with priors) or "pycpd" (the pycpd package, without).
+        boldness: how likely a change must be: "cautious", "balanced", "bold" or a probability as text; the result's
+            ``suggestions`` and ``taken`` say what was decided, :func:`with_suggestions` decides otherwise.
         image: the CT that was segmented, a file or :class:`~ReShapeITLib.image.band.Image` on any grid: it moves the
             surface to the organ's edge where it is sure of it.
-        options: in the place of preset, sparse, seed and alignment, which it has itself.
+        options: in the place of preset, sparse, seed, alignment and boldness, which it has itself.
         progress: gets the stages; its cancel request ends the work.
         notice: called with a sentence on each fallback, such as a full GPU.
 
@@ -81,15 +84,23 @@ def refine(
         >>> volume = read_labels("prediction.nii.gz")
         >>> refined = refine(volume.mask(1), volume.geometry, "pancreas").mask(volume.geometry)
     """
-    settings = RefineSettings(preset=preset, device=device, seed=seed, sparse=sparse, alignment=alignment)
+    settings = RefineSettings(
+        preset=preset, device=device, seed=seed, sparse=sparse, alignment=alignment, boldness=boldness
+    )
     chosen = _options(settings, options)
     mask = np.asarray(mask) != 0
     if mask.shape != geometry.shape_kji:
-        raise BadInputError(f"The mask has the shape {mask.shape}, its geometry {geometry.shape_kji}; give its own.")
+        raise BadInputError(
+            "The mask has the shape {shape}, its geometry {grid} (k, j, i)",
+            "give the mask's own geometry",
+            "mask.shape",
+            shape=mask.shape,
+            grid=geometry.shape_kji,
+        )
     organ = template if isinstance(template, OrganTemplate) else _template(template)
     model = _network(restoration, organ, chosen.sparse)
     if not non_commercial:
-        refuse_non_commercial(_licences(organ, model), "if your use is non-commercial, pass non_commercial=True")
+        refuse_non_commercial(_licences(organ, model), "non_commercial=True")
     if model is not None and low_memory:
         model = model.in_smaller_parts()
 
@@ -107,7 +118,7 @@ def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineO
     if options is None:
         return refine_options(settings)
     if settings != RefineSettings(device=settings.device):
-        raise BadInputError("options has preset, sparse, seed and alignment itself; leave these out.")
+        raise BadInputError("options has preset, sparse, seed, alignment and boldness itself", "leave these out", "options.twice")
     return options
 
 
@@ -122,7 +133,11 @@ def _template(name_or_file: str | Path) -> OrganTemplate:
 def _network(restoration: str | Path | RestorationModel, organ: OrganTemplate, sparse: bool) -> RestorationModel | None:
     if isinstance(restoration, RestorationModel):
         if organ.shape_sha256 not in restoration.info.templates.values():
-            raise BadInputError("The restoration network was not trained with this template; use 'auto' or 'none'.")
+            raise BadInputError(
+                "The restoration network was not trained with this template",
+                "use 'auto' or 'none'",
+                "network.other_template",
+            )
         check_use(restoration, "The restoration network", sparse)
         return restoration
     return loaded_network(chosen_networks(str(restoration), organ.shape_sha256, sparse), sparse)

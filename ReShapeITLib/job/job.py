@@ -99,6 +99,8 @@ def run_refine_job(
     shapes = {label: shape for patient in patients for label, shape in patient.shapes.items()}
     surfaces = {label: surface for patient in patients for label, surface in patient.surfaces.items()}
     _write_extras(job, surfaces, report)
+    if job.suggestions and patients[0].suggestions is not None:
+        write_labels(patients[0].suggestions, job.suggestions)
     return RefineResult(report, refined, shapes, surfaces)
 
 
@@ -143,13 +145,34 @@ def _check_outputs(job: RefineJob) -> None:
         check_writable(job.output)
     if job.surface:
         surface_file_suffix(job.surface)
-    for path in (job.surface, job.report):
+    if job.suggestions:
+        _check_suggestions(job, job.suggestions)
+    for path in (job.surface, job.report, job.suggestions):
         if path:
             check_writable(path)
-    outputs = (job.surface, job.report) if job.output == job.surface else (job.output, job.surface, job.report)
+    outputs = [job.surface, job.report, job.suggestions, *([] if job.output == job.surface else [job.output])]
     targets = [Path(p).resolve() for p in outputs if p]
     if len(set(targets)) < len(targets):
-        raise BadInputError(f"{job.output} is named for two outputs; give each a file of its own.")
+        raise BadInputError(
+            "{path} is named for two outputs", "give each a file of its own", "output.twice", path=job.output
+        )
+
+
+def _check_suggestions(job: RefineJob, file: Path) -> None:
+    if label_file_suffix(file) != ".seg.nrrd":
+        raise BadInputError(
+            "{output} cannot hold suggestions with their probabilities",
+            "write a .seg.nrrd file",
+            "suggestions.format",
+            output=file,
+        )
+    if job.image or Path(job.input).is_dir() or is_mesh(job.input):
+        raise BadInputError(
+            "{output} can only be written for one label file without --image",
+            "leave --suggestions or --image out, or give one label file",
+            "suggestions.together",
+            output=file,
+        )
 
 
 def _write_extras(job: RefineJob, surfaces: Mapping[int | str, TriangleSurface], report: RefineReport) -> None:

@@ -25,6 +25,7 @@ def refine_options(settings: RefineSettings) -> RefineOptions:
         REFINE_PRESETS[settings.preset],
         seed=settings.seed,
         sparse=settings.sparse,
+        boldness=settings.boldness,
         alignment_backend=settings.alignment,
     )
 
@@ -59,10 +60,18 @@ def check_use(model: RestorationModel, name: str, sparse: bool) -> None:
     """
     if model.info.few_slices and not sparse:
         raise BadInputError(
-            f"{name} is for organs drawn on a few slices only; refine such ones as sparse, or give 'auto'."
+            "{name} is for organs drawn on a few slices only",
+            "add --sparse to complete such a drawing, or choose the network 'auto'",
+            "network.sparse",
+            name=name,
         )
     if model.info.detail:
-        raise BadInputError(f"{name} only adds what coarse voxels hide to what another one says; give 'auto'.")
+        raise BadInputError(
+            "{name} only adds what coarse voxels hide and restores no organ",
+            "choose the network 'auto'",
+            "network.detail",
+            name=name,
+        )
 
 
 def within_memory(

@@ -127,6 +127,12 @@ class RefineSettings:
         (*LIBRARY, *SLICER),
         "Refine even if it does not look like the organ",
     )
+    boldness: str = _option(
+        "balanced",
+        "how likely a change must be: cautious, balanced, bold, or a probability from 0 to 1 above which it is made",
+        LIBRARY,
+        metavar="NAME|PROBABILITY",
+    )
     restoration: str = _option(
         "auto",
         "network that tells damage from organ: the template's own (auto), none, or a file",
@@ -198,7 +204,14 @@ class RefineSettings:
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
             if option.choices and getattr(self, name) not in option.choices:
-                raise BadInputError(f"{name} is '{getattr(self, name)}'; choose one of {', '.join(option.choices)}.")
+                raise BadInputError(
+                    "{option} is '{value}'",
+                    "choose one of {choices}",
+                    "option.unknown",
+                    option=name,
+                    value=getattr(self, name),
+                    choices=", ".join(option.choices),
+                )
 
 
 OPTIONS: Mapping[str, Option] = {

@@ -87,6 +87,7 @@ class OrganReport:
     removed_pieces: Sequence[dict] = ()
     added_pieces: Sequence[dict] = ()
     image: dict | None = None
+    suggestions: Sequence[dict] = ()
 
     def summary(self) -> str:
         """One line for people."""
@@ -252,7 +253,9 @@ def shape_report(shape: RefinedShape) -> dict[str, Any]:
     """What a refined shape knows about itself, under the names of :class:`OrganReport`."""
     to_unit, plausibility = shape.alignment.ras_to_unit, shape.plausibility
     cosine = np.clip((np.trace(to_unit.rotation) - 1.0) / 2.0, -1.0, 1.0)
+    entries = shape.suggestions.entries if shape.suggestions else ()
     return {
+        "suggestions": [{**entry.as_dict(), "taken": entry.number in shape.taken} for entry in entries],
         "islands_removed": shape.cleaning.islands_removed,
         "holes_filled": shape.cleaning.holes_filled,
         "alignment": {

@@ -34,6 +34,7 @@ from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .pieces.guard import Guard
 from .report import NO_VOXELS, NOT_REFINED, OrganNotRefined, OrganReport, RefineReport, not_refined, peak_memory_mb
 from .request import RefineJob
+from .suggested import suggestion_volume
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,7 @@ class RefinedPatient:
         organs: what the report says about each of them.
         errors: why each of the others was not refined.
         names: organ of each label that was asked for.
+        suggestions: a segment for each, where the job asks for them.
     """
 
     volume: LabelVolume | None
@@ -74,6 +76,7 @@ class RefinedPatient:
     organs: tuple[OrganReport, ...] = ()
     errors: dict[Label, ReShapeITError] = field(default_factory=dict)
     names: dict[Label, str] = field(default_factory=dict)
+    suggestions: LabelVolume | None = None
 
     @property
     def not_refined(self) -> tuple[OrganNotRefined, ...]:
@@ -130,6 +133,8 @@ def refine_patient(
     # A scan is many times as large as its organs: what changes is worked out on the part around them.
     box = _box_of(volume, {label: organ.shape for label, organ in organs.items()})
     given, before = given.cropped(box), volume.cropped(box)
+    if job.suggestions:
+        patient.suggestions = suggestion_volume(volume, {label: organ.shape for label, organ in organs.items()})
     after, organs = _agreed(patient, before, organs, job)
     patient.volume = volume.pasted(box, after)
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
@@ -172,12 +177,9 @@ def report_of(patients: Iterable[RefinedPatient], job: RefineJob, seconds: float
     return RefineReport(*files, job.preset, job.seed, seconds, peak_memory_mb(), organs, left)
 
 
-def label_error(
-    message: str, code: str, volume: LabelVolume, label: Label, hint: str = "choose another", **more: Any
-) -> BadInputError:
-    """A BadInputError about one label."""
-    subject = label_subject(label, volume.source)
-    return BadInputError(message, hint, code, subject=subject, label=label, input=volume.source, **more)
+def label_fields(volume: LabelVolume, label: Label) -> dict[str, Any]:
+    """The fields of an error that is about one label."""
+    return {"subject": label_subject(label, volume.source), "label": label, "input": volume.source}
 
 
 def _licensed(patient: RefinedPatient, files: dict[Label, Path], job: RefineJob) -> dict[Label, Path]:
@@ -220,10 +222,12 @@ def _present_labels(
         _, count = volume.extent(which)
         if not count:
             words = "{subject} is empty, it has no voxels"
-            patient.failed(which, label_error(words, NO_VOXELS, volume, which), strict)
+            empty = BadInputError(words, "choose another", NO_VOXELS, **label_fields(volume, which))
+            patient.failed(which, empty, strict)
         elif count < FEWEST_VOXELS:
             words = "{subject} has only {count} voxels, too few for an organ"
-            patient.failed(which, label_error(words, "label.few_voxels", volume, which, count=count), strict)
+            told = {**label_fields(volume, which), "count": count}
+            patient.failed(which, BadInputError(words, "choose another", "label.few_voxels", **told), strict)
         else:
             present[which] = file
     return present
@@ -272,7 +276,8 @@ def _agreed(
             return after, organs
         for label in gone:
             words, hint = "Nothing is left of {subject}", "check label and template"
-            patient.failed(label, label_error(words, "label.nothing_left", before, label, hint), job.strict)
+            error = BadInputError(words, hint, "label.nothing_left", **label_fields(before, label))
+            patient.failed(label, error, job.strict)
             del organs[label]
     patient.shapes = {}
     return before, organs

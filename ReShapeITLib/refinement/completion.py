@@ -1,4 +1,4 @@
-"""What belongs between annotated slices and in the doubted parts of an organ: the likeliest shape.
+"""What belongs between annotated slices: the likeliest shape.
 
 That is not the closest surface. A field of the template's shape space is fitted (codes and pose, but no weights of
 Deform of their own) to what was seen, above all, and to the organ that the restoration network expects. An organ whose
@@ -24,8 +24,6 @@ from .healing import TRUST_IN_GUESSES, Healed
 
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
-_USUAL_Z = 2.0
-_SEEN_BELOW = 0.1  # network weight up to which a point of the given surface counts as seen
 # Error in relation to the extent of what was not seen. Of the interpolation, and of a network in doubted parts: chosen
 # on nine organs of three kinds; of a network between slices: on ten held-out pancreases
 # (Testing.Studies.between_slices_parts).
@@ -36,33 +34,6 @@ NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 def in_shape_space(options: FitOptions) -> FitOptions:
     """The options of a fit that leaves the template's shape space nowhere."""
     return replace(options, code_steps=2 * options.code_steps, weight_steps=0, pose_learning_rate=_POSE_RATE)
-
-
-def likeliest_in_doubt(
-    shape: SignedDistance,
-    other: SignedDistance,
-    points_ras: np.ndarray,
-    healed: Healed,
-    volume_z: float = 0.0,
-    trust: float = 1.0,
-) -> SignedDistance:
-    """What belongs in the doubted parts of an organ.
-
-    Args:
-        shape: of the template's shape that was fitted to the healed organ.
-        other: what belongs there without that shape, from the network.
-        points_ras: (N, 3) points on the healed organ's surface.
-        healed: the organ.
-        volume_z: of the given organ, standard deviations; beyond two of them common shapes say less and less.
-        trust: ``ConfidenceOptions.shapes``.
-    """
-    trust = trust / (1.0 + max(0.0, abs(volume_z) - _USUAL_Z) ** 2)
-    if not trust:
-        return other
-    seen = points_ras[healed.field.weight_at(points_ras) < _SEEN_BELOW]
-    misfit_mm = float(np.abs(shape.sdf_mm(seen)).mean()) if len(seen) else np.inf
-    share = trust * share_of_shapes(misfit_mm, healed.doubted_mm3 ** (1 / 3))
-    return WeightedMean(((share, healed.restoration.limited(shape)), (1.0 - share, other)))
 
 
 def likeliest_between(

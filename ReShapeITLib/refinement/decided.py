@@ -102,7 +102,7 @@ def _by_agreement(expected: Expected, given: Given, options: RefineOptions) -> t
     fitted, aligned = expected.fit.field, expected.restored.aligned
     residual_unit = float(np.median(np.abs(fitted.sdf_mm(aligned.points_ras)))) / fitted.mm_per_unit
     tolerances = options.blend.scaled(fitted.mm_per_unit, aligned.plausibility.alignment_z, residual_unit)
-    truncation = truncation_of(given, options.confidence.flat_shares)
+    truncation = truncation_of(given)
     return blend(given.grid, given.surface, fitted, tolerances, truncation)
 
 

@@ -10,16 +10,19 @@ import numpy as np
 from ..core.geometry import Similarity
 from ..core.progress import Progress
 from ..distance.between_slices import SparseAnnotation
+from ..distance.combinators import WeightedMean
 from ..distance.protocol import SignedDistance
-from ..interaction.candidates import CandidateOptions, Candidates, draw_surface_points
+from ..interaction.candidates import CandidateOptions, Candidates, select_candidates
 from ..interaction.fitting import FittedField, PendingFit, fit_field
 from ..interaction.options import FitOptions
+from ..restoration.model import Restoration
 from ..templates.template import OrganTemplate
-from .completion import in_shape_space, likeliest_between, likeliest_in_doubt, trusting_contours
+from .completion import in_shape_space, likeliest_between, trusting_contours
 from .options import RefineOptions
 from .restored import CandidatesOf, Restored
 
 _STAGE = "fit"
+SHARE_OF_SHAPE = 0.25  # beside the network, whose error in what is taken is smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +87,18 @@ def expect(restored: Restored, template: OrganTemplate, options: RefineOptions, 
         fit = PendingFit(partial(fitting.fit, restored.alignment.ras_to_unit, restored.candidates, options.fit))
         fit.finish()
         return Expected(restored, fit.field, fit)
-    within = in_shape_space(options.fit)
-    shape = PendingFit(partial(fitting.fit, restored.alignment.ras_to_unit, restored.candidates, within))
+    aligned = restored.aligned
+    given = partial(
+        select_candidates, aligned.points_ras, aligned.normals_ras, aligned.alignment.confidence, restored.given.grid
+    )
+    shape = PendingFit(partial(fitting.fit, aligned.alignment.ras_to_unit, given, in_shape_space(options.fit)))
     fit = PendingFit(partial(fitting.fit_on, shape, restored.candidates))
-    return Expected(restored, _in_doubt(restored, shape, fit, fitting), fit)
+    return Expected(restored, _likeliest(shape, restored.healed.restoration), fit)
 
 
-def _in_doubt(restored: Restored, shape: PendingFit, fit: PendingFit, fitting: _Fitting) -> SignedDistance:
-    """What the given organ's doubted parts are like."""
-    healed, options = restored.healed, fitting.options
-    answer = healed.restoration
-    likeliest = answer.limited(fit) if options.confidence.closely else answer.restored
-    if not healed.field.weight.values_mm.any():
-        return likeliest
-    points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, fitting.rng)
-    volume_z = restored.aligned.plausibility.volume_z
-    return likeliest_in_doubt(shape, likeliest, points, healed, volume_z, options.confidence.shapes)
+def _likeliest(shape: SignedDistance, answer: Restoration) -> SignedDistance:
+    """What is expected in the place of the given organ: the network's, and in part the fitted shape's."""
+    return WeightedMean(((SHARE_OF_SHAPE, answer.limited(shape)), (1.0 - SHARE_OF_SHAPE, answer.restored)))
 
 
 def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry, Similarity
 from ..core.mesh import TriangleSurface
 from ..distance.between_slices import SparseAnnotation
@@ -15,11 +15,12 @@ from ..distance.combinators import BlendedField, WithinImage
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
-from ..restoration.confidence import ConfidenceOptions, doubt
 from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
+from .calibration import Calibration, calibration
+from .suggestions import REACH_CELLS, TYPICALLY_UNLIKE, Suggestions, find_suggestions
 from .truncation import Truncation, expected_within_image
 
 # What a point that the network put in is worth beside one that was seen.
@@ -34,17 +35,32 @@ class Healed:
         field: given and restored distance with the weight of doubt.
         surface: its zero level on the network's grid.
         restoration: what the network said.
+        suggestions: where it contradicts the given organ; None for a sparse annotation.
+        taken: numbers of the suggestions that were put in.
     """
 
     field: BlendedField
     surface: TriangleSurface
     restoration: Restoration
+    suggestions: Suggestions | None = None
+    taken: frozenset[int] = frozenset()
 
-    @property
-    def doubted_mm3(self) -> float:
-        """Volume in which the network is believed against the given organ."""
-        weight = self.field.weight
-        return float((weight.values_mm > 0.5).sum() * weight.geometry.voxel_volume_mm3)
+
+class Rule(NamedTuple):
+    """The one rule: a suggestion is taken where its probability is above ``least``."""
+
+    calibration: Calibration
+    least: float
+
+    @classmethod
+    def of(cls, boldness: str) -> Rule:
+        """Of a name in the calibration, or a probability as text.
+
+        Raises:
+            BadInputError: it is neither, or there is no calibration.
+        """
+        known = calibration()
+        return cls(known, known.least(boldness))
 
 
 def heal(
@@ -52,43 +68,63 @@ def heal(
     template: OrganTemplate,
     grid: DistanceGrid,
     ras_to_unit: Similarity,
-    options: ConfidenceOptions,
+    rule: Rule,
     annotation: SparseAnnotation | None = None,
-    volume_z: float = 0.0,
     truncation: Truncation | None = None,
     poses: int = 4,
-    blur_mm: float = 0.0,
+    unlike: float = TYPICALLY_UNLIKE,
 ) -> Healed:
-    """Ask the network about a given organ and put in what it says where the two clearly differ.
+    """Ask the network about a given organ and put in what it says in the suggestions that are taken.
 
     Args:
         grid: signed distance of the given organ.
         ras_to_unit: its alignment.
-        options: when the network is believed, see :func:`with_measured_confidence`.
+        rule: which suggestions are taken.
         annotation: that ``grid`` was interpolated from; the network is believed everywhere between its slices.
-        volume_z: see :func:`doubt`.
         truncation: where the organ was cut off.
         poses: see :func:`restore`.
-        blur_mm: see :func:`doubt`.
+        unlike: see :func:`find_suggestions`.
     """
     restoration = restore(model, template, grid, ras_to_unit, poses, annotation or truncation)
-    if annotation is None:
-        weight = doubt(restoration, options, volume_z, restoration.unseen, blur_mm)
-    else:
-        weight = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
+    if annotation is not None:
+        everywhere = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
+        return _healed(BlendedField(grid, restoration.restored, everywhere), restoration)
+    suggestions = find_suggestions(restoration, rule.calibration, unlike)
+    return decided(grid, restoration, suggestions, suggestions.likelier_than(rule.least), truncation)
+
+
+def decided(
+    grid: DistanceGrid,
+    restoration: Restoration,
+    suggestions: Suggestions,
+    taken: frozenset[int],
+    truncation: Truncation | None = None,
+) -> Healed:
+    """The given organ with some of the suggestions.
+
+    Args:
+        grid: signed distance of the given organ.
+        restoration, suggestions: what the network said of it.
+        taken: numbers of the suggestions.
+        truncation: where the organ was cut off.
+    """
     within = None
     if truncation is not None and truncation.n_faces:
-        seen = doubt(_within_image(restoration, options, truncation), options, volume_z, restoration.unseen, blur_mm)
-        within = WithinImage(seen, truncation.within_image)
-    field = BlendedField(grid, restoration.restored, weight, within)
-    given, restored = restoration.given.values_mm, restoration.restored.values_mm
-    blended = (1.0 - weight.values_mm) * given + weight.values_mm * restored
+        as_given = _as_given_within_image(restoration, truncation)
+        within = WithinImage(suggestions.weight(taken, as_given), truncation.within_image)
+    field = BlendedField(grid, restoration.restored, suggestions.weight(taken), within)
+    return replace(_healed(field, restoration), suggestions=suggestions, taken=taken)
+
+
+def _healed(field: BlendedField, restoration: Restoration) -> Healed:
+    weight = field.weight.values_mm
+    blended = (1.0 - weight) * restoration.given.values_mm + weight * restoration.restored.values_mm
     surface = surface_from_grid(DistanceGrid(blended.astype(np.float32), restoration.restored.geometry))
     return Healed(field, surface.without_specks(), restoration)
 
 
-def _within_image(restoration: Restoration, options: ConfidenceOptions, truncation: Truncation) -> Restoration:
-    """What the network says of the part of the organ that the image holds."""
+def _as_given_within_image(restoration: Restoration, truncation: Truncation) -> np.ndarray:
+    """[z, y, x] bool cells that stay as given in the part of the organ that the image holds."""
     given, restored, cell_mm = restoration.given, restoration.restored, restoration.cell_mm
     expected_mm = expected_within_image(
         given.values_mm,
@@ -96,21 +132,9 @@ def _within_image(restoration: Restoration, options: ConfidenceOptions, truncati
         given.geometry,
         truncation,
         reach_mm=GIVEN_LIMIT_CELLS * cell_mm,
-        least_mm=options.reach_cells * cell_mm,
+        least_mm=REACH_CELLS * cell_mm,
     )
-    return replace(restoration, restored=DistanceGrid(expected_mm, restored.geometry))
-
-
-def with_measured_confidence(options: ConfidenceOptions, model: RestorationModel) -> ConfidenceOptions:
-    """The options with what the table of networks has for the model in their place.
-
-    Raises:
-        BadInputError: the table names an option that there is not.
-    """
-    unknown = set(model.confidence) - {field.name for field in fields(options)}
-    if unknown:
-        raise BadInputError(f"The table of networks has unknown confidence options: {', '.join(sorted(unknown))}.")
-    return replace(options, **model.confidence)
+    return expected_mm != restored.values_mm
 
 
 def healed_candidates(

@@ -8,7 +8,6 @@ from ..distance.surface import SurfaceOptions
 from ..interaction.alignment import AlignmentOptions, check_backend
 from ..interaction.candidates import CandidateOptions
 from ..interaction.options import FitOptions
-from ..restoration.confidence import ConfidenceOptions
 from .blending import BlendOptions
 
 
@@ -24,7 +23,7 @@ class RefineOptions:
         restoration_passes: how often the restoration network is asked; each time but the first in the frame that the
             organ it restored before leads to.
         restoration_poses: in how many slightly different poses it is asked.
-        confidence: when that network is believed against the given organ.
+        boldness: how likely a change must be: a name in the calibration, or a probability as text.
         candidates: which points TIM keeps.
         fit: steps of the fit.
         blend: when the field wins over the given surface, where there is no restoration network.
@@ -41,7 +40,7 @@ class RefineOptions:
     alignment_backend: str = "cpd"
     restoration_passes: int = 2
     restoration_poses: int = 4
-    confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
+    boldness: str = "balanced"
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     blend: BlendOptions = field(default_factory=BlendOptions)

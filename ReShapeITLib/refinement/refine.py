@@ -5,11 +5,12 @@ Six stages, each a frozen value made of the one before: given, aligned, restored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress, Stages
 from ..restoration.model import RestorationModel
@@ -18,10 +19,10 @@ from .aligned import align
 from .decided import decide
 from .expected import expect
 from .given import given_organ
-from .healing import with_measured_confidence
+from .healing import decided
 from .options import REFINE_PRESETS, RefineOptions
 from .refined import RefinedShape, refined_shape
-from .restored import restore_organ
+from .restored import restore_organ, truncation_of
 
 
 def refine(
@@ -54,8 +55,6 @@ def refine(
         CancelledError: the user cancelled.
     """
     options, progress = options or REFINE_PRESETS["standard"], progress or Progress("none")
-    if restoration is not None:
-        options = _with_confidence_of(restoration, options)
     progress.stage("surface", 0.0)
     given = given_organ(mask, geometry, options)
     progress.stage("align", 0.1)
@@ -67,8 +66,31 @@ def refine(
     return refined_shape(decide(expected, options, progress))
 
 
-def _with_confidence_of(restoration: RestorationModel, options: RefineOptions) -> RefineOptions:
-    """The options with what was measured for this network."""
-    confidence = with_measured_confidence(options.confidence, restoration)
-    cavities = replace(options.surface, max_hole_mm3=1000.0 * confidence.fill_ml)
-    return replace(options, confidence=confidence, surface=cavities)
+def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShape:
+    """The organ with another choice of its suggestions; nothing is aligned, asked or fitted again.
+
+    Args:
+        shape: what :func:`refine` gave.
+        taken: numbers of the suggestions to take.
+
+    Raises:
+        BadInputError: no network was asked, so that there are none, or a number is none of theirs.
+    """
+    known = {entry.number for entry in shape.suggestions.entries} if shape.suggestions else set()
+    unknown = sorted(set(taken) - known)
+    if unknown:
+        raise BadInputError(
+            "There is no suggestion {number}",
+            "choose from {known}" if known else "there are none for this organ",
+            "suggestion.unknown",
+            number=unknown[0],
+            known=", ".join(map(str, sorted(known))),
+        )
+    expected = shape.decided.expected
+    restored, given = expected.restored, expected.restored.given
+    if restored.healed is None or restored.healed.suggestions is None:
+        return shape
+    answer = restored.healed.restoration
+    healed = decided(given.grid, answer, shape.suggestions, frozenset(taken), truncation_of(given))
+    again = replace(expected, restored=replace(restored, healed=healed))
+    return refined_shape(decide(again, RefineOptions(), Progress("none")))

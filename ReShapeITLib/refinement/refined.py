@@ -18,6 +18,7 @@ from ..interaction.fitting import FittedField, PendingFit
 from .blending import without_small_components
 from .decided import Decided
 from .plausibility import Plausibility
+from .suggestions import Suggestions
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,9 @@ class RefinedShape:
         cleaning: what was dropped or filled before anything else.
         plausibility: whether the given organ looks like the template's organ.
         detailed: a network was asked what the given organ's coarse voxels hide.
+        suggestions: where the expected organ contradicts the given one; None where no network was asked.
+        taken: numbers of the suggestions that were taken.
+        decided: the stage before, from which another choice goes on.
     """
 
     distance: SignedDistance
@@ -45,6 +49,9 @@ class RefinedShape:
     cleaning: CleaningReport
     plausibility: Plausibility
     detailed: bool = False
+    suggestions: Suggestions | None = None
+    taken: frozenset[int] = frozenset()
+    decided: Decided | None = None
 
     @property
     def fitted(self) -> FittedField:
@@ -97,6 +104,7 @@ def refined_shape(decided: Decided) -> RefinedShape:
     if given.annotation is None:
         field = without_small_components(given.kept, given.geometry, field, given.distance_of)
     restored = decided.expected.restored
+    healed = restored.healed
     return RefinedShape(
         distance=field,
         field=field,
@@ -107,4 +115,7 @@ def refined_shape(decided: Decided) -> RefinedShape:
         cleaning=given.cleaning,
         plausibility=restored.aligned.plausibility,
         detailed=given.detail is not None,
+        suggestions=healed and healed.suggestions,
+        taken=healed.taken if healed else frozenset(),
+        decided=decided,
     )

@@ -18,7 +18,7 @@ from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate
 from .aligned import Aligned, alignment_options
 from .given import Given
-from .healing import Healed, heal, healed_candidates, without_components_out_of_reach
+from .healing import Healed, Rule, heal, healed_candidates, without_components_out_of_reach
 from .options import RefineOptions
 from .random_stream import RandomStream
 from .truncation import Truncation, find_truncation
@@ -63,19 +63,19 @@ def restore_organ(
     rng, alignment = aligned.stream.generator(), aligned.alignment
     given = with_detail(aligned.given, restoration, template, alignment.ras_to_unit, options.restoration_poses)
     given = within_reach(given, template, alignment.ras_to_unit)
-    truncation = truncation_of(given, options.confidence.flat_shares)
+    truncation = truncation_of(given)
+    rule = Rule.of(options.boldness)
     for _ in range(max(1, options.restoration_passes)):
         healed = heal(
             restoration,
             template,
             given.grid,
             alignment.ras_to_unit,
-            options=options.confidence,
+            rule=rule,
             annotation=given.annotation,
-            volume_z=aligned.plausibility.volume_z,
             truncation=truncation,
             poses=options.restoration_poses,
-            blur_mm=given.blur_mm,
+            unlike=aligned.plausibility.shape_distance,
         )
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
         alignment = align_to_template(points, template.points_unit, alignment_options(options, template))
@@ -107,11 +107,11 @@ def within_reach(given: Given, template: OrganTemplate, ras_to_unit: Similarity)
     return replace(given, kept=kept, grid=given.distance_of(kept, given.geometry))
 
 
-def truncation_of(given: Given, least_flat_shares: tuple[float, float]) -> Truncation | None:
+def truncation_of(given: Given) -> Truncation | None:
     """Where the organ was cut off; None where it was not, and for a sparse annotation."""
     if given.annotation is not None:
         return None
-    return find_truncation(given.image_mask, given.image, given.surface, least_flat_shares)
+    return find_truncation(given.image_mask, given.image, given.surface)
 
 
 def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:

@@ -17,6 +17,7 @@ from ..core.mesh import TriangleSurface
 from .blending import grid_points
 
 LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
+LEAST_FLAT_SHARE = 0.12  # of the organ's shadow along the body that a flat end covers; whole organs have less
 _CONE_DEGREES = 14.0  # between the plane's normal and the axis of the body
 _FLAT_DEGREES = 9.0  # between a triangle of a flat end and the plane
 _NEIGHBOURS = np.ones((3, 3, 3))
@@ -56,23 +57,20 @@ class Truncation:
         return points_ras @ self.normals_ras.T - (self.points_ras * self.normals_ras).sum(axis=1)
 
 
-def find_truncation(
-    mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, least_flat_shares: tuple[float, float]
-) -> Truncation | None:
+def find_truncation(mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface) -> Truncation | None:
     """Where an organ looks truncated; None where it does nowhere.
 
     Args:
         mask: (K, J, I) bool on the grid of the image, so that its borders are those of the image.
         geometry: of the mask.
         surface: of the organ, RAS mm.
-        least_flat_shares: of lower and upper end, see :func:`flat_end`; what covers less may be the organ's own.
     """
     found = [*faces_that_cut(mask, geometry)]
     n_faces = len(found)
     surface = surface.components()[0]  # stray pieces may lie beyond
-    for side, least in zip((-1.0, 1.0), least_flat_shares, strict=True):
+    for side in (-1.0, 1.0):
         share, point, normal = flat_end(surface, side)
-        if share > least:
+        if share > LEAST_FLAT_SHARE:
             found.append((point, normal))
     if not found:
         return None

@@ -69,14 +69,12 @@ class RestorationModel:
         network: with frozen weights.
         poses_at_once: how many poses it is asked about together; one takes the least memory.
         detail: the network that knows what coarse voxels hide of the same organs; None: there is none.
-        confidence: fields of the confidence options that were measured for it and differ from the defaults.
     """
 
     info: RestorationInfo
     network: RestorationNetwork
     poses_at_once: int = 2
     detail: RestorationModel | None = None
-    confidence: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> str:
         """Write the file, large weights in eight bits and others in half precision, by way of a temporary one; returns
@@ -106,11 +104,11 @@ class RestorationModel:
 
     @classmethod
     def load_chosen(cls, files: ChosenNetworks) -> RestorationModel | None:
-        """The same with its confidence and the network for detail that goes with it; None where none was chosen."""
+        """The same with the network for detail that goes with it; None where none was chosen."""
         if files.restoration is None:
             return None
         detail = cls.load(files.detail) if files.detail else None
-        return replace(cls.load(files.restoration), detail=detail, confidence=dict(files.confidence))
+        return replace(cls.load(files.restoration), detail=detail)
 
     @classmethod
     def for_template(cls, template_file: str | Path, sparse: bool = False) -> RestorationModel | None:
@@ -134,12 +132,14 @@ class Restoration:
         restored: signed distance of the restored organ, limited to a few cells, on an oblique image grid in RAS mm.
         given: the given organ's on the same grid, with the same limit.
         cell_mm: edge of a cell.
+        spread: [z, y, x] standard deviation of the answers in the several poses, cells.
         unseen: [z, y, x] bool cells of that grid of which the given organ says nothing; None where there are none.
     """
 
     restored: DistanceGrid
     given: DistanceGrid
     cell_mm: float
+    spread: np.ndarray
     unseen: np.ndarray | None = None
 
     def limited(self, organ: SignedDistance) -> SignedDistance:
@@ -174,7 +174,7 @@ def restore(
     given = together(lambda frame: grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS), frames)
     known = [_known(seen, grid, frame) for frame in frames]
     answers = _ask(model, template.info.organ, template_cells(template, grid), np.stack(given), np.stack(known))
-    total, cell_mm = answers[0].astype(np.float64), grid.cell_unit / ras_to_unit.scale
+    cell_mm = grid.cell_unit / ras_to_unit.scale
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
 
     def in_first_frame(frame, answer):
@@ -182,11 +182,10 @@ def restore(
         back = answer.sdf_mm(cells_ras).reshape(grid.shape_zyx) / cell_mm
         return np.clip(back, -GIVEN_LIMIT_CELLS, GIVEN_LIMIT_CELLS)
 
-    for back in together(in_first_frame, frames[1:], answers[1:]):
-        total += back
-    geometry, cells = grid.geometry_ras(ras_to_unit), (total / len(frames), given[0])
+    all_answers = np.stack([answers[0], *together(in_first_frame, frames[1:], answers[1:])])
+    geometry, cells = grid.geometry_ras(ras_to_unit), (all_answers.mean(axis=0, dtype=np.float64), given[0])
     restored, given_mm = (DistanceGrid((part * cell_mm).astype(np.float32), geometry) for part in cells)
-    return Restoration(restored, given_mm, cell_mm, known[0] == 0.0)
+    return Restoration(restored, given_mm, cell_mm, all_answers.std(axis=0, dtype=np.float32), known[0] == 0.0)
 
 
 def _known(seen: Seen | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:

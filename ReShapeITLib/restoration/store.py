@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import BadInputError
-from .table import DETAIL, MODES, SPARSE, TABLE_NAME, WHOLE, NetworkEntry, NetworkTable
+from .table import DETAIL, SPARSE, TABLE_NAME, WHOLE, NetworkTable
 
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "RESHAPEIT_RESTORATION"
@@ -20,21 +20,19 @@ class ChosenNetworks(NamedTuple):
     Args:
         restoration: file of the network; None where there is none.
         detail: file of the network that knows what coarse voxels hide; None where there is none.
-        confidence: fields of ``ConfidenceOptions`` and their values, where they differ from the defaults.
     """
 
     restoration: Path | None = None
     detail: Path | None = None
-    confidence: tuple[tuple[str, float], ...] = ()
 
     @property
     def files(self) -> tuple[Path | None, Path | None]:
         """Of both networks."""
         return self.restoration, self.detail
 
-    def identity(self) -> tuple[str, str, str]:
-        """What a result depends on: the checksum of either file ("" for none), and the confidence as text."""
-        return *map(restoration_sha256, self.files), json.dumps(dict(self.confidence)) if self.confidence else ""
+    def identity(self) -> tuple[str, str]:
+        """What a result depends on: the checksum of either file ("" for none)."""
+        return restoration_sha256(self.restoration), restoration_sha256(self.detail)
 
 
 def restoration_folders() -> list[Path]:
@@ -47,9 +45,8 @@ def chosen_networks(choice: str, shape_sha256: str, sparse: bool = False) -> Cho
     """The networks that ``choice`` means for a template.
 
     Args:
-        choice: "auto" is what the first table says that has a row for the template; "none" is none; else a file, with
-            the confidence of its row in the table beside it. A network for detail goes with "auto" alone: who names a
-            file wants that network and nothing else.
+        choice: "auto" is what the first table says that has a row for the template; "none" is none; else a file.
+            A network for detail goes with "auto" alone: who names a file wants that network and nothing else.
         shape_sha256: of the template (``template.read_shape_sha256``; another one has another frame).
         sparse: for a sparse annotation; without a network of that mode the one for whole organs is taken.
 
@@ -60,18 +57,15 @@ def chosen_networks(choice: str, shape_sha256: str, sparse: bool = False) -> Cho
         return ChosenNetworks()
     modes = (SPARSE, WHOLE) if sparse else (WHOLE,)
     if choice != "auto":
-        return _named(Path(choice).expanduser(), shape_sha256, modes)
-    path, entry = _first(shape_sha256, modes)
-    detail = None if sparse else _first(shape_sha256, (DETAIL,))[0]
-    return ChosenNetworks(path, detail, _confidence(entry))
+        return ChosenNetworks(_named(Path(choice).expanduser(), shape_sha256))
+    return ChosenNetworks(_first(shape_sha256, modes), None if sparse else _first(shape_sha256, (DETAIL,)))
 
 
-def enter_network(path: Path, confidence: dict[str, dict[str, float]] | None = None) -> None:
+def enter_network(path: Path) -> None:
     """Enter a network file into the table beside it, for the organs and the mode that the file tells.
 
     Args:
         path: of the network.
-        confidence: of each organ, fields of ``ConfidenceOptions`` that differ from the defaults.
 
     Raises:
         BadInputError: the table that is there is wrong, or cannot be written.
@@ -80,7 +74,7 @@ def enter_network(path: Path, confidence: dict[str, dict[str, float]] | None = N
     mode = SPARSE if told.get("few_slices") else DETAIL if told.get("detail") else WHOLE
     table = NetworkTable.read(path.parent) or NetworkTable()
     shapes = dict(told.get("templates", {}))
-    table.with_network(path.name, restoration_sha256(path), mode, shapes, confidence or {}).write(path.parent)
+    table.with_network(path.name, restoration_sha256(path), mode, shapes).write(path.parent)
 
 
 def restoration_sha256(path: Path | None) -> str:
@@ -97,8 +91,8 @@ def _named_folders() -> list[Path]:
     return [Path(p).expanduser() for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
 
 
-def _first(shape_sha256: str, modes: tuple[str, ...]) -> tuple[Path | None, NetworkEntry | None]:
-    """File and entry of the first of the modes that the first table has that has any of them for the template."""
+def _first(shape_sha256: str, modes: tuple[str, ...]) -> Path | None:
+    """File of the first of the modes that the first table has that has any of them for the template."""
     named = _named_folders()
     for folder in restoration_folders():
         table = NetworkTable.read(folder)
@@ -110,23 +104,19 @@ def _first(shape_sha256: str, modes: tuple[str, ...]) -> tuple[Path | None, Netw
                 )
             continue
         row = table.row_of(shape_sha256)
-        entry = next((row.entries[mode] for mode in modes if mode in row.entries), None) if row else None
-        if entry:
-            return _checked(folder / entry.network, table), entry
-    return None, None
+        name = next((row.networks[mode] for mode in modes if mode in row.networks), None) if row else None
+        if name:
+            return _checked(folder / name, table)
+    return None
 
 
-def _named(path: Path, shape_sha256: str, modes: tuple[str, ...]) -> ChosenNetworks:
-    """A file that the user named, with the confidence that the table beside it has for it."""
+def _named(path: Path, shape_sha256: str) -> Path:
+    """A file that the user named."""
     if not path.is_file():
         raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
     if shape_sha256 not in dict(_told(path).get("templates", {})).values():
         raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
-    table = NetworkTable.read(path.parent) or NetworkTable()
-    row = table.row_of(shape_sha256)
-    known = [row.entries[mode] for mode in dict.fromkeys((*modes, *MODES)) if mode in row.entries] if row else []
-    entry = next((entry for entry in known if entry.network == path.name), None)
-    return ChosenNetworks(_checked(path, table) if entry else path, None, _confidence(entry))
+    return path
 
 
 def _checked(path: Path, table: NetworkTable) -> Path:
@@ -136,10 +126,6 @@ def _checked(path: Path, table: NetworkTable) -> Path:
     if restoration_sha256(path) != table.files[path.name]:
         raise BadInputError(f"{path} is not the network that {TABLE_NAME} beside it means; get fresh copies of both.")
     return path
-
-
-def _confidence(entry: NetworkEntry | None) -> tuple[tuple[str, float], ...]:
-    return tuple(sorted(entry.confidence.items())) if entry else ()
 
 
 def _told(path: Path) -> dict:

@@ -1,9 +1,9 @@
-"""The table beside the network files: for every organ and mode, which network and which thresholds.
+"""The table beside the network files: for every organ and mode, which network.
 
 ``networks.json`` of a folder names its files with their checksums and has a row for each organ. A row belongs to the
 template with the row's shape and holds an entry for each mode: "whole" (the organ as it was segmented), "sparse"
-(sparse annotations) and "detail" (what coarse voxels hide). An entry names a network and those fields of
-``ConfidenceOptions`` that differ from their defaults; null says that the mode has no network.
+(sparse annotations) and "detail" (what coarse voxels hide). An entry is the name of a network's file; null says that
+the mode has no network.
 """
 
 from __future__ import annotations
@@ -18,21 +18,8 @@ from ..io.atomic import atomic_path
 
 TABLE_NAME = "networks.json"
 WHOLE, SPARSE, DETAIL = MODES = ("whole", "sparse", "detail")
-_FORMAT = "reshapeit-networks-1"
+_FORMAT = "reshapeit-networks-2"
 _MOST_BYTES = 1_000_000
-
-
-@dataclass(frozen=True)
-class NetworkEntry:
-    """The network of one organ and mode.
-
-    Args:
-        network: name of its file, in the table's folder.
-        confidence: fields of ``ConfidenceOptions`` and their values, where they differ from the defaults.
-    """
-
-    network: str
-    confidence: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,11 +28,11 @@ class OrganRow:
 
     Args:
         shape_sha256: of its template (``template.read_shape_sha256``); another one has another frame.
-        entries: by mode; a mode without a network is left out.
+        networks: name of the file in the table's folder by mode; a mode without a network is left out.
     """
 
     shape_sha256: str
-    entries: dict[str, NetworkEntry]
+    networks: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -94,9 +81,9 @@ class NetworkTable:
         organs = {}
         for organ, row in sorted(self.rows.items()):
             lines = [f'      "shape_sha256": {json.dumps(row.shape_sha256)}']
-            lines += [f"      {json.dumps(mode)}: {_entry_text(row.entries.get(mode))}" for mode in MODES]
+            lines += [f"      {json.dumps(mode)}: {json.dumps(row.networks.get(mode))}" for mode in MODES]
             organs[organ] = "{\n" + ",\n".join(lines) + "\n    }"
-        named = {row.entries[mode].network for row in self.rows.values() for mode in row.entries}
+        named = {network for row in self.rows.values() for network in row.networks.values()}
         files = {name: json.dumps(self.files[name]) for name in sorted(named)}
         text = (
             f'{{\n  "format": {json.dumps(_FORMAT)},\n  "files": {_lines(files)},\n  "organs": {_lines(organs)}\n}}\n'
@@ -108,9 +95,7 @@ class NetworkTable:
         """The row of a template's shape; None where there is none."""
         return next((row for row in self.rows.values() if row.shape_sha256 == shape_sha256), None)
 
-    def with_network(
-        self, name: str, sha256: str, mode: str, shapes: dict[str, str], confidence: dict[str, dict[str, float]]
-    ) -> NetworkTable:
+    def with_network(self, name: str, sha256: str, mode: str, shapes: dict[str, str]) -> NetworkTable:
         """The table with a network in it, in the place of what the mode had before.
 
         Args:
@@ -118,35 +103,20 @@ class NetworkTable:
             sha256: that the file carries.
             mode: what the network is for.
             shapes: SHA-256 of the template's shape of each organ that the network knows.
-            confidence: of each organ, see :class:`NetworkEntry`.
         """
         rows = dict(self.rows)
         for organ, shape in shapes.items():
-            kept = rows[organ].entries if organ in rows and rows[organ].shape_sha256 == shape else {}
-            entry = NetworkEntry(name, dict(confidence.get(organ, {})))
-            rows[organ] = OrganRow(shape, {**kept, mode: entry})
+            kept = rows[organ].networks if organ in rows and rows[organ].shape_sha256 == shape else {}
+            rows[organ] = OrganRow(shape, {**kept, mode: name})
         return NetworkTable({**self.files, name: sha256}, rows)
 
 
 def _row(told: dict[str, Any], files: dict[str, str], where: str) -> OrganRow:
-    entries = {}
-    for mode in MODES:
-        entry = told[mode]
-        if entry is None:
-            continue
-        name, confidence = entry["network"], dict(entry.get("confidence", {}))
+    networks = {mode: str(told[mode]) for mode in MODES if told[mode] is not None}
+    for mode, name in networks.items():
         if name not in files or Path(name).name != name:
             raise BadInputError(f"{where}, {mode}: {name} is not among the files of the table.")
-        if not all(isinstance(value, int | float) for value in confidence.values()):
-            raise BadInputError(f"{where}, {mode}: values under 'confidence' are numbers, true or false.")
-        entries[mode] = NetworkEntry(name, confidence)
-    return OrganRow(str(told["shape_sha256"]), entries)
-
-
-def _entry_text(entry: NetworkEntry | None) -> str:
-    if entry is None:
-        return "null"
-    return json.dumps({"network": entry.network, "confidence": dict(sorted(entry.confidence.items()))})
+    return OrganRow(str(told["shape_sha256"]), networks)
 
 
 def _lines(values: dict[str, str]) -> str:

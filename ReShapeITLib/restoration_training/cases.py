@@ -30,7 +30,6 @@ from ..io.volumes import read_labels
 from ..refinement.aligned import alignment_with_scale_prior
 from ..refinement.options import RefineOptions
 from ..refinement.truncation import find_truncation
-from ..restoration.confidence import ConfidenceOptions
 from ..restoration.grid import CanonicalGrid
 from ..templates.store import find_template
 from ..templates.template import OrganTemplate, read_shape_sha256
@@ -42,9 +41,7 @@ _DAMAGED_ROOM_MM = 40.0  # around an organ, for what damage adds
 _LEAST_SHARE = 0.2  # of each of two organs in one between them
 
 
-def training_cases(
-    organs: dict[str, OrganCases], folder: Path, progress: Progress, belief: dict[str, dict[str, float]] | None = None
-):
+def training_cases(organs: dict[str, OrganCases], folder: Path, progress: Progress):
     """Cases of all organs, their templates and the SHA-256 of the templates' shapes.
 
     Cases once made are kept in ``folder``.
@@ -53,7 +50,6 @@ def training_cases(
         organs: where the cases of each are.
         folder: to keep them in.
         progress: told the case; its cancel check ends the work.
-        belief: see ``RestorationTraining``; how flat an end must be to count as cut off.
 
     Raises:
         BadInputError: a file is missing or cannot be read, or a mask is empty.
@@ -63,20 +59,19 @@ def training_cases(
         file = find_template(told.template)
         templates[organ], hashes[organ] = OrganTemplate.load(file), read_shape_sha256(file)
         part = progress.part(index / len(organs), (index + 1) / len(organs))
-        options = replace(ConfidenceOptions(), **(belief or {}).get(organ, {}))
-        cases += _organ_cases(organ, told, templates[organ], options, folder, part)
+        cases += _organ_cases(organ, told, templates[organ], folder, part)
     return cases, templates, hashes
 
 
 def _organ_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: ConfidenceOptions, folder: Path, progress: Progress
+    organ: str, told: OrganCases, template: OrganTemplate, folder: Path, progress: Progress
 ) -> list[RestorationCase]:
     """The organ's own cases, the mirror images of the other side's, damaged copies of both, and mixed ones."""
     other, steps = told.other_side(), {}
     for name, side in ((organ, told), *([(f"{organ}_mirrored", other)] if other else [])):
         steps[f"cases_{name}"] = partial(read_cases, organ, side, template)
         if side.damaged:
-            steps[f"damaged_{name}"] = partial(damaged_cases, organ, side, template, belief)
+            steps[f"damaged_{name}"] = partial(damaged_cases, organ, side, template)
     share, cases = 1.0 / (len(steps) + 1), []
     for number, (name, make) in enumerate(steps.items()):
         part = progress.part(number * share, (number + 1) * share)
@@ -136,9 +131,7 @@ def read_cases(organ: str, told: OrganCases, template: OrganTemplate, progress: 
     return cases
 
 
-def damaged_cases(
-    organ: str, told: OrganCases, template: OrganTemplate, belief: ConfidenceOptions, progress: Progress
-) -> list[RestorationCase]:
+def damaged_cases(organ: str, told: OrganCases, template: OrganTemplate, progress: Progress) -> list[RestorationCase]:
     """Damaged copies of each case, as a refinement would see them: cleaned, aligned by what is left, and with the ends
     that look cut off. Always the same ones.
 
@@ -160,7 +153,7 @@ def damaged_cases(
             if given.any():
                 # Masks of coarse voxels are smoothed in two ways, see ``refinement``; the network is to know both.
                 smooth = is_coarse(geometry.spacing_mm) and rng.random() < 0.5
-                cases.append(_damaged_case(true_distance, given, geometry, template, belief, smooth))
+                cases.append(_damaged_case(true_distance, given, geometry, template, smooth))
     return cases
 
 
@@ -169,14 +162,13 @@ def _damaged_case(
     given: np.ndarray,
     geometry: ImageGeometry,
     template: OrganTemplate,
-    belief: ConfidenceOptions,
     smooth: bool,
 ) -> RestorationCase:
     """One copy: ``given`` (K, J, I) bool on ``geometry``; ``smooth`` makes its surface as that of coarse voxels."""
-    cleaned, _ = clean_mask(given, geometry, SurfaceOptions(max_hole_mm3=1000.0 * belief.fill_ml))
+    cleaned, _ = clean_mask(given, geometry, SurfaceOptions())
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
     frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
-    ends = find_truncation(given, geometry, surface_from_grid(distance), belief.flat_shares)
+    ends = find_truncation(given, geometry, surface_from_grid(distance))
     grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
     known = None
     if ends is not None:

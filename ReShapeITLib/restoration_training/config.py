@@ -8,8 +8,7 @@ from pathlib import Path
 from ..core.errors import BadInputError
 from ..damage.on_grid import DamageOptions
 from ..io.settings import yaml_mapping
-from ..restoration.confidence import ConfidenceOptions
-from ..training.config import checked, override
+from ..training.config import override
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,6 @@ class RestorationTraining:
         checkpoint_interval: steps between checkpoints.
         few_slices: the network is for organs that are known on a few slices alone, see ``RestorationInfo.few_slices``.
         detail: the network is for what coarse voxels hide alone, see ``RestorationInfo.detail``.
-        belief: of each organ, goes into the table beside the network, see ``NetworkEntry.confidence``.
     """
 
     steps: int = 4500
@@ -126,7 +124,6 @@ class RestorationTraining:
     checkpoint_interval: int = 250
     few_slices: bool = False
     detail: bool = False
-    belief: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """Nested plain values."""
@@ -152,8 +149,7 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
         keys = ("labels", "predictions", "mirrored")
         folders = {key: str(base / getattr(told, key)) for key in keys if getattr(told, key)}
         organs[organ] = OrganCases(**{**asdict(told), **folders, "cases": cases})
-    belief = _checked_belief(values.pop("belief", {}), where)
-    options = replace(override(RestorationTraining(), values, where), belief=belief)
+    options = override(RestorationTraining(), values, where)
     _check_together(organs, options, where)
     return organs, options
 
@@ -173,10 +169,3 @@ def _check_together(organs: dict[str, OrganCases], options: RestorationTraining,
     draw, damage = options.draw, options.draw.damage
     if draw.least_gap_mm > draw.most_gap_mm or damage.least_gap_cells > damage.most_gap_cells:
         raise BadInputError(f"{where}: the least gap between slices must not be wider than the widest.")
-
-
-def _checked_belief(values, where: str) -> dict[str, dict[str, float]]:
-    """Thresholds of each organ, names and types checked."""
-    if not isinstance(values, dict) or not all(isinstance(entry, dict) for entry in values.values()):
-        raise BadInputError(f"{where}, belief: give 'organ: {{threshold: cells}}'.")
-    return {str(organ): checked(ConfidenceOptions, entry, f"{where}, belief") for organ, entry in values.items()}

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from Testing.Studies.confidence_regions import HELD_OUT
+from Testing.Studies.calibration import HELD_OUT
 from Testing.Studies.wrong_organs import organ_mask, unseen_cases
 
 PER_GAP = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 36, 1 / 60)

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from Testing.Studies.confidence_regions import HELD_OUT
+from Testing.Studies.calibration import HELD_OUT
 from Testing.Studies.wrong_organs import organ_mask, unseen_cases
 
 SHARES = (0.25, 0.5, 0.75, 1.0, 1.25)

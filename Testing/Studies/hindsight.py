@@ -19,10 +19,11 @@ from ReShapeITLib.distance.surface import (
 )
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
-from ReShapeITLib.refinement.healing import with_measured_confidence, without_components_out_of_reach
+from ReShapeITLib.refinement.calibration import calibration
+from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import RefineOptions
+from ReShapeITLib.refinement.suggestions import find_suggestions
 from ReShapeITLib.refinement.truncation import find_truncation
-from ReShapeITLib.restoration.confidence import disagreements
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import restore
 from Testing.Studies.evaluation.measure import AS_IT_IS
@@ -64,26 +65,13 @@ def best_pieces(given: np.ndarray, geometry, truth_points: np.ndarray) -> np.nda
     return given & ~np.isin(pieces, [name for name in names if name not in kept])
 
 
-def weight_of(taken: np.ndarray, transition_cells: float) -> np.ndarray:
-    """[z, y, x] weight of the restored organ: 1 where it is taken, falling to 0 around, as in ``confidence.doubt``."""
-    if not taken.any():
-        return np.zeros(taken.shape, dtype=np.float32)
-    cells = ndimage.distance_transform_edt(~taken)
-    return np.clip(1.0 - (cells - 1.0) / transition_cells, 0.0, 1.0).astype(np.float32)
-
-
-def best_regions(restoration, options, truth_points: np.ndarray) -> np.ndarray:
-    """[z, y, x] weight of the restored organ: the regions of disagreement that are better taken, by hindsight."""
+def best_regions(restoration, truth_points: np.ndarray) -> np.ndarray:
+    """[z, y, x] weight of the restored organ: the suggestions that are better taken, by hindsight."""
     given, restored = restoration.given.values_mm, restoration.restored.values_mm
-    cell_mm = restoration.cell_mm
-    found = disagreements(given / cell_mm, restored / cell_mm, options, restoration.unseen)
-    regions = [region for region, _, _ in found]
+    found = find_suggestions(restoration, calibration())
 
     def weight(some: list[int]) -> np.ndarray:
-        taken = np.zeros(given.shape, dtype=bool)
-        for index in some:
-            taken |= regions[index]
-        return weight_of(taken, options.transition_cells)
+        return found.weight(some).values_mm
 
     def error(some: list[int]) -> float:
         w = weight(some)
@@ -93,7 +81,7 @@ def best_regions(restoration, options, truth_points: np.ndarray) -> np.ndarray:
         surface = surface_from_grid(DistanceGrid(values, restoration.given.geometry))
         return two_sided_mm2(surface.sample_points(4000, np.random.default_rng(0))[0], truth_points)
 
-    return weight(best_subset(list(range(len(regions))), error))
+    return weight(best_subset([entry.number for entry in found.entries], error))
 
 
 class Oracle:
@@ -112,10 +100,9 @@ class Oracle:
         self.truth_grid = signed_distance_grid(truth, geometry)
         self.truth_points = surface_from_grid(self.truth_grid).sample_points(4000, np.random.default_rng(0))[0]
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
-        self.confidence = with_measured_confidence(self.options.confidence, model)
         self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
         self.surface = surface_from_grid(self.grid)
-        self.ends = find_truncation(given, geometry, self.surface, self.confidence.flat_shares)
+        self.ends = find_truncation(given, geometry, self.surface)
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""
@@ -136,11 +123,11 @@ class Oracle:
         truth_mm *= first.cell_mm
         given, restored = first.given.values_mm, first.restored.values_mm
         cells = (np.abs(restored - truth_mm) < np.abs(given - truth_mm)).astype(np.float32)
-        weight = best_regions(first, self.confidence, self.truth_points)
+        weight = best_regions(first, self.truth_points)
         values = ((1.0 - weight) * given + weight * restored).astype(np.float32)
         frame = self.frame(surface_from_grid(DistanceGrid(values, first.given.geometry)).without_specks())
         second = restore(self.model, self.template, grid, frame, seen=self.ends)
-        regions = best_regions(second, self.confidence, self.truth_points)
+        regions = best_regions(second, self.truth_points)
         return {
             "pieces": best_pieces(self.given, self.geometry, self.truth_points),
             "regions": self.blended(grid, second, regions),

@@ -7,12 +7,11 @@ import pytest
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import DistanceGrid, surface_from_mask
-from ReShapeITLib.restoration.confidence import ConfidenceOptions, doubt
 from ReShapeITLib.restoration.model import Restoration
 from ReShapeITLib.training.config import COMPACT_CONFIG, config_from_dict
 from Testing.Studies.ablations import VARIANTS, mean_metrics, thinned_input, write_tables
 from Testing.Studies.evaluation.inputs import CaseInput
-from Testing.Studies.hindsight import best_pieces, best_regions, best_subset, two_sided_mm2, weight_of
+from Testing.Studies.hindsight import best_pieces, best_regions, best_subset, two_sided_mm2
 from Testing.Studies.oracle_bounds import report
 from Testing.tiny_template import ellipsoid_mask
 
@@ -58,7 +57,7 @@ def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_other
     # The network adds what is missing, removes the island, and adds something that does not exist.
     restored = np.minimum(truth, ball_mm(7.0, (0.0, 0.0, -28.0)))
     grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
-    weight = best_regions(Restoration(*grids, 2.0), ConfidenceOptions(), points_on(truth < 0, 4000))
+    weight = best_regions(Restoration(*grids, 2.0, np.zeros(truth.shape, np.float32)), points_on(truth < 0, 4000))
 
     def at(offset_mm):
         k, j, i = GEOMETRY.ras_to_ijk_points((MIDDLE + offset_mm)[None])[0][::-1].round().astype(int)
@@ -66,15 +65,6 @@ def test_regions_that_bring_the_organ_nearer_to_the_truth_are_taken_and_no_other
 
     assert at((24.0, 0.0, 0.0)) == 1.0 and at((0.0, 28.0, 0.0)) == 1.0
     assert at((0.0, 0.0, -28.0)) == 0.0 and at((0.0, 0.0, 0.0)) == 0.0
-
-
-def test_the_weight_around_taken_regions_is_that_of_the_confidence():
-    given, restored = ball_mm(16.0), np.minimum(ball_mm(16.0), ball_mm(8.0, (22.0, 0.0, 0.0)))
-    grids = [DistanceGrid(np.clip(v, -6, 6).astype(np.float32), GEOMETRY) for v in (restored, given)]
-    options = ConfidenceOptions(add_cells=-9.0, add_much_cells=-9.0)
-    taken = np.clip(restored / 2, -3, 3) < np.clip(given / 2, -3, 3) - options.reach_cells
-    found = doubt(Restoration(*grids, 2.0), options).values_mm
-    assert found.max() == 1.0 and np.array_equal(found, weight_of(taken, options.transition_cells))
 
 
 def test_the_report_holds_means_of_what_all_rows_have_in_percent_and_hundredths():

@@ -17,7 +17,6 @@ from ReShapeITLib.io.weights_file import WeightsKind
 from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.refine import refine
-from ReShapeITLib.restoration.confidence import ConfidenceOptions, doubt
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid
 from ReShapeITLib.restoration.model import Restoration, RestorationInfo, RestorationModel, restore
 from ReShapeITLib.restoration.network import NetworkOptions, RestorationNetwork
@@ -29,7 +28,7 @@ from Testing.tiny_template import ORGAN, patient
 FRAME = Similarity(1 / 50.0, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0.3, -0.1, 0.2]))
 SMALL = NetworkOptions(organs=(ORGAN,), channels=(4, 4, 4), blocks=(1, 1, 1))
 INFO = RestorationInfo("CC0-1.0", "generated", {ORGAN: ["case0"]}, {ORGAN: "0" * 64})
-ROW = """{"format": "reshapeit-networks-1", "files": %s, "organs": {"liver": {
+ROW = """{"format": "reshapeit-networks-2", "files": %s, "organs": {"liver": {
     "shape_sha256": "0", "sparse": null, "detail": null, %s}}}"""
 
 
@@ -38,10 +37,10 @@ def template(tiny_template_file):
     return OrganTemplate.load(tiny_template_file)
 
 
-def entered(path, confidence=None, **told):
+def entered(path, **told):
     """The file of a network that tells this of itself, entered into the table beside it."""
     RestorationModel(replace(INFO, **told), RestorationNetwork(SMALL)).save(path)
-    enter_network(path, confidence)
+    enter_network(path)
     return path
 
 
@@ -160,114 +159,7 @@ def test_the_answer_is_the_same_in_smaller_parts(template):
 def _restoration(given: np.ndarray, restored: np.ndarray) -> Restoration:
     geometry = ImageGeometry.from_parts(given.shape[::-1], (2.0, 2.0, 2.0))
     limited = [np.clip(2.0 * array, -6.0, 6.0).astype(np.float32) for array in (restored, given)]
-    return Restoration(*(DistanceGrid(array, geometry) for array in limited), cell_mm=2.0)
-
-
-def test_what_differs_by_less_than_a_cell_is_kept():
-    weight = doubt(_restoration(ball(9.0), ball(9.9)), ConfidenceOptions())
-    assert (weight.values_mm == 0).all()
-
-
-def test_a_bite_is_doubted_and_the_rest_is_not():
-    whole, centre = ball(9.0), (16, 16, 29)
-    bitten = np.maximum(whole, -ball(4.0, centre=centre))
-    weight = doubt(_restoration(bitten, whole), ConfidenceOptions()).values_mm
-    assert (weight[(whole < -0.7) & (ball(3.0, centre=centre) < 0)] == 1).all()
-    assert (weight[:, :, :20] == 0).all()
-
-
-def _unsure(restored: np.ndarray, cells: float) -> np.ndarray:
-    """Restored distances of a network that is nowhere surer than this."""
-    return np.clip(restored, -cells, cells)
-
-
-def test_coarse_voxels_are_contradicted_only_by_a_network_that_is_surer_than_they_are_large():
-    whole = ball(9.0)
-    bitten = np.maximum(whole, -ball(4.0, centre=(16, 16, 29)))
-    restoration = _restoration(bitten, _unsure(whole, 1.0))
-    for voxel_mm, taken in ((1.0, True), (2.0, True), (4.0, False)):
-        weight = doubt(restoration, replace(ConfidenceOptions(), add_cells=0.4), blur_mm=0.5 * voxel_mm)
-        assert (weight.values_mm == 1).any() == taken
-
-
-def test_much_that_is_missing_needs_a_surer_network_than_little():
-    whole = ball(9.0)
-    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
-    bitten = np.maximum(whole, -ball(3.5, centre=(16, 16, 29)))
-    for given, taken in ((bitten, True), (half, False)):
-        weight = doubt(_restoration(given, _unsure(whole, 1.5)), ConfidenceOptions()).values_mm
-        assert (weight[(whole < 0) & (given > 1)] == 1).any() == taken
-    sure = doubt(_restoration(half, whole), ConfidenceOptions()).values_mm
-    assert (sure[(whole < -1) & (half > 2)] == 1).all()
-
-
-def test_much_that_is_too_much_needs_a_surer_network_than_little():
-    whole, options = ball(9.0), replace(ConfidenceOptions(), remove_cells=1.5)
-    for radius, taken in ((3.0, True), (6.0, False)):
-        leaking = np.minimum(whole, ball(radius, centre=(16, 16, 32)))
-        weight = doubt(_restoration(leaking, _unsure(whole, 2.0)), options).values_mm
-        assert (weight[(leaking < 0) & (whole > 1)] == 1).any() == taken
-
-
-def test_little_is_missing_rather_from_an_organ_of_common_size_than_from_a_collapsed_one():
-    whole = ball(9.0)
-    restoration = _restoration(np.maximum(whole, -ball(3.5, centre=(16, 16, 29))), _unsure(whole, 0.8))
-    for volume_z, taken in ((-1.0, True), (-2.5, True), (-3.5, False)):
-        assert (doubt(restoration, ConfidenceOptions(), volume_z).values_mm == 1).any() == taken
-
-
-def test_beyond_an_end_that_was_cut_off_an_unsure_network_is_enough():
-    whole = ball(9.0)
-    cut = np.arange(40.0)[None, None, :] - 20
-    restoration = _restoration(np.maximum(whole, cut), _unsure(whole, 1.0))
-    unseen = np.broadcast_to(cut > 0, whole.shape)
-    lost = (whole < -1) & (cut > 2)
-    assert (doubt(restoration, ConfidenceOptions()).values_mm[lost] == 0).all()
-    assert (doubt(restoration, ConfidenceOptions(), unseen=unseen).values_mm[lost] == 1).all()
-
-
-def test_much_is_missing_rather_from_a_small_organ_than_from_a_large_one():
-    whole = ball(9.0)
-    half = np.maximum(whole, np.arange(40.0)[None, None, :] - 20)
-    restoration = _restoration(half, _unsure(whole, 2.2))
-    for volume_z, taken in ((-1.0, True), (1.0, False)):
-        weight = doubt(restoration, ConfidenceOptions(), volume_z).values_mm
-        assert (weight[(whole < -1) & (half > 2)] == 1).any() == taken
-
-
-def test_what_lies_apart_is_given_up_sooner_than_what_is_attached():
-    whole = ball(9.0)
-    for centre, given_up in (((16, 16, 36), True), ((16, 16, 31), False)):
-        given = np.minimum(whole, ball(3.0, centre=centre))
-        weight = doubt(_restoration(given, _unsure(whole, 2.0)), ConfidenceOptions()).values_mm
-        assert (weight[ball(2.0, centre=centre) < 0].min() == 1) == given_up
-
-
-def test_a_large_piece_apart_needs_a_surer_network_than_a_small_one():
-    whole, options = ball(9.0), replace(ConfidenceOptions(), island_cells=1.0, island_much_cells=2.5)
-    for radius, given_up in ((1.5, True), (3.5, False)):
-        piece = ball(radius, centre=(16, 16, 36))
-        weight = doubt(_restoration(np.minimum(whole, piece), _unsure(whole, 2.0)), options).values_mm
-        assert (weight[piece < -1.0].min() == 1) == given_up
-
-
-@pytest.mark.parametrize("centre", [(16, 16, 36), (16, 16, 31)], ids=["apart", "attached"])
-def test_an_organ_that_is_far_too_small_loses_what_is_there_only_by_a_surer_network(centre):
-    whole, options = (
-        ball(9.0),
-        replace(ConfidenceOptions(), island_much_cells=1.5, remove_cells=1.5, remove_much_cells=1.5),
-    )
-    piece = ball(3.0, centre=centre)
-    restoration = _restoration(np.minimum(whole, piece), _unsure(whole, 2.0))
-    certain = _restoration(np.minimum(whole, piece), whole)
-    for network, volume_z, given_up in (
-        (restoration, -1.0, True),
-        (restoration, -2.5, True),
-        (restoration, -4.0, False),
-        (certain, -8.0, True),
-    ):
-        weight = doubt(network, options, volume_z).values_mm
-        assert (weight[(piece < -1.0) & (whole > 1.0)].max() == 1) == given_up
+    return Restoration(*(DistanceGrid(array, geometry) for array in limited), 2.0, np.zeros(given.shape, np.float32))
 
 
 def test_a_field_is_held_to_within_a_cell_of_the_network():
@@ -340,24 +232,22 @@ def test_a_template_gets_the_network_that_the_table_names_for_the_mode(tmp_path,
     monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
     entered(tmp_path / "other.safetensors")
     assert chosen_networks("auto", sha256) == ChosenNetworks()
-    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256}, confidence={ORGAN: {"add_cells": 1.5}})
-    assert chosen_networks("auto", sha256) == ChosenNetworks(own, None, (("add_cells", 1.5),))
+    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256})
+    assert chosen_networks("auto", sha256) == ChosenNetworks(own)
     # Until there is a network for sparse annotations, that for whole organs is asked.
     assert chosen_networks("auto", sha256, sparse=True).restoration == own
     sparse = entered(tmp_path / "sparse.safetensors", templates={ORGAN: sha256}, few_slices=True)
     assert chosen_networks("auto", sha256).restoration == own
     assert chosen_networks("auto", sha256, sparse=True) == ChosenNetworks(sparse)
-    assert RestorationModel.for_template(tiny_template_file).confidence == {"add_cells": 1.5}
     assert RestorationModel.for_template(tiny_template_file, sparse=True).info.few_slices
-    # The network of another run takes the row's place, with numbers of its own.
+    # The network of another run takes the row's place.
     better = entered(tmp_path / "better.safetensors", templates={ORGAN: sha256})
     assert chosen_networks("auto", sha256) == ChosenNetworks(better)
 
 
-def test_a_named_network_has_the_confidence_of_the_table_beside_it_and_no_other(tmp_path, tiny_template_file):
+def test_a_named_network_needs_no_table_but_the_template_it_was_trained_with(tmp_path, tiny_template_file):
     sha256 = read_shape_sha256(tiny_template_file)
-    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256}, confidence={ORGAN: {"add_cells": 1.5}})
-    assert chosen_networks(str(own), sha256).confidence == (("add_cells", 1.5),)
+    own = entered(tmp_path / "own.safetensors", templates={ORGAN: sha256})
     (tmp_path / TABLE_NAME).unlink()
     assert chosen_networks(str(own), sha256) == ChosenNetworks(own)
     assert chosen_networks("none", sha256) == ChosenNetworks()
@@ -386,17 +276,8 @@ def test_a_network_that_is_not_the_one_of_the_table_is_refused(tmp_path, monkeyp
         chosen_networks("auto", "0" * 64)
 
 
-def test_other_numbers_in_the_table_are_another_identity(tmp_path, monkeypatch):
-    monkeypatch.setenv("RESHAPEIT_RESTORATION", str(tmp_path))
-    entered(tmp_path / "own.safetensors", confidence={ORGAN: {"add_cells": 1.5}})
-    before = chosen_networks("auto", "0" * 64).identity()
-    enter_network(tmp_path / "own.safetensors", {ORGAN: {"add_cells": 1.6}})
-    after = chosen_networks("auto", "0" * 64).identity()
-    assert before[:2] == after[:2] and before != after
-
-
 def test_a_table_comes_back_from_its_file(tmp_path):
-    entered(tmp_path / "own.safetensors", confidence={ORGAN: {"add_cells": 1.5, "closely": True}})
+    entered(tmp_path / "own.safetensors")
     table = NetworkTable.read(tmp_path)
     (tmp_path / "copy").mkdir()
     table.write(tmp_path / "copy")
@@ -410,11 +291,10 @@ def test_a_table_comes_back_from_its_file(tmp_path):
         ("", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "of another format"),
-        ('{"format": "reshapeit-networks-1"}', "lacks parts"),
-        ('{"format": "reshapeit-networks-1", "files": {}, "organs": {"liver": {}}}', "lacks parts"),
-        (ROW % ("{}", '"whole": {"network": "../a"}'), "liver, whole: ../a is not among the files"),
-        (ROW % ('{"../a": ""}', '"whole": {"network": "../a"}'), "liver, whole: ../a is not among the files"),
-        (ROW % ('{"a": ""}', '"whole": {"network": "a", "confidence": {"much": "x"}}'), "are numbers, true or false"),
+        ('{"format": "reshapeit-networks-2"}', "lacks parts"),
+        ('{"format": "reshapeit-networks-2", "files": {}, "organs": {"liver": {}}}', "lacks parts"),
+        (ROW % ("{}", '"whole": "../a"'), "liver, whole: ../a is not among the files"),
+        (ROW % ('{"../a": ""}', '"whole": "../a"'), "liver, whole: ../a is not among the files"),
     ],
 )
 def test_a_table_that_is_wrong_says_where(tmp_path, text, said):
@@ -423,16 +303,10 @@ def test_a_table_that_is_wrong_says_where(tmp_path, text, said):
         NetworkTable.read(tmp_path)
 
 
-def test_an_unknown_confidence_option_is_named(template):
-    model = RestorationModel(INFO, RestorationNetwork(SMALL).eval(), confidence={"courage": 1.0})
-    with pytest.raises(BadInputError, match="unknown confidence options: courage"):
-        refine(*patient(np.random.default_rng(3)), template, REFINE_PRESETS["draft"], restoration=model)
-
-
 def test_numbers_in_an_older_network_file_are_not_read(tmp_path):
     RestorationModel(INFO, RestorationNetwork(SMALL)).save(tmp_path / "new.safetensors")
     kind = WeightsKind("restoration", "restoration file", "", "reshapeit-restoration-1")
     header, _, tensors = kind.read(tmp_path / "new.safetensors")
     kind.write(tmp_path / "old.safetensors", tensors, {**header, "belief": {ORGAN: {"add_cells": 9.0}}})
     model = RestorationModel.load(tmp_path / "old.safetensors")
-    assert model.info == INFO and not model.confidence
+    assert model.info == INFO

@@ -197,7 +197,6 @@ steps: 2
 workers: 0
 bfloat16: false
 draw: {batch: 1}
-belief: {test_organ: {add_cells: 1.25}}
 organs:
   test_organ:
     template: TEMPLATE
@@ -217,7 +216,7 @@ def test_the_command_trains_and_writes_a_network_for_its_template(tiny_run, tiny
     assert info.cases == {ORGAN: ["case0", "case1"]}
     sha256 = read_shape_sha256(tiny_template_file)
     assert info.templates == {ORGAN: sha256}
-    assert chosen_networks(str(out), sha256).confidence == (("add_cells", 1.25),)
+    assert chosen_networks(str(out), sha256).restoration == out
 
 
 def test_damaged_copies_are_aligned_by_what_is_left_and_are_the_same_when_they_are_made_again(

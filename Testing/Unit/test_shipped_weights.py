@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from ReShapeITLib.restoration.confidence import ConfidenceOptions
-from ReShapeITLib.restoration.model import RestorationInfo, RestorationModel
-from ReShapeITLib.restoration.store import chosen_networks, restoration_sha256
+from ReShapeITLib.restoration.model import RestorationInfo
+from ReShapeITLib.restoration.store import restoration_sha256
 from ReShapeITLib.restoration.table import DETAIL, MODES, SPARSE, TABLE_NAME, NetworkTable
 from ReShapeITLib.templates.template import read_info, read_shape_sha256
 
@@ -42,34 +41,19 @@ def test_every_template_has_a_row_and_a_word_on_each_mode(table):
 
 def test_the_files_of_the_table_are_those_of_the_folder_with_their_checksums(table):
     assert table.files == {path.name: restoration_sha256(path) for path in NETWORKS.glob("*.safetensors")}
-    named = {entry.network for row in table.rows.values() for entry in row.entries.values()}
+    named = {name for row in table.rows.values() for name in row.networks.values()}
     assert named == set(table.files)
 
 
 def test_every_network_is_asked_about_what_it_was_trained_for(table):
     for organ, row in table.rows.items():
-        for mode, entry in row.entries.items():
-            told = description(NETWORKS / entry.network)
+        for mode, network in row.networks.items():
+            told = description(NETWORKS / network)
             assert told["templates"][organ] == row.shape_sha256
             assert (told.get("few_slices", False), told.get("detail", False)) == (mode == SPARSE, mode == DETAIL)
-
-
-def test_the_table_names_options_that_there_are_and_no_default(table):
-    defaults = ConfidenceOptions()
-    for row in table.rows.values():
-        for entry in row.entries.values():
-            known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-            assert set(entry.confidence) <= set(known)
-            assert all(known[name] != value for name, value in entry.confidence.items())
 
 
 def test_no_network_file_holds_numbers_that_decide(table):
     told = {field.name for field in fields(RestorationInfo)} | {"format", "network"}
     for name in table.files:
         assert set(description(NETWORKS / name)) <= told
-
-
-def test_a_shipped_organ_is_refined_with_the_numbers_of_the_table(table, monkeypatch):
-    monkeypatch.delenv("RESHAPEIT_RESTORATION", raising=False)
-    files = chosen_networks("auto", table.rows["spleen"].shape_sha256)
-    assert RestorationModel.load_chosen(files).confidence == table.rows["spleen"].entries["whole"].confidence

@@ -11,7 +11,6 @@ from ReShapeITLib.refinement.given import given_organ
 from ReShapeITLib.refinement.options import RefineOptions
 from ReShapeITLib.refinement.restored import truncation_of
 from ReShapeITLib.refinement.truncation import Truncation, find_truncation, flat_end
-from ReShapeITLib.restoration.confidence import ConfidenceOptions
 from Testing.tiny_template import ellipsoid_mask, label_volume, patient
 
 SPACING_MM = (1.5, 1.5, 2.0)
@@ -33,33 +32,17 @@ def heights(geometry: ImageGeometry) -> np.ndarray:
 
 def test_a_whole_ball_has_no_open_end():
     mask, geometry = ball()
-    assert find_truncation(mask, geometry, surface_from_mask(mask, geometry), (0.12, 0.12)) is None
+    assert find_truncation(mask, geometry, surface_from_mask(mask, geometry)) is None
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_a_cut_ball_is_open_where_it_was_cut(side):
     mask, geometry = ball()
     cut = mask & (side * (heights(geometry) - CENTRE[2]) < 20.0)
-    ends = find_truncation(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))
+    ends = find_truncation(cut, geometry, surface_from_mask(cut, geometry))
     assert len(ends) == 1
     assert ends.normals_ras[0] == pytest.approx([0.0, 0.0, side], abs=0.05)
     assert ends.points_ras[0, 2] == pytest.approx(CENTRE[2] + side * 20.0, abs=2.0)
-
-
-@pytest.mark.parametrize("side", [-1.0, 1.0])
-def test_lower_and_upper_ends_have_shares_of_their_own(side):
-    mask, geometry = ball()
-    cut = mask & (np.abs(heights(geometry) - CENTRE[2]) < 20.0)
-    flat_share, flat_below = (0.12, 7.5) if side > 0 else (0.9, 0.13)
-    shares = ConfidenceOptions(flat_share=flat_share, flat_below=flat_below).flat_shares
-    ends = find_truncation(cut, geometry, surface_from_mask(cut, geometry), shares)
-    assert len(ends) == 1
-    assert ends.normals_ras[0, 2] == pytest.approx(side, abs=0.05)
-
-
-def test_the_lower_end_has_the_share_of_the_upper_one_unless_told():
-    assert ConfidenceOptions(flat_share=0.4).flat_shares == (0.4, 0.4)
-    assert ConfidenceOptions(flat_share=0.4, flat_below=0.5).flat_shares == (0.2, 0.4)
 
 
 def test_the_flat_share_is_that_of_the_cut_disk():
@@ -77,7 +60,7 @@ def test_a_stray_piece_beyond_the_cut_does_not_hide_it():
     z = heights(geometry)
     cut = mask & (z - CENTRE[2] < 10.0)
     cut |= ellipsoid_mask(geometry, CENTRE + [0.0, 0.0, 36.0], 6.0)
-    assert len(find_truncation(cut, geometry, surface_from_mask(cut, geometry), (0.12, 0.12))) == 1
+    assert len(find_truncation(cut, geometry, surface_from_mask(cut, geometry))) == 1
 
 
 def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
@@ -85,7 +68,7 @@ def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
     middle = mask.shape[2] // 2
     part = np.ascontiguousarray(mask[:, :, :middle])
     cropped = geometry.cropped([0, 0, 0], part.shape[::-1])
-    ends = find_truncation(part, cropped, surface_from_mask(part, cropped), (0.12, 0.12))
+    ends = find_truncation(part, cropped, surface_from_mask(part, cropped))
     assert len(ends) == 1
     assert ends.normals_ras[0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     border = cropped.ijk_to_ras_points(np.array([[middle - 0.5, 0.0, 0.0]]))[0]
@@ -106,5 +89,5 @@ def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_
         mask, geometry = mask[:, :, :half], geometry.cropped([0, 0, 0], (half, *mask.shape[1::-1]))
     part = label_volume(mask, geometry).around(1)
     given = given_organ(part.mask(1), part.geometry, RefineOptions())
-    found = truncation_of(given, (1.0, 1.0))
-    assert (0 if found is None else len(found)) == n_ends
+    found = truncation_of(given)
+    assert (0 if found is None else found.n_faces) == n_ends

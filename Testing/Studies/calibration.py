@@ -1,0 +1,178 @@
+"""The calibration that is shipped: suggestions about patients that no network was trained on, judged by the truth.
+
+    python -m Testing.Studies.calibration --output FOLDER
+    python -m Testing.Studies.calibration --output FOLDER --write Resources/Restoration/calibration.json
+
+Needs the development data beside the repository (``../shared/data``). Every organ as networks predicted it, with made
+damage, cut by the border of the image, on coarse voxels, and as it is; a suggestion is a line of ``judged.jsonl``, and
+a second start goes on there. Printed are the reliability on patients left out, and what each choice of boldness wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.refinement.calibrating import Judged, Reliability, fit_calibration, reliability, with_boldness
+from Testing.Studies.wrong_organs import DATA, LOBES, ORGANS
+
+LEAST_SPACING_MM = 1.4
+# Held out for settings, in neither training nor evaluation.
+HELD_OUT = {
+    "pancreas": ["t2_024", "t2_075", "t2_119", "t2_170", "t2_193", "t2_299", "t2_336", "t2_386", "t2_466", "t2_502"],
+}
+NETWORKS = ("2-DiceCE", "DiceCE", "Dice", "TopK10", "SS", "Lovasz")
+# The other livers' patients are in the training of the network.
+LIVERS = {f"t3_{a}": f"btcv_{b:04d}" for a, b in ((45, 2), (48, 5), (50, 7), (53, 10), (55, 22), (66, 33))}
+_ROOM_MM = 20.0
+
+Mask = tuple[np.ndarray, ImageGeometry]
+
+
+def cases_of(organ: str) -> list[str]:
+    """Cases of an organ that no network was trained on, every other one where there are many."""
+    if organ == "liver":
+        return list(LIVERS)
+    split = json.loads((DATA / "splits.json").read_text())["lung_lobes" if organ in LOBES else organ]
+    return split.get("val") or split["eval_with_predictions"][::2]
+
+
+def inputs_of(organ: str, case: str) -> Iterator[tuple[str, Mask, Mask]]:
+    """Name, given organ and truth of every input of a case."""
+    from ReShapeITLib.damage.levels import coarse_input, damage_input, with_room
+    from ReShapeITLib.io.volumes import read_labels
+    from ReShapeITLib.training.prepare import thinned
+    from Testing.Studies.evaluation.families import label_file
+
+    volume = read_labels(label_file(DATA / ("lung_lobes" if organ in LOBES else organ), case))
+    labels, label = volume.flattened(), LOBES.get(organ, 0)
+    if label:
+        labels = labels % 512
+    whole = labels == label if label else labels != 0
+    for name in NETWORKS:
+        path = DATA / "predictions" / organ / case / f"{name}.nii.gz"
+        given = read_labels(path).layers[0] != 0 if path.is_file() else np.zeros(0, dtype=bool)
+        if given.any():
+            both, geometry = with_room(given + 2 * whole.astype(np.uint8), given | whole, volume.geometry, _ROOM_MM)
+            yield name, (both & 1 > 0, geometry), (both > 1, geometry)
+    labels, geometry = with_room(labels, whole, volume.geometry, _ROOM_MM)
+    if label:
+        labels, geometry = thinned(labels, geometry, LEAST_SPACING_MM)
+    truth = labels == label if label else labels != 0
+    beside = [(labels != 0) & ~truth]
+    for draw in range(2):
+        rng = np.random.default_rng([draw, *case.encode(), *organ.encode()])
+        yield (
+            f"damage {draw}",
+            (damage_input(truth, geometry, "combined", "middle", rng, beside, organ), geometry),
+            (
+                truth,
+                geometry,
+            ),
+        )
+    yield "clean", (truth, geometry), (truth, geometry)
+    yield "voxels of 6 mm", (coarse_input(truth, geometry, np.full(3, 6.0)), geometry), (truth, geometry)
+    rng = np.random.default_rng([7, *case.encode(), *organ.encode()])
+    yield "cut", _cut(truth, geometry, rng), (truth, geometry)
+
+
+def _cut(truth: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator) -> Mask:
+    """The organ in an image that ends within it, at its lower or upper end."""
+    from Testing.Studies.evaluation.inputs import head_feet_axis
+
+    axis_ijk = head_feet_axis(geometry)
+    axis = 2 - axis_ijk
+    used = np.flatnonzero(truth.any(axis=tuple(a for a in range(3) if a != axis)))
+    lost = int(rng.uniform(0.15, 0.35) * len(used))
+    start, stop = (0, used[-1] + 1 - lost) if rng.integers(2) else (used[0] + lost, truth.shape[axis])
+    kept = [slice(None)] * 3
+    kept[axis] = slice(start, stop)
+    mask, first = truth[tuple(kept)], [0, 0, 0]
+    first[axis_ijk] = int(start)
+    return mask, geometry.cropped(first, mask.shape[::-1])
+
+
+def collect(file: Path) -> list[dict]:
+    """All rows: organ, case, input and the judged suggestion; inputs that are in the file are not looked at again."""
+    from ReShapeITLib.refinement.judging import judged_suggestions
+    from ReShapeITLib.restoration.model import RestorationModel
+    from ReShapeITLib.templates.store import find_template
+    from ReShapeITLib.templates.template import OrganTemplate
+
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    rows = [json.loads(line) for line in lines]
+    done = {(row["organ"], row["case"], row["input"]) for row in rows}
+    for organ in ORGANS:
+        path = find_template(organ)
+        template, model = OrganTemplate.load(path), RestorationModel.for_template(path)
+        for case in cases_of(organ):
+            for name, given, truth in inputs_of(organ, case):
+                if (organ, case, name) in done:
+                    continue
+                found = judged_suggestions(LIVERS.get(case, case), given, truth, template, model)
+                new = [{"organ": organ, "case": case, "input": name, "judged": [asdict(row) for row in found]}]
+                rows += new
+                with open(file, "a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(new[0]) + "\n")
+                print(organ, case, name, len(found), flush=True)
+    return rows
+
+
+def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> str:
+    """Reliability, and for each organ what each boldness wins and what decisions with the truth in hand would."""
+    measured = (found.log_loss, found.log_loss_by_network, found.log_loss_by_kind, found.brier)
+    lines = [
+        "| log loss | by network alone | by kind alone | Brier score | expected calibration error |",
+        "|---" * 5 + "|",
+        "| " + " | ".join(f"{value:.3f}" for value in measured) + f" | {found.calibration_error:.1%} |",
+        "",
+        "| organ | suggestions | " + " | ".join(f"{name}: won, falsely taken" for name in boldness) + " | best |",
+        "|---" * (3 + len(boldness)) + "|",
+    ]
+    judged = [(row["organ"], Judged(**one)) for row in rows for one in row["judged"]]
+    for organ in (*ORGANS, "all"):
+        of_organ = [
+            (one, p) for (name, one), p in zip(judged, found.probabilities, strict=True) if organ in (name, "all")
+        ]
+        cells = []
+        for least in boldness.values():
+            won = [one.won_cells for one, p in of_organ if p > least]
+            cells.append(f"{sum(won):.0f}, {-sum(w for w in won if w < 0):.0f}")
+        best = sum(max(one.won_cells, 0.0) for one, _ in of_organ)
+        lines.append(f"| {organ} | {len(of_organ)} | " + " | ".join(cells) + f" | {best:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--write", type=Path, help="calibration file to write")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    rows = collect(arguments.output / "judged.jsonl")
+    judged = [Judged(**one) for row in rows for one in row["judged"]]
+    found = reliability(judged)
+    calibration = with_boldness(fit_calibration(judged), judged, found.probabilities)
+    print(table(rows, found, dict(calibration.boldness)))
+    if arguments.write:
+        about = {
+            "suggestions": len(judged),
+            "patients": len({row.patient for row in judged}),
+            "log_loss_left_out": round(found.log_loss, 3),
+            "expected_calibration_error_left_out": round(found.calibration_error, 3),
+        }
+        replace(calibration, about=about).write(arguments.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Suggestions: where given and expected organ contradict each other, how likely each is, and the one rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.distance.surface import DistanceGrid
+from ReShapeITLib.refinement.calibrating import EVIDENCE, Judged, fit_calibration, left_out, reliability, with_boldness
+from ReShapeITLib.refinement.calibration import Calibration, calibration
+from ReShapeITLib.refinement.suggestions import APART, ATTACHED, BEYOND, KINDS, MISSING, REACH_CELLS, find_suggestions
+from ReShapeITLib.restoration.model import Restoration
+
+CELL_MM = 2.0
+EVEN = Calibration(dict.fromkeys(KINDS, 0.0), dict.fromkeys(EVIDENCE, 0.0))
+BITE, BESIDE, FAR = (16, 16, 29), (16, 16, 31), (16, 16, 36)
+
+
+def ball(radius: float, centre=(16, 16, 20), shape=(32, 32, 40)) -> np.ndarray:
+    """Distance in cells to a ball."""
+    return np.linalg.norm(np.indices(shape).T - np.array(centre), axis=-1).T.astype(np.float32) - radius
+
+
+def answer(given: np.ndarray, restored: np.ndarray, spread: float = 0.0, unseen=None) -> Restoration:
+    geometry = ImageGeometry.from_parts(given.shape[::-1], (CELL_MM,) * 3, (5.0, 6.0, 7.0))
+    grids = (
+        DistanceGrid(np.clip(CELL_MM * part, -6.0, 6.0).astype(np.float32), geometry) for part in (restored, given)
+    )
+    return Restoration(*grids, CELL_MM, np.full(given.shape, spread, np.float32), unseen)
+
+
+def bitten() -> np.ndarray:
+    return np.maximum(ball(9.0), -ball(4.0, BITE))
+
+
+def would_change(given: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    far = np.abs(np.clip(given, -3, 3) - np.clip(restored, -3, 3)) > REACH_CELLS
+    return far & ((given < 0) != (restored < 0))
+
+
+def test_what_differs_by_less_than_a_cell_is_no_suggestion():
+    assert find_suggestions(answer(ball(9.0), ball(9.6)), EVEN).entries == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "centre"),
+    [
+        (bitten(), MISSING, BITE),
+        (np.minimum(ball(9.0), ball(3.0, BESIDE)), ATTACHED, BESIDE),
+        (np.minimum(ball(9.0), ball(3.0, FAR)), APART, FAR),
+    ],
+    ids=[MISSING, ATTACHED, APART],
+)
+def test_a_suggestion_has_kind_volume_and_place(given, kind, centre):
+    whole = ball(9.0)
+    (only,) = find_suggestions(answer(given, whole), EVEN).entries
+    changed = would_change(given, whole)
+    assert only.kind == kind
+    assert only.volume_ml == pytest.approx(changed.sum() * CELL_MM**3 / 1000.0, rel=0.05)
+    middle_ras = np.argwhere(changed).mean(axis=0)[::-1] * CELL_MM + (5.0, 6.0, 7.0)
+    assert only.centre_ras == pytest.approx(middle_ras, abs=0.5)
+    assert np.linalg.norm(middle_ras - (np.array(centre[::-1]) * CELL_MM + (5.0, 6.0, 7.0))) < 8.0
+
+
+def test_what_is_missing_where_nothing_was_seen_lies_beyond_the_end():
+    cut = np.broadcast_to(np.arange(40.0)[None, None, :] - 20, (32, 32, 40))
+    found = find_suggestions(answer(np.maximum(ball(9.0), cut), ball(9.0), unseen=cut > 0), EVEN)
+    assert [entry.kind for entry in found.entries] == [BEYOND]
+
+
+def test_the_evidence_is_what_the_witness_says_and_how_much_would_change():
+    given, whole = bitten(), np.clip(ball(9.0), -1.5, 1.5)
+    (only,) = find_suggestions(answer(given, whole, spread=0.25), EVEN, 1.3).entries
+    core = would_change(given, whole)
+    assert only.evidence["network"] == pytest.approx(np.percentile(-whole[core], 90), abs=0.05)
+    assert only.evidence["depth"] == pytest.approx(np.percentile(np.clip(given[core], -3, 3), 90), abs=0.05)
+    assert only.evidence["spread"] == pytest.approx(0.25) and only.evidence["unlike"] == 1.3
+
+
+def test_the_one_rule_takes_what_is_likelier_than_asked_and_the_rest_stays_as_given():
+    given = np.minimum(bitten(), ball(3.0, (16, 5, 36)))
+    model = Calibration({**EVEN.kinds, MISSING: 1.0, APART: -1.0}, EVEN.evidence)
+    found = find_suggestions(answer(given, ball(9.0)), model)
+    assert [entry.kind for entry in found.entries] == [MISSING, APART]
+    taken = found.likelier_than(0.5)
+    assert taken == {found.entries[0].number}
+    weight = found.weight(taken).values_mm
+    assert (weight[(ball(9.0) < -0.7) & (ball(3.0, BITE) < 0)] == 1).all()
+    assert (weight[:, :, :20] == 0).all() and (weight[ball(4.0, (16, 5, 36)) < 0] == 0).all()
+    assert not found.weight(()).values_mm.any()
+
+
+def test_cells_that_are_to_stay_stay_in_a_suggestion_that_is_taken():
+    found = find_suggestions(answer(bitten(), ball(9.0)), EVEN)
+    left = np.broadcast_to(np.arange(32)[None, :, None] < 16, found.regions.shape)
+    weight = found.weight([1], without=left).values_mm
+    assert weight[:, 20:].max() == 1 and not weight[:, :13].any()
+
+
+def judged(rng, n=300) -> list[Judged]:
+    """Suggestions that are right by a logistic law of the network's answer and the depth."""
+    rows = []
+    for index in range(n):
+        network, spread, depth, unlike = rng.uniform(0, (3.0, 0.5, 3.0, 2.0))
+        odds = -3.0 + 1.5 * network + 1.0 * depth
+        evidence = dict(zip(EVIDENCE, (network, spread, depth, unlike), strict=True))
+        right = float(rng.random() < 1.0 / (1.0 + np.exp(-odds)))
+        rows.append(Judged(f"patient{index % 20}", KINDS[index % 4], evidence, right, 10))
+    return rows
+
+
+def test_a_known_law_is_found_again(rng):
+    found = fit_calibration(judged(rng, 4000))
+    assert found.evidence["network"] == pytest.approx(1.5, abs=0.2)
+    assert found.evidence["depth"] == pytest.approx(1.0, abs=0.2)
+    assert abs(found.evidence["spread"]) < 0.6 and abs(found.evidence["unlike"]) < 0.2
+
+
+def test_probabilities_of_patients_left_out_are_calibrated_and_better_than_by_less_evidence(rng):
+    found = reliability(judged(rng, 1500))
+    assert found.calibration_error < 0.05
+    assert found.log_loss < found.log_loss_by_network < found.log_loss_by_kind
+
+
+def test_a_patients_own_suggestions_do_not_teach_their_probabilities(rng):
+    rows = judged(rng)
+    before = left_out(rows)
+    turned = [
+        Judged(r.patient, r.kind, r.evidence, 1.0 - r.right, r.cells) if r.patient == "patient3" else r for r in rows
+    ]
+    after = left_out(turned)
+    own = np.array([row.patient == "patient3" for row in rows])
+    np.testing.assert_array_equal(before[own], after[own])
+    assert (before[~own] != after[~own]).any()
+
+
+def test_balanced_is_the_most_cautious_choice_that_wins_nearly_as_much_as_the_best():
+    rows = [Judged("a", MISSING, {}, right, cells) for right, cells in ((0.0, 10), (1.0, 1), (1.0, 99), (1.0, 900))]
+    model = with_boldness(EVEN, rows, np.array([0.48, 0.57, 0.68, 0.9]))
+    assert model.least("balanced") == pytest.approx(0.65)
+    assert model.least("cautious") > model.least("balanced") > model.least("bold")
+
+
+def test_boldness_is_a_name_or_a_probability_and_nothing_else():
+    model = Calibration(EVEN.kinds, EVEN.evidence, {"balanced": 0.6})
+    assert model.least("balanced") == 0.6 and model.least("0.35") == 0.35
+    for wrong in ("brave", "1.5", "-1", "nan"):
+        with pytest.raises(BadInputError, match="boldness is"):
+            model.least(wrong)
+
+
+def test_a_calibration_comes_back_from_its_file(tmp_path):
+    model = Calibration(EVEN.kinds, EVEN.evidence, {"balanced": 0.6}, {"patients": 3})
+    model.write(tmp_path / "calibration.json")
+    assert Calibration.read(tmp_path / "calibration.json") == model
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "x"}', '{"format": "reshapeit-calibration-1"}', "[" * 100_000])
+def test_a_damaged_calibration_is_told(tmp_path, text):
+    (tmp_path / "calibration.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInputError, match="cannot be read as a calibration"):
+        Calibration.read(tmp_path / "calibration.json")
+
+
+def test_the_shipped_numbers_that_decide_are_few_and_none_is_an_organs_own():
+    model = calibration()
+    assert set(model.kinds) == set(KINDS) and set(model.evidence) == set(EVIDENCE)
+    assert len(model.kinds) + len(model.evidence) + len(model.boldness) <= 25
+    assert model.evidence["network"] > 0 and model.evidence["spread"] < 0 and model.evidence["depth"] > 0

@@ -20,6 +20,7 @@ if sys.platform == "win32":
 
 from ReShapeITLib.batch.cases import BatchOptions, read_cases
 from ReShapeITLib.batch.worker import CaseProcess, CaseProcessLost, Limits
+from ReShapeITLib.cli.main import main
 from Testing.Unit.test_batch import write_patients
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,28 +34,15 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def start(inputs, out, template, *words, shell: str = "") -> subprocess.Popen:
+def words(inputs, out, template, *more: str) -> list[str]:
+    """A batch of one worker, as it is typed."""
+    places = [str(inputs), "--out", str(out), "--template", str(template)]
+    return ["batch", *places, *["--preset", "draft", "--device", "cpu", "--workers", "1", "--progress", "none"], *more]
+
+
+def start(inputs, out, template, *more: str, shell: str = "") -> subprocess.Popen:
     """A batch in a process and process group of its own, after shell commands such as limits."""
-    command = [
-        sys.executable,
-        "-m",
-        "ReShapeITLib.cli.main",
-        "batch",
-        str(inputs),
-        "--out",
-        str(out),
-        "--template",
-        str(template),
-        "--preset",
-        "draft",
-        "--device",
-        "cpu",
-        "--workers",
-        "1",
-        "--progress",
-        "none",
-        *words,
-    ]
+    command = [sys.executable, "-m", "ReShapeITLib.cli.main", *words(inputs, out, template, *more)]
     if shell:
         command = ["/bin/sh", "-c", f'{shell}\nexec "$@"', "sh", *command]
     return subprocess.Popen(
@@ -107,28 +95,22 @@ def assert_all_done_once(out: Path, n: int = 4) -> None:
         assert json.loads(record.read_text())["status"] == "done"
 
 
-def test_a_killed_case_process_is_replaced_and_the_case_tried_again(inputs, tmp_path, tiny_template_file):
+def test_a_killed_case_process_and_a_killed_worker_are_replaced_and_their_cases_tried_again(
+    inputs, tmp_path, tiny_template_file
+):
     batch = start(inputs, tmp_path / "out", tiny_template_file)
     wait_for(lambda: records(tmp_path / "out"))
     wait_for(lambda: processes(batch, "case_process"))[0].kill()
-    code, told = finish(batch)
-    assert code == 0, told
-    assert_all_done_once(tmp_path / "out")
-
-
-def test_a_killed_worker_is_replaced_and_the_case_tried_again(inputs, tmp_path, tiny_template_file):
-    batch = start(inputs, tmp_path / "out", tiny_template_file)
-    wait_for(lambda: records(tmp_path / "out"))
+    wait_for(lambda: len(records(tmp_path / "out")) > 1)
     children = wait_for(lambda: processes(batch, "case_process"))
-    worker = children[0].parent()
-    worker.kill()
+    children[0].parent().kill()
     wait_for(lambda: not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE)
     code, told = finish(batch)
     assert code == 0, told
     assert_all_done_once(tmp_path / "out")
 
 
-def test_a_killed_client_leaves_no_process_and_the_next_start_goes_on(inputs, tmp_path, tiny_template_file):
+def test_a_killed_client_leaves_no_process_and_the_next_start_goes_on(inputs, tmp_path, tiny_template_file, capsys):
     batch = start(inputs, tmp_path / "out", tiny_template_file)
     wait_for(lambda: records(tmp_path / "out"))
     group = processes(batch, "")
@@ -137,14 +119,19 @@ def test_a_killed_client_leaves_no_process_and_the_next_start_goes_on(inputs, tm
     first = {path: path.stat().st_mtime_ns for path in records(tmp_path / "out")}
     assert 0 < len(first) < 4
     wait_for(lambda: not any(process.is_running() and process.status() != "zombie" for process in group))
-    code, told = finish(start(inputs, tmp_path / "out", tiny_template_file))
-    assert code == 0 and "of 4 cases are done already" in told, told
+    assert main(words(inputs, tmp_path / "out", tiny_template_file)) == 0
+    assert "of 4 cases are done already" in capsys.readouterr().err
     assert_all_done_once(tmp_path / "out")
     assert all(path.stat().st_mtime_ns == when for path, when in first.items()), "done twice"
 
 
-def test_a_cancelled_batch_keeps_what_is_done(inputs, tmp_path, tiny_template_file):
+def test_a_second_batch_in_the_folder_is_turned_away_and_a_cancelled_one_keeps_what_is_done(
+    inputs, tmp_path, tiny_template_file, capsys
+):
     batch = start(inputs, tmp_path / "out", tiny_template_file)
+    wait_for(lambda: (tmp_path / "out" / ".batch" / "lock").exists())
+    assert main(words(inputs, tmp_path / "out", tiny_template_file)) == 2
+    assert "Another batch works in" in capsys.readouterr().err
     wait_for(lambda: records(tmp_path / "out"))
     batch.send_signal(signal.SIGINT)
     code, told = finish(batch)
@@ -154,26 +141,17 @@ def test_a_cancelled_batch_keeps_what_is_done(inputs, tmp_path, tiny_template_fi
     assert not list((tmp_path / "out").glob(".tmp-*"))
 
 
-def test_a_second_batch_in_the_folder_is_turned_away(inputs, tmp_path, tiny_template_file):
-    batch = start(inputs, tmp_path / "out", tiny_template_file)
-    wait_for(lambda: (tmp_path / "out" / ".batch" / "lock").exists())
-    code, told = finish(start(inputs, tmp_path / "out", tiny_template_file))
-    assert code == 2 and "Another batch works in" in told
-    assert finish(batch)[0] == 0
-    assert_all_done_once(tmp_path / "out")
-
-
-def test_a_full_disk_fails_the_cases_and_leaves_nothing_behind(inputs, tmp_path, tiny_template_file):
+def test_a_full_disk_fails_the_cases_and_leaves_nothing_behind(tmp_path, tiny_template_file):
+    write_patients(tmp_path / "in", 2)
     # Meshes of this size fail, records and tables do not; ulimit counts blocks of 512 or 1024 bytes.
-    big = ("--surfaces", ".vtp")
-    code, told = finish(start(inputs, tmp_path / "out", tiny_template_file, *big, shell="ulimit -f 40"))
-    assert code == 1 and "4 failed" in told, told
+    arguments = tmp_path / "in", tmp_path / "out", tiny_template_file, "--surfaces", ".vtp"
+    code, told = finish(start(*arguments, shell="ulimit -f 40"))
+    assert code == 1 and "2 failed" in told, told
     for row in rows(tmp_path / "out").values():
         assert row["status"] == "failed" and "disk" in row["message"] and "full" in row["message"]
     assert not list((tmp_path / "out").rglob(".tmp-*"))
-    code, told = finish(start(inputs, tmp_path / "out", tiny_template_file, *big))
-    assert code == 0, told
-    assert_all_done_once(tmp_path / "out")
+    assert main(words(*arguments)) == 0
+    assert_all_done_once(tmp_path / "out", 2)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 import ReShapeITLib
 from ReShapeITLib.cli.main import build_parser
 from ReShapeITLib.core.errors import BadInputError
+from ReShapeITLib.core.progress import Progress
 from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.options import (
@@ -284,14 +285,32 @@ def test_help_shows_each_option_with_its_sentence_and_default(capsys):
         assert option.help in action.help and " ".join(action.help.split()) in told, option.name
 
 
-def test_refine_leaves_torchs_threads_as_the_caller_set_them(tiny_template_file):
+def test_refine_leaves_torchs_threads_as_the_caller_set_them(tiny_template_file, monkeypatch):
     import torch
 
-    mask, geometry = patient(np.random.default_rng(11), (4.0, 4.0, 4.0))
-    before = torch.get_num_threads()
+    from ReShapeITLib.core import device
+
+    # Without the variable the library sets the threads; two cores leave it one.
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(device, "_physical_cores", lambda: 2)
+    mask, geometry = patient(np.random.default_rng(11), (5.0, 5.0, 5.0))
+    before, during = torch.get_num_threads(), set()
+
+    class Watched(Progress):
+        def stage(self, name, fraction, message=""):
+            during.add(torch.get_num_threads())
+
     torch.set_num_threads(before + 1)
     try:
-        ReShapeITLib.refine(mask, geometry, tiny_template_file, preset="draft", device="cpu", restoration="none")
-        assert torch.get_num_threads() == before + 1
+        ReShapeITLib.refine(
+            mask,
+            geometry,
+            tiny_template_file,
+            preset="draft",
+            device="cpu",
+            restoration="none",
+            progress=Watched(),
+        )
+        assert during == {1} and torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)

@@ -20,7 +20,7 @@ from ..io.atomic import atomic_path, require_file
 from ..job.by_name import AUTO
 from ..job.labels import parse_templates
 from ..job.pieces.pairs import pair_of
-from ..refinement.calibration import calibration
+from ..refinement.decision.calibration import calibration
 from ..restoration.store import chosen_networks
 from ..templates.store import available_templates, find_template
 from ..templates.template import read_info, read_shape_sha256

@@ -28,7 +28,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> None:
     """Judge every suggestion, fit, say what it is worth and write."""
     from ..io.atomic import check_writable
-    from ..refinement.calibrating import fit_calibration, reliability, with_boldness
+    from ..restoration_training.calibrating import fit_calibration, reliability, with_boldness
 
     check_writable(arguments.output)
     judged = _judged(Path(arguments.table))
@@ -59,8 +59,8 @@ def run(arguments) -> None:
 
 def _judged(table: Path) -> list:
     from ..io.volumes import read_labels
-    from ..refinement.judging import judged_suggestions
     from ..restoration.model import RestorationModel
+    from ..restoration_training.judging import judged_suggestions
     from ..templates.store import find_template
     from ..templates.template import OrganTemplate
 

@@ -28,8 +28,8 @@ def add_arguments(parser) -> None:
 def run(arguments) -> None:
     """Decide and write."""
     from ..io.volumes import read_labels, write_labels
-    from ..job.suggested import decided_volume
-    from ..refinement.calibration import calibration
+    from ..job.pieces.suggested import decided_volume
+    from ..refinement.decision.calibration import calibration
 
     least = calibration().least(arguments.boldness) if arguments.boldness else None
     volume, suggestions = read_labels(arguments.input), read_labels(arguments.suggestions)

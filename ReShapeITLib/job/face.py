@@ -118,7 +118,8 @@ def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineO
     if options is None:
         return refine_options(settings)
     if settings != RefineSettings(device=settings.device):
-        raise BadInputError("options has preset, sparse, seed, alignment and boldness itself", "leave these out", "options.twice")
+        words = "options has preset, sparse, seed, alignment and boldness itself"
+        raise BadInputError(words, "leave these out", "options.twice")
     return options
 
 

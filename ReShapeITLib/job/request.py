@@ -20,7 +20,7 @@ class RefineJob(RefineSettings):
         output: label file on the grid of the input; the extension says the format. May be the input itself. For a
             folder another one, which gets all its files.
         surface: mesh file of the refined organ; of several organs, each gets ``_<label>`` before the extension.
-        suggestions: .seg.nrrd file with a segment for each suggestion, see :mod:`~ReShapeITLib.job.suggested`.
+        suggestions: .seg.nrrd file with a segment for each suggestion, see :mod:`~ReShapeITLib.job.pieces.suggested`.
         report: JSON file, see :class:`~ReShapeITLib.job.report.RefineReport`.
         image: that was segmented, a CT: it decides where the surface lies beside the organ's edge.
         overwrite: an output folder that holds files is replaced.

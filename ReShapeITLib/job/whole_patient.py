@@ -32,9 +32,9 @@ from .explanation import explained
 from .licences import check_licences
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .pieces.guard import Guard
+from .pieces.suggested import suggestion_volume
 from .report import NO_VOXELS, NOT_REFINED, OrganNotRefined, OrganReport, RefineReport, not_refined, peak_memory_mb
 from .request import RefineJob
-from .suggested import suggestion_volume
 
 if TYPE_CHECKING:
     import numpy as np

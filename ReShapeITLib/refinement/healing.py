@@ -19,8 +19,8 @@ from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
-from .calibration import Calibration, calibration
-from .suggestions import REACH_CELLS, TYPICALLY_UNLIKE, Suggestions, find_suggestions
+from .decision.calibration import Calibration, calibration
+from .decision.suggestions import REACH_CELLS, TYPICALLY_UNLIKE, Suggestions, find_suggestions
 from .truncation import Truncation, expected_within_image
 
 # What a point that the network put in is worth beside one that was seen.

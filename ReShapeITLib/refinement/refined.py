@@ -17,8 +17,8 @@ from ..interaction.alignment import Alignment
 from ..interaction.fitting import FittedField, PendingFit
 from .blending import without_small_components
 from .decided import Decided
+from .decision.suggestions import Suggestions
 from .plausibility import Plausibility
-from .suggestions import Suggestions
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.refinement.calibrating import Judged, Reliability, fit_calibration, reliability, with_boldness
+from ReShapeITLib.restoration_training.calibrating import (
+    Judged,
+    Reliability,
+    fit_calibration,
+    reliability,
+    with_boldness,
+)
 from Testing.Studies.wrong_organs import DATA, LOBES, ORGANS
 
 LEAST_SPACING_MM = 1.4
@@ -100,8 +106,8 @@ def _cut(truth: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator) -
 
 def collect(file: Path) -> list[dict]:
     """All rows: organ, case, input and the judged suggestion; inputs that are in the file are not looked at again."""
-    from ReShapeITLib.refinement.judging import judged_suggestions
     from ReShapeITLib.restoration.model import RestorationModel
+    from ReShapeITLib.restoration_training.judging import judged_suggestions
     from ReShapeITLib.templates.store import find_template
     from ReShapeITLib.templates.template import OrganTemplate
 

@@ -12,7 +12,7 @@ from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.io.volumes import read_labels, write_labels
-from ReShapeITLib.job.suggested import decided_volume
+from ReShapeITLib.job.pieces.suggested import decided_volume
 from ReShapeITLib.templates.store import find_template
 
 

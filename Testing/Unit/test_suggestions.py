@@ -8,10 +8,25 @@ import pytest
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import DistanceGrid
-from ReShapeITLib.refinement.calibrating import EVIDENCE, Judged, fit_calibration, left_out, reliability, with_boldness
-from ReShapeITLib.refinement.calibration import Calibration, calibration
-from ReShapeITLib.refinement.suggestions import APART, ATTACHED, BEYOND, KINDS, MISSING, REACH_CELLS, find_suggestions
+from ReShapeITLib.refinement.decision.calibration import Calibration, calibration
+from ReShapeITLib.refinement.decision.suggestions import (
+    APART,
+    ATTACHED,
+    BEYOND,
+    KINDS,
+    MISSING,
+    REACH_CELLS,
+    find_suggestions,
+)
 from ReShapeITLib.restoration.model import Restoration
+from ReShapeITLib.restoration_training.calibrating import (
+    EVIDENCE,
+    Judged,
+    fit_calibration,
+    left_out,
+    reliability,
+    with_boldness,
+)
 
 CELL_MM = 2.0
 EVEN = Calibration(dict.fromkeys(KINDS, 0.0), dict.fromkeys(EVIDENCE, 0.0))

@@ -1,0 +1,1 @@
+"""Suggestions, their probabilities, and the rule that takes them."""

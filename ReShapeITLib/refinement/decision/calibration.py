@@ -1,0 +1,124 @@
+"""From the evidence for a suggestion to its probability of being right.
+
+One logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on, and the
+probabilities from which suggestions are taken. Both are in ``calibration.json`` beside the networks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ...core.errors import BadInputError
+from ...io.atomic import atomic_path
+from ...restoration.store import restoration_folders
+
+FILE_NAME = "calibration.json"
+_FORMAT = "reshapeit-calibration-1"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The model.
+
+    Args:
+        kinds: log odds of each kind of suggestion where all evidence is 0.
+        evidence: by how much each kind of evidence raises the log odds, per unit; see ``suggestions.Suggestion``.
+        boldness: by name, the probability above which a suggestion is taken.
+        about: what it was fitted on, for people.
+    """
+
+    kinds: Mapping[str, float]
+    evidence: Mapping[str, float]
+    boldness: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
+
+    def probability(self, kind: str, evidence: Mapping[str, float]) -> float:
+        """Probability (0 to 1) that a suggestion is right."""
+        odds = self.kinds[kind] + sum(self.evidence[name] * value for name, value in evidence.items())
+        return 1.0 / (1.0 + math.exp(-min(max(odds, -50.0), 50.0)))
+
+    def least(self, boldness: str) -> float:
+        """The probability above which a suggestion is taken: of a name, or a number from 0 to 1 as text.
+
+        Raises:
+            BadInputError: it is neither.
+        """
+        if boldness in self.boldness:
+            return self.boldness[boldness]
+        try:
+            value = float(boldness)
+        except ValueError:
+            value = -1.0
+        if 0.0 <= value <= 1.0:
+            return value
+        raise BadInputError(
+            "boldness is '{boldness}'",
+            "use one of {names}, or a probability from 0 to 1 above which changes are made",
+            "boldness.unknown",
+            boldness=boldness,
+            names=", ".join(self.boldness),
+        )
+
+    def write(self, path: str | Path) -> None:
+        """Write the file by way of a temporary one.
+
+        Raises:
+            BadInputError: it cannot be written.
+        """
+        told = {"format": _FORMAT, "kinds": self.kinds, "evidence": self.evidence}
+        told |= {"boldness": self.boldness, "about": self.about}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Calibration:
+        """Read a file.
+
+        Raises:
+            BadInputError: it cannot be read or lacks parts.
+        """
+        try:
+            told = json.loads(Path(path).read_text(encoding="utf-8"))
+            if told["format"] != _FORMAT:
+                raise ValueError(f"format {told['format']}")
+            numbers = ({str(k): float(v) for k, v in told[name].items()} for name in _PARTS)
+            return cls(*numbers, about=told["about"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInputError(
+                "{input} cannot be read as a calibration ({reason})",
+                "get a fresh copy of it",
+                "calibration.unreadable",
+                input=path,
+                reason=error,
+            ) from error
+
+
+_PARTS = ("kinds", "evidence", "boldness")
+
+
+def calibration() -> Calibration:
+    """The calibration of the first folder of networks that has one (see ``restoration.store``).
+
+    Raises:
+        BadInputError: no folder has one, or it is damaged.
+    """
+    for folder in restoration_folders():
+        path = folder / FILE_NAME
+        if path.is_file():
+            return _read(path, path.stat().st_mtime_ns)
+    raise BadInputError(
+        "{name} is in none of the folders of restoration networks",
+        "install the program again, or make one with 'reshapeit calibrate'",
+        "calibration.missing",
+        name=FILE_NAME,
+    )
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed_ns: int) -> Calibration:
+    return Calibration.read(path)

@@ -1,0 +1,177 @@
+"""Suggestions: the regions in which given and expected organ contradict each other, each with its evidence.
+
+The network answers on a coarse grid and is right to about half a cell, so the given surface, which came from the image,
+stands wherever the two agree to within a cell. What is left falls into connected regions. Each is one suggestion, with
+one calibrated probability of being right (:mod:`calibration`), and is taken as a whole where that is high enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ...distance.surface import DistanceGrid
+from ...restoration.model import Restoration
+from .calibration import Calibration
+
+MISSING, ATTACHED, APART, BEYOND = KINDS = ("missing", "attached", "apart", "beyond")
+REACH_CELLS = 0.7  # connected cells whose two distances differ by more than this are one region
+TYPICALLY_UNLIKE = 0.8  # the median of whole and damaged organs
+TRANSITION_CELLS = 1.0  # width of the smooth transition at the border of what is taken
+_NEIGHBOURS = np.ones((3, 3, 3))
+_TOP = 90  # percentile of a region's cells that stands for its middle
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One region in which the expected organ differs from the given one.
+
+    Args:
+        number: in :attr:`Suggestions.regions`, from 1.
+        kind: "missing" (add it), "attached" or "apart" (remove it), "beyond" (add it beyond the end of a truncated
+            field of view).
+        volume_ml: of the cells that would change.
+        centre_ras: (x, y, z) of their middle, mm.
+        extent_mm: diagonal of the box around them.
+        evidence: by name. "network": how far its answer has the cells on the other side, top tenth, in cells (at most
+            three); "spread": standard deviation of its answers in several poses, mean in cells; "depth": how deep the
+            change goes below the given surface, top tenth, in cells; "unlike": see :func:`find_suggestions`.
+        probability: that more of the change is right than wrong.
+    """
+
+    number: int
+    kind: str
+    volume_ml: float
+    centre_ras: tuple[float, float, float]
+    extent_mm: float
+    evidence: dict[str, float]
+    probability: float
+
+    def as_dict(self) -> dict:
+        """Plain values for reports."""
+        return {
+            "id": self.number,
+            "kind": self.kind,
+            "volume_ml": self.volume_ml,
+            "centre_ras": list(self.centre_ras),
+            "extent_mm": self.extent_mm,
+            "evidence": self.evidence,
+            "probability": self.probability,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestions:
+    """All suggestions about one organ.
+
+    Args:
+        regions: [z, y, x] int32 number of the suggestion that a cell belongs to, 0 for none.
+        restored: the expected distance on the same grid; its geometry is the cells' (RAS mm).
+        entries: the suggestions, likeliest first.
+    """
+
+    regions: np.ndarray
+    restored: DistanceGrid
+    entries: tuple[Suggestion, ...]
+
+    def likelier_than(self, least: float) -> frozenset[int]:
+        """Numbers of those whose probability is above ``least``: the one rule by which suggestions are taken."""
+        return frozenset(entry.number for entry in self.entries if entry.probability > least)
+
+    def weight(self, taken: Collection[int], without: np.ndarray | None = None) -> DistanceGrid:
+        """Weight of the expected organ on the cells: 1 in the suggestions that are taken, 0 outside, smooth between.
+
+        Args:
+            taken: their numbers.
+            without: [z, y, x] bool cells that stay as given all the same.
+        """
+        weight = np.zeros(self.regions.shape, dtype=np.float32)
+        inside = np.isin(self.regions, list(taken)) & (self.regions > 0)
+        if without is not None:
+            inside &= ~without
+        if inside.any():
+            cells = ndimage.distance_transform_edt(~inside)
+            weight = np.clip(1.0 - (cells - 1.0) / TRANSITION_CELLS, 0.0, 1.0).astype(np.float32)
+        return DistanceGrid(weight, self.restored.geometry)
+
+
+def find_suggestions(
+    restoration: Restoration, calibration: Calibration, unlike: float = TYPICALLY_UNLIKE
+) -> Suggestions:
+    """Every region in which the network's organ contradicts the given one.
+
+    Args:
+        restoration: given and restored organ.
+        calibration: from evidence to probability.
+        unlike: how far the given organ's form as a whole is from those of the training cases
+            (``Plausibility.shape_distance``).
+    """
+    unlike = TYPICALLY_UNLIKE if np.isnan(unlike) else unlike
+    given, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
+    regions = np.zeros(given.shape, dtype=np.int32)
+    entries = []
+    found = _contradictions(given, restored, restoration.unseen)
+    for number, (kind, region, core) in enumerate(found, start=1):
+        regions[region] = number
+        evidence = {**_evidence(kind, core, given, restored, restoration.spread), "unlike": float(unlike)}
+        entries.append(_suggestion(number, kind, core, restoration, evidence, calibration.probability(kind, evidence)))
+    entries.sort(key=lambda entry: -entry.probability)
+    return Suggestions(regions, restoration.restored, tuple(entries))
+
+
+def _evidence(
+    kind: str, core: np.ndarray, given: np.ndarray, restored: np.ndarray, spread: np.ndarray
+) -> dict[str, float]:
+    """What speaks for a change and against it; see :attr:`Suggestion.evidence`.
+
+    Args:
+        kind: one of ``KINDS``.
+        core: (n, 3) the cells that would change, [z, y, x].
+        given, restored, spread: [z, y, x] in cells.
+    """
+    cells = tuple(core.T)
+    sign = -1.0 if kind in (MISSING, BEYOND) else 1.0
+    return {
+        "network": float(np.percentile(sign * restored[cells], _TOP)),
+        "spread": float(spread[cells].mean()),
+        "depth": float(np.percentile(-sign * given[cells], _TOP)),
+    }
+
+
+def _contradictions(
+    given: np.ndarray, restored: np.ndarray, unseen: np.ndarray | None
+) -> Iterator[tuple[str, tuple[np.ndarray, ...], np.ndarray]]:
+    """Kind, cells of the region (index arrays), and (n, 3) those of its cells that would change."""
+    organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
+    sizes = np.bincount(organs.ravel(), minlength=n_organs + 1)
+    sizes[0] = 0
+    main = int(sizes.argmax())
+    for sign in (-1, 1):
+        pieces, _ = ndimage.label(sign * (restored - given) > REACH_CELLS, structure=_NEIGHBOURS)
+        contradicted = (sign * given < 0) & (sign * restored > 0)
+        for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+            region = pieces[box] == number
+            start = np.array([s.start for s in box])
+            core = np.argwhere(region & contradicted[box]) + start
+            if not len(core):
+                continue
+            cells = tuple(core.T)
+            if sign < 0:
+                kind = BEYOND if unseen is not None and unseen[cells].mean() > 0.5 else MISSING
+            else:
+                kind = ATTACHED if (organs[cells] == main).any() else APART
+            yield kind, tuple((np.argwhere(region) + start).T), core
+
+
+def _suggestion(
+    number: int, kind: str, core: np.ndarray, restoration: Restoration, evidence: dict[str, float], probability: float
+) -> Suggestion:
+    geometry = restoration.restored.geometry
+    points_ras = geometry.ijk_to_ras_points(core[:, ::-1])
+    x, y, z = (float(value) for value in points_ras.mean(axis=0))
+    extent_mm = float(np.linalg.norm(np.ptp(core, axis=0) + 1) * restoration.cell_mm)
+    volume_ml = len(core) * geometry.voxel_volume_mm3 / 1000.0
+    return Suggestion(number, kind, volume_ml, (x, y, z), extent_mm, evidence, probability)

@@ -41,6 +41,7 @@ def answer(probe: DeviceProbe, seconds: float = 120.0) -> tuple[str, str]:
     end = time.monotonic() + seconds
     while (found := probe.poll()) is None:
         assert time.monotonic() < end, "the probe does not answer"
+        time.sleep(0.02)
     return found
 
 
@@ -64,6 +65,7 @@ def test_close_ends_the_python_behind_the_launcher(tmp_path):
     while python is None and time.monotonic() < end:
         started = psutil.Process().children(recursive=True)
         python = next((child for child in started if child.name().startswith("python")), None)
+        time.sleep(0.02)
     probe.close()
     assert is_gone(python)
     assert probe.poll() == ("", "")

@@ -188,8 +188,9 @@ def test_cancel_at_each_stage_leaves_the_scene_as_it_was(tiny, when):
     assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
     assert tiny.node_ids() == ids and node.GetSegmentation().GetNumberOfSegments() == 3
     assert not list((tiny.folder / "temporary").glob("reshapeit-*"))
-    refine(tiny, widget, "organ0")
-    assert widget.ui.reviewTable.rowCount == 1
+    if when == "halfway":  # the panel is the same after each
+        refine(tiny, widget, "organ0")
+        assert widget.ui.reviewTable.rowCount == 1
 
 
 @pytest.mark.parametrize("what", ["the scene", "the application", "the segmentation"])

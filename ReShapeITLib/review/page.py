@@ -16,6 +16,7 @@ from .measures import NSD_TOLERANCE_MM, number
 if TYPE_CHECKING:
     from .reviewed import Reviewed
 
+_MOST_SUGGESTIONS = 12
 _PARTS = Path(__file__).resolve().parent / "page"
 
 
@@ -36,6 +37,7 @@ def page_html(reviewed: list[Reviewed], title: str) -> str:
         title=title,
         reviewed=reviewed,
         facts=[_facts(one) for one in reviewed],
+        suggestions=[_suggestions(one) for one in reviewed],
         with_truth=any(one.measures.truth_after for one in reviewed),
         tolerance_mm=NSD_TOLERANCE_MM,
         counts={status: sum(one.status == status for one in reviewed) for status in ("failed", "check", "done")},
@@ -88,6 +90,29 @@ def _facts(one: Reviewed) -> dict[str, str]:
         "image": _text(one.case.image),
     }
     return {name: text for name, text in rows.items() if text}
+
+
+def _suggestions(one: Reviewed) -> list[tuple[str, ...]]:
+    """Kind, volume, probability, place and decision of the largest suggestions, those that are least certain first."""
+    entries = one.case.organ.get("suggestions")
+    entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    largest = sorted(entries, key=lambda entry: -(number(entry, "volume_ml") or 0.0))[:_MOST_SUGGESTIONS]
+    largest.sort(key=lambda entry: abs((number(entry, "probability") or 0.0) - 0.5))
+    rows = []
+    for entry in largest:
+        probability, place = number(entry, "probability"), entry.get("centre_ras")
+        place = place if isinstance(place, list) else []
+        numbers = (value for value in place if isinstance(value, int | float))
+        rows.append(
+            (
+                _text(entry.get("kind")),
+                _figure(number(entry, "volume_ml"), 1),
+                "" if probability is None else f"{probability:.0%}",
+                ", ".join(figure(value, 0) for value in numbers),
+                "yes" if entry.get("taken") is True else "no",
+            )
+        )
+    return rows
 
 
 def _licences(reviewed: list[Reviewed]) -> list[str]:

@@ -231,6 +231,20 @@ def test_the_page_of_a_case_shows_what_a_reviewer_needs(tmp_path):
     assert 'id="cases"' not in html  # one case needs no table
 
 
+def test_suggestions_stand_with_their_case_the_least_certain_first(tmp_path):
+    def suggestion(kind, probability, taken):
+        told = {"id": 1, "kind": kind, "volume_ml": 4.25, "probability": probability, "taken": taken}
+        return {**told, "centre_ras": [1.2, -3.4, 56.7]}
+
+    found = [suggestion("missing", 0.93, True), suggestion("attached", 0.52, False), "odd"]
+    path = write_case(tmp_path, "anna", ORGAN | ISLAND, ORGAN, suggestions=found)
+    assert main(["report", str(path), "--output", str(tmp_path / "r.html")]) == 0
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    row = "<tr><td>{}</td><td>4.2</td><td>{}</td><td>1, -3, 57</td><td>{}</td></tr>"
+    first, second = row.format("attached", "52%", "no"), row.format("missing", "93%", "yes")
+    assert 0 < html.find(first) < html.find(second)
+
+
 def test_outlines_change_map_and_colour_bar_are_in_the_pictures(tmp_path):
     reviewed = review_case(only(write_case(tmp_path, "anna", ORGAN | ISLAND, ORGAN)))
     pages = [f'src="{uri}"' for uri in (reviewed.surfaces, reviewed.slices)]
@@ -297,6 +311,7 @@ def test_texts_from_files_are_escaped(tmp_path):
     [
         {"volume_before_ml": "many", "signed_change_mm": 7, "plausibility": [], "alignment": None},
         {"plausibility": {"problems": 3, "volume_z": {"x": 1}}, "licence": ["a"], "label": None},
+        {"suggestions": [{"kind": 3, "centre_ras": "x", "probability": []}, 5], "dsc_to_input": 0.5},
         {"dsc_to_input": 10**400, "label": True, "organ": {"a": 1}, "template_sha256": 5, "seconds": "x"},
     ],
 )

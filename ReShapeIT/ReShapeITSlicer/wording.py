@@ -14,23 +14,32 @@ SEE_LOG = "the log has the details"
 REFINE_EVEN_IF = "Refine even if it does not look like the organ"  # as the panel calls it
 DRAWN_ON_FEW = "Drawn on a few slices only"  # likewise
 
+# What the engine finds in a temporary file that was damaged.
+DAMAGE = (
+    "geometry.broken",
+    "geometry.no_spacing",
+    "input.damaged",
+    "input.folder",
+    "input.missing",
+    "input.protected",
+    "input.unreadable",
+    "nrrd.field",
+    "nrrd.incomplete",
+    "nrrd.none",
+    "seg.field",
+    "seg.layer",
+)
 # Format strings of the fields of that code.
 MESSAGES = {
+    **dict.fromkeys(DAMAGE, DAMAGED),
     "disk_full": "The disk with the temporary files is full",
     "cannot_write": "The refined segments cannot be written to the temporary folder ({reason})",
-    "input.missing": DAMAGED,
-    "input.folder": DAMAGED,
-    "input.protected": DAMAGED,
-    "input.unreadable": DAMAGED,
     "device.unusable": "The device {device} cannot be used: {reason}",
 }
 HINTS = {
+    **dict.fromkeys(DAMAGE, f"refine again; {SEE_LOG}"),
     "disk_full": "free some space or choose another temporary folder",
     "cannot_write": "choose another temporary folder",
-    "input.missing": f"refine again; {SEE_LOG}",
-    "input.folder": f"refine again; {SEE_LOG}",
-    "input.protected": f"refine again; {SEE_LOG}",
-    "input.unreadable": f"refine again; {SEE_LOG}",
     "device.unusable": "choose another device",
     "implausible": f"check segment and organ, or choose '{REFINE_EVEN_IF}' (in scripts force=True)",
     "implausible.cut_off": f"take an image that holds the whole organ, or choose '{REFINE_EVEN_IF}'",

@@ -106,7 +106,7 @@ def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) ->
     elif source.is_file():
         lines = _lines(source)
     else:
-        raise BadInputError(f"There is no folder or table {source}; check the path.")
+        raise BadInputError("There is no folder or table {input}", "check the path", "batch.missing", input=source)
     cases = [_case(line, source, folder, options) for line in lines]
     _check(cases, source)
     return cases
@@ -127,28 +127,47 @@ def _lines(table: Path) -> list[dict[str, str]]:
             lines = [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
             columns = set(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{table} is not a CSV table in UTF-8 ({error}); export it again.") from error
+        raise BadInputError(
+            "{input} is not a CSV table in UTF-8 ({reason})",
+            "export it again",
+            "table.damaged",
+            input=table,
+            reason=error,
+        ) from error
     if "input" not in columns or not columns <= set(COLUMNS):
         raise BadInputError(
-            f"The table {table} must have the column 'input' and may have {', '.join(COLUMNS[1:])}, not "
-            f"{', '.join(sorted(columns - set(COLUMNS))) or 'others'}."
+            "The table {input} must have the column 'input' and may have {columns}, not {unknown}",
+            "correct the columns' names",
+            "table.columns",
+            input=table,
+            columns=", ".join(COLUMNS[1:]),
+            unknown=", ".join(sorted(columns - set(COLUMNS))) or "others",
         )
     if not lines:
-        raise BadInputError(f"The table {table} has no lines; give one for each case.")
+        raise BadInputError("The table {input} has no lines", "give one for each case", "table.no_lines", input=table)
     return lines
 
 
 def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOptions) -> BatchCase:
     if not line["input"]:
-        raise BadInputError(f"A line of {source} names no input; fill the column or delete the line.")
+        raise BadInputError(
+            "A line of {input} names no input", "fill the column or delete the line", "table.no_input", input=source
+        )
     file = (source.parent / line["input"]).absolute()
     name = line.get("name") or _name_of(file)
     if Path(name).name != name or name.startswith("."):
-        raise BadInputError(f"'{name}' is no name for a case; use one without slashes and leading dots.")
+        raise BadInputError(
+            "'{name}' is no name for a case", "use one without slashes and leading dots", "batch.case_name", name=name
+        )
     own = {key: line[key] for key in ("template", "label") if line.get(key)}
     chosen = BatchOptions(**{**asdict(options), **own})
     if not chosen.template:
-        raise BadInputError(f"No template is named for the case '{name}'; use --template or the table's column.")
+        raise BadInputError(
+            "No template is named for the case '{name}'",
+            "use --template or the table's column 'template'",
+            "batch.no_template",
+            name=name,
+        )
     return BatchCase(name, file, folder, chosen)
 
 
@@ -163,7 +182,18 @@ def _check(cases: Iterable[BatchCase], source: Path) -> None:
     for case in cases:
         # Some file systems do not tell capital letters from small ones.
         if case.name.lower() in seen:
-            raise BadInputError(f"Two cases of {source} are called '{case.name}'; give them names of their own.")
+            raise BadInputError(
+                "Two cases of {input} are called '{name}'",
+                "give them names of their own",
+                "batch.same_name",
+                input=source,
+                name=case.name,
+            )
         seen.add(case.name.lower())
         if case.folder.resolve() == case.input.parent.resolve() or case.output.resolve() == case.input.resolve():
-            raise BadInputError(f"The results would lie among the inputs in {case.folder}; choose another --out.")
+            raise BadInputError(
+                "The results would lie among the inputs in {path}",
+                "choose another --out",
+                "batch.among_inputs",
+                path=case.folder,
+            )

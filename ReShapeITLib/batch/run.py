@@ -111,6 +111,8 @@ def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, s
 
     limits = Limits(settings.timeout_s, int(settings.memory_gb * 1e9), _threads(settings))
     total, counts = len(cases) + skipped, {DONE: skipped}
+    words, hint = "The dask scheduler {scheduler} is gone", "start the same command again, what is done is kept"
+    lost = ReShapeITError(words, hint, "batch.scheduler_gone", scheduler=settings.scheduler)
     with _client(settings, notice) as client:
         futures = {
             client.submit(
@@ -128,7 +130,7 @@ def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, s
         while not arrived.is_empty():
             progress.check_cancelled()
             if client.status != "running" or client.scheduler.comm is None:
-                raise ReShapeITError(_LOST.format(settings.scheduler))
+                raise lost
             ready = arrived.next_batch(block=False)
             if not ready:
                 time.sleep(_POLL_S)
@@ -137,12 +139,9 @@ def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, s
                 try:
                     status = _record_of(future, case)["status"]
                 except CancelledError as error:
-                    raise ReShapeITError(_LOST.format(settings.scheduler)) from error
+                    raise lost from error
                 counts[status] = counts.get(status, 0) + 1
                 _tell(progress, counts, total)
-
-
-_LOST = "The scheduler {} is gone; what is done is kept, start the same command again to go on."
 
 
 def _record_of(future, case: BatchCase) -> dict:
@@ -208,7 +207,10 @@ def _client(settings: BatchSettings, notice) -> Iterator:
             client = Client(settings.scheduler, timeout=10)
         except (OSError, ValueError, TimeoutError) as error:
             raise BadInputError(
-                f"No dask scheduler answers at {settings.scheduler}; check the address, or use --scheduler local."
+                "No dask scheduler answers at {scheduler}",
+                "check the address, or use --scheduler local",
+                "batch.no_scheduler",
+                scheduler=settings.scheduler,
             ) from error
         with client:
             if not client.scheduler_info()["workers"]:

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are BadInputErrors, so that usage errors are one line, too."""
 
     def error(self, message: str):
-        raise BadInputError(f"{message}; see '{self.prog} --help'")
+        raise BadInputError("{problem}", "see '{command} --help'", "usage", problem=message, command=self.prog)
 
 
 def add_command(commands, name: str, summary: str) -> Parser:

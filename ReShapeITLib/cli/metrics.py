@@ -55,7 +55,9 @@ def run(arguments) -> int:
             difference=test.geometry.difference_from(reference.geometry),
         )
     if arguments.seed < 0:
-        raise BadInputError(f"--seed must be at least 0, not {arguments.seed}: choose another number.")
+        raise BadInputError(
+            "--seed must be at least 0, not {seed}", "choose another number", "metrics.seed", seed=arguments.seed
+        )
     reference_mask = reference.mask(reference.single_label() if arguments.label is None else arguments.label)
     metrics = evaluate(
         reference_mask,

@@ -104,10 +104,15 @@ def label_files(inputs: list[str]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, inputs):
         if not path.exists():
-            raise BadInputError(f"There is no file or folder {path}; check the path.")
+            raise BadInputError("There is no file or folder {input}", "check the path", "prepare.missing", input=path)
         inside = [p for p in sorted(path.iterdir()) if is_label_file(p)] if path.is_dir() else [path]
         if not inside:
-            raise BadInputError(f"The folder {path} holds no label files; give .nrrd, .nii, .nii.gz or .mha files.")
+            raise BadInputError(
+                "The folder {input} holds no label files",
+                "give .nrrd, .nii, .nii.gz or .mha files",
+                "prepare.no_labels",
+                input=path,
+            )
         found += inside
     return found
 
@@ -117,9 +122,13 @@ def _check_folder(folder: Path, paths: list[Path]) -> None:
     from ..training.prepare import SUFFIX, case_name
 
     if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder} is a file; give a folder for the samples.")
+        raise BadInputError("{path} is a file", "give a folder for the samples", "prepare.output_file", path=folder)
     strangers = {p.name for p in folder.glob(f"*{SUFFIX}")} - {case_name(p) + SUFFIX for p in paths}
     if strangers:
         raise BadInputError(
-            f"{folder} holds samples of other cases ({min(strangers)}), aligned to another frame; give an empty folder."
+            "{path} holds samples of other cases ({case}), aligned to another frame",
+            "give an empty folder",
+            "prepare.other_cases",
+            path=folder,
+            case=min(strangers),
         )

@@ -47,7 +47,9 @@ def run(arguments) -> None:
     """Find the cases, write the page, say what is in it."""
     output = Path(arguments.output)
     if output.suffix.lower() not in (".html", ".htm"):
-        raise BadInputError(f"{output} is no HTML file name; give one that ends in .html.")
+        raise BadInputError(
+            "{output} is no HTML file name", "give one that ends in .html", "review.output", output=output
+        )
     from ..review.build import write_review
     from ..review.sources import find_cases
 

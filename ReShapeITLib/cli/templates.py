@@ -90,7 +90,9 @@ def run_render(arguments) -> None:
     from ..training.export import template_surface
 
     if not arguments.output.lower().endswith(".png"):
-        raise BadInputError(f"{arguments.output} is no PNG file name; give one that ends in .png.")
+        raise BadInputError(
+            "{output} is no PNG file name", "give one that ends in .png", "render.output", output=arguments.output
+        )
     template = OrganTemplate.load(find_template(arguments.template))
     size = Similarity(float(np.mean(template.info.scales_mm)), np.eye(3), np.zeros(3))
     surface = template_surface(template.model).transformed(size)
@@ -105,11 +107,22 @@ def run_fetch(arguments) -> None:
     from ..templates.store import template_folders
 
     if not arguments.folder and not os.environ.get(FOLDERS_VARIABLE):
-        raise BadInputError(f"Where should the template go? Name a folder with --folder or ${FOLDERS_VARIABLE}.")
+        raise BadInputError(
+            "There is no folder named for the template",
+            "name one with --folder or {variable}",
+            "fetch.no_folder",
+            variable=f"${FOLDERS_VARIABLE}",
+        )
     folder = Path(arguments.folder) if arguments.folder else template_folders()[0]
     offered = read_index(arguments.index)
     if arguments.template not in offered:
-        raise BadInputError(f"The index has no template '{arguments.template}'; it offers {', '.join(offered)}.")
+        raise BadInputError(
+            "The index has no template '{template}'",
+            "choose one of {choices}",
+            "fetch.unknown",
+            template=arguments.template,
+            choices=", ".join(offered),
+        )
     entry = offered[arguments.template]
 
     def told(share: float) -> None:

@@ -47,7 +47,12 @@ def run(arguments) -> None:
     try:
         trainer.run(arguments.progress.part(0.0, 0.95) if first else None)
     except CancelledError as error:
-        raise CancelledError(f"cancelled; the same command goes on from the last checkpoint in {folder}") from error
+        raise CancelledError(
+            "cancelled",
+            "the same command resumes from the last checkpoint in {path}",
+            "cancelled.training",
+            path=folder,
+        ) from error
     finally:
         trainer.ranks.leave()
     if not first:
@@ -70,7 +75,9 @@ def _config(arguments):
     config = read_config(arguments.config) if arguments.config else CONFIG_PRESETS["compact"]
     organ = arguments.organ or config.organ
     if not organ or Path(organ).name != organ:
-        raise BadInputError(f"'{organ}' is no organ name; give one with --organ, e.g. --organ liver.")
+        raise BadInputError(
+            "'{organ}' is no organ name", "give one with --organ, such as --organ liver", "train.organ", organ=organ
+        )
     steps = arguments.steps or config.optimiser.steps
     return replace(config, organ=organ, optimiser=replace(config.optimiser, steps=steps))
 
@@ -84,7 +91,12 @@ def _trainer(arguments, config, folder: Path):
 
     data = Path(arguments.data)
     if not any(data.glob(f"*{SUFFIX}")):
-        raise BadInputError(f"The folder {data} holds no prepared shapes; run 'reshapeit prepare' first.")
+        raise BadInputError(
+            "The folder {input} holds no prepared shapes",
+            "run 'reshapeit prepare' first",
+            "train.no_shapes",
+            input=data,
+        )
     name = choose_device(arguments.device).name
     ranks = Ranks.from_environment(name)
     name = ranks.device(name)

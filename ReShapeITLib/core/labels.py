@@ -97,9 +97,17 @@ class LabelVolume:
         """
         present = self._present
         if not present:
-            raise BadInputError(f"{self.source} holds no labels, all its voxels are 0: choose another file.")
+            raise BadInputError(
+                "{input} holds no labels, all its voxels are 0", "choose another file", "labels.none", input=self.source
+            )
         if len(present) > 1:
-            raise BadInputError(f"{self.source} holds several labels ({self._described()}): say which one to use.")
+            raise BadInputError(
+                "{input} holds several labels ({labels})",
+                "say which one to use",
+                "labels.several",
+                input=self.source,
+                labels=self._described(),
+            )
         return present[0][1]
 
     def mask(self, which: int | str) -> np.ndarray:

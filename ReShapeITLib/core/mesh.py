@@ -130,7 +130,9 @@ class TriangleSurface:
             points (n, 3) in RAS mm, interpolated unit normals (n, 3), and the face (n,) of each; in random order.
         """
         if not self.area_mm2 > 0:
-            raise BadInputError("no points can be drawn on a surface without area: give a surface with faces")
+            raise BadInputError(
+                "No points can be drawn on a surface without area", "give a surface with faces", "surface.no_area"
+            )
         counts = rng.multinomial(n, self.face_areas_mm2 / self.area_mm2)
         face_ids = rng.permutation(np.repeat(np.arange(len(self.faces)), counts))
         # Uniform in the triangle: fold the unit square along its diagonal.
@@ -168,7 +170,9 @@ class TriangleSurface:
         from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 
         if not all(_cells_are_sound(cells, polydata) for cells in (polydata.GetPolys(), polydata.GetStrips())):
-            raise BadInputError("the mesh has faces of points that are not in it: export it again")
+            raise BadInputError(
+                "The mesh has faces of points that are not in it", "export it again", "surface.strange_faces"
+            )
         triangles = vtkTriangleFilter()
         triangles.SetInputData(polydata)
         triangles.PassVertsOff()
@@ -176,7 +180,9 @@ class TriangleSurface:
         triangles.Update()
         mesh = triangles.GetOutput()
         if not mesh.GetNumberOfPolys():
-            raise BadInputError("the mesh has no faces: give a surface mesh made of triangles or polygons")
+            raise BadInputError(
+                "The mesh has no faces", "give a surface mesh made of triangles or polygons", "surface.no_faces"
+            )
         vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
         faces = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int32)
         arrays = mesh.GetPointData()

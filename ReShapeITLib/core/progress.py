@@ -62,9 +62,9 @@ class Progress:
         """Say which program runs."""
         self._tell({"started": {"version": __version__, "python": platform.python_version()}})
 
-    def notice(self, text: str) -> None:
-        """Tell programs what the user should read beside the result; see :class:`~ReShapeITLib.core.errors.Notice`."""
-        self._tell({"notice": (text if isinstance(text, Notice) else Notice(text)).as_dict()})
+    def notice(self, told: Notice) -> None:
+        """Tell programs what the user should read beside the result."""
+        self._tell({"notice": told.as_dict()})
 
     def result(self, values: dict) -> None:
         """Say how the run ended; whatever is said after the end is not told any more."""
@@ -98,7 +98,7 @@ class Progress:
     def check_cancelled(self) -> None:
         """Raise CancelledError if the run was asked to stop."""
         if self._cancelled:
-            raise CancelledError("cancelled; nothing was written")
+            raise CancelledError("cancelled", "nothing was written", "cancelled")
 
     def close(self) -> None:
         """Leave the bar as it stands and end its line."""

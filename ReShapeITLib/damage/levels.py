@@ -106,8 +106,13 @@ def damage_input(
     """
     if kind not in KINDS or level not in LEVELS:
         raise BadInputError(
-            f"There is no damage '{kind}' at level '{level}'; choose one of {', '.join(KINDS)} and of "
-            f"{', '.join(LEVELS)}."
+            "There is no damage '{kind}' at level '{level}'",
+            "choose one of {kinds} and of {levels}",
+            "damage.unknown",
+            kind=kind,
+            level=level,
+            kinds=", ".join(KINDS),
+            levels=", ".join(LEVELS),
         )
     where, length_mm = _surroundings(mask, geometry)
     strength = ORGAN_DAMAGE.get(organ, OrganDamage())
@@ -197,7 +202,7 @@ def _surroundings(mask: np.ndarray, geometry: ImageGeometry) -> tuple[tuple[slic
     """The part (k, j, i) of the grid that damage can reach, and half the organ's longest extent in mm."""
     box = ndimage.find_objects(np.asarray(mask, dtype=np.uint8))
     if not box:
-        raise BadInputError("An empty mask cannot be damaged; choose a label that has voxels.")
+        raise BadInputError("An empty mask cannot be damaged", "choose a label that has voxels", "damage.empty")
     voxels = np.array([s.stop - s.start for s in box[0]])[::-1]
     # The columns of the affine times the voxels are the box's edges, and RAS extents their absolute sums.
     length_mm = 0.5 * float((np.abs(geometry.ijk_to_ras[:3, :3]) @ voxels).max())
@@ -220,7 +225,11 @@ def _swap(mask: np.ndarray, case: _Case) -> np.ndarray:
     """Within a ball around a random place of the shared border, all of one side's voxels change over."""
     border = _shared_border(mask, case)
     if not len(border):
-        raise BadInputError("Voxels can only be swapped across a border with a neighbour; give touching neighbours.")
+        raise BadInputError(
+            "Voxels can only be swapped across a border with a neighbour",
+            "give touching neighbours",
+            "damage.no_neighbour",
+        )
     centre = case.geometry.ijk_to_ras_points(border[case.rng.integers(len(border))][None, ::-1])[0]
     # The neighbour's voxels come over, or the organ's own go.
     gains = case.rng.random() < 0.5

@@ -113,7 +113,7 @@ def _surface_point(mask, geometry: ImageGeometry, rng) -> tuple[np.ndarray, np.n
     """RAS mm of a random voxel at the surface, and the (3,) outward unit vector there."""
     border = np.argwhere(mask & ~ndimage.binary_erosion(mask))
     if not len(border):
-        raise BadInputError("An empty mask cannot be damaged; choose a label that has voxels.")
+        raise BadInputError("An empty mask cannot be damaged", "choose a label that has voxels", "damage.empty")
     k, j, i = border[rng.integers(len(border))]
     point = geometry.ijk_to_ras_points(np.array([[i, j, k]]))[0]
     # The centroid of the organ within a neighbourhood lies inwards, however thick the slices are.

@@ -85,16 +85,22 @@ def extract_zero_level(
     """
     lower, upper = (np.asarray(corner, dtype=np.float64) for corner in bounds)
     if not (np.isfinite(lower).all() and np.isfinite(upper).all() and (upper > lower).all()):
-        raise BadInputError("the bounds of the surface are not a box: the upper corner must lie above the lower one")
+        raise BadInputError(
+            "The bounds of the surface are not a box", "give an upper corner above the lower one", "surface.bounds"
+        )
     cell = float((upper - lower).max()) / resolution if cell_size is None else float(cell_size)
     if not cell > 0:
-        raise BadInputError("the resolution of the surface must be positive")
+        raise BadInputError("The resolution of the surface must be positive", "give a length in mm", "surface.cell")
     counts = np.maximum(np.ceil((upper - lower) / cell - 1e-6).astype(int), 1)
     # Array axes are z, y, x, as marching wants them.
     grid = SampleGrid(lower, cell * np.eye(3)[::-1], tuple(int(n) + 1 for n in counts[::-1]))
     values = narrow_band_values(sdf, grid, options)
     if not (values < 0).any():
-        raise BadInputError("the shape has no surface inside the given bounds: check the alignment and the template")
+        raise BadInputError(
+            "The shape has no surface inside the given bounds",
+            "check the alignment and the template",
+            "surface.outside",
+        )
     return _march(values, lower, cell)
 
 
@@ -224,7 +230,11 @@ def _ask(sdf: Field, grid: SampleGrid, index: np.ndarray, options: NarrowBandOpt
         part = slice(first, first + options.batch_size)
         values[part] = np.asarray(sdf(grid.points(index[part]))).reshape(-1)
     if not np.isfinite(values).all():
-        raise BadInputError("the shape's distance field is not finite everywhere: the template or its fit is damaged")
+        raise BadInputError(
+            "The shape's distance field is not finite everywhere",
+            "use another template, its file or the fit is damaged",
+            "field.not_finite",
+        )
     return values
 
 

@@ -24,7 +24,9 @@ class MeshDistance:
 
     def __init__(self, surface: TriangleSurface):
         if not len(surface.faces):
-            raise BadInputError("distances need a surface with faces, and this one is empty")
+            raise BadInputError(
+                "A distance needs a surface with faces, and this one has none", "give another surface", "surface.empty"
+            )
         used, faces = np.unique(surface.faces, return_inverse=True)
         self._faces = faces.reshape(-1, 3)
         # Distances come from differences of squares: keep the numbers small.
@@ -64,7 +66,9 @@ class MeshDistance:
         """Face (N,), barycentric weights (N, 3) of the closest point, and offset (N, 3) from it to the query."""
         points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         if not np.isfinite(points).all():
-            raise BadInputError("distances were asked at points that are not finite numbers: check the coordinates")
+            raise BadInputError(
+                "Distances were asked at points that are not finite numbers", "check the coordinates", "surface.points"
+            )
         local = points - self._origin
         face_ids = self._closest_faces(local)
         weights = _closest_weights(local, self._triangles[face_ids])

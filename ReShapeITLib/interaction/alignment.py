@@ -33,7 +33,8 @@ def check_backend(name: str) -> None:
         BadInputError: there is no backend of that name.
     """
     if name not in BACKENDS:
-        raise BadInputError(f"Unknown alignment backend {name!r}; choose {' or '.join(BACKENDS)}.")
+        words, hint, backends = "Unknown alignment backend {name!r}", "choose {backends}", " or ".join(BACKENDS)
+        raise BadInputError(words, hint, "alignment.backend", name=name, backends=backends)
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,20 @@ class AlignmentOptions:
     def __post_init__(self):
         unknown = [name for name in self.starts if name not in STARTS]
         if unknown or not self.starts:
-            raise BadInputError(f"Unknown or no alignment starts {unknown}; choose among {', '.join(STARTS)}.")
+            words, hint, starts = "There are no alignment starts {unknown}", "choose among {starts}", ", ".join(STARTS)
+            raise BadInputError(words, hint, "alignment.starts", unknown=unknown, starts=starts)
         check_backend(self.backend)
         if self.expected_scale_mm is not None and not self.expected_scale_mm > 0:
-            raise BadInputError(f"The expected scale must be positive mm per unit, not {self.expected_scale_mm}.")
+            raise BadInputError(
+                "The expected scale must be positive mm per unit, not {scale_mm}",
+                "leave it out",
+                "alignment.scale",
+                scale_mm=self.expected_scale_mm,
+            )
         if min(self.n_points, self.coarse_points) < 4:
-            raise BadInputError("An alignment needs at least 4 points; raise n_points and coarse_points.")
+            raise BadInputError(
+                "An alignment needs at least 4 points", "raise n_points and coarse_points", "alignment.points"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +233,9 @@ def _starts(given: np.ndarray, template: np.ndarray, options: AlignmentOptions) 
                     scale = options.expected_scale_mm or _radius(given) / _radius(left)
                     starts[f"missing {name}{side}"] = _onto(left, given, scale)
     if not starts:
-        raise BadInputError("No alignment start is usable: give expected_scale_mm or allow the start 'centroid'.")
+        raise BadInputError(
+            "No alignment start is usable", "give expected_scale_mm or allow the start 'centroid'", "alignment.no_start"
+        )
     return starts
 
 

@@ -96,14 +96,32 @@ def checked_points(points: np.ndarray, name: str) -> np.ndarray:
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
-        raise BadInputError(f"The {name} points must be an (N, 3) array, not of shape {points.shape}.")
+        raise BadInputError(
+            "The {name} points must be an (N, 3) array, not of shape {shape}",
+            "give one row a point",
+            "points.shape",
+            name=name,
+            shape=points.shape,
+        )
     if len(points) < 4:
-        raise BadInputError(f"There are only {len(points)} {name} points; an alignment needs at least 4.")
+        raise BadInputError(
+            "There are only {count} {name} points", "give at least 4", "points.few", count=len(points), name=name
+        )
     if not np.isfinite(points).all():
-        raise BadInputError(f"The {name} points hold values that are not finite numbers; check the input surface.")
+        raise BadInputError(
+            "The {name} points hold values that are not finite numbers",
+            "check the input surface",
+            "points.not_finite",
+            name=name,
+        )
     spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
     if spread[1] <= 1e-9 * max(spread[0], 1e-300):
-        raise BadInputError(f"The {name} points all lie on one line or spot, so no rotation fits; check the input.")
+        raise BadInputError(
+            "The {name} points all lie on one line or spot, so no rotation fits",
+            "check the input",
+            "points.flat",
+            name=name,
+        )
     return points
 
 

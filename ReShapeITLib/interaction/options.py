@@ -57,11 +57,26 @@ class CpdOptions:
 
     def __post_init__(self):
         if not 0 <= self.outlier_weight < 1:
-            raise BadInputError(f"The outlier weight must be at least 0 and below 1, not {self.outlier_weight}.")
+            raise BadInputError(
+                "The outlier weight must be at least 0 and below 1, not {weight}",
+                "leave it out",
+                "alignment.outliers",
+                weight=self.outlier_weight,
+            )
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
-            raise BadInputError(f"The scale range must be two rising positive numbers, not {self.scale_range}.")
+            raise BadInputError(
+                "The scale range must be two rising positive numbers, not {scale_range}",
+                "leave it out",
+                "alignment.scale_range",
+                scale_range=self.scale_range,
+            )
         if self.dtype not in ("float32", "float64"):
-            raise BadInputError(f"The CPD dtype must be float32 or float64, not {self.dtype!r}.")
+            raise BadInputError(
+                "The CPD dtype must be float32 or float64, not {dtype!r}",
+                "choose one of these",
+                "alignment.dtype",
+                dtype=self.dtype,
+            )
 
 
 @dataclass(frozen=True)

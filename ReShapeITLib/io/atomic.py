@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..core.errors import CANNOT_WRITE, DISK_FULL, BadInputError
 
+OTHER_FORMAT = "output.format"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FilePath = str | os.PathLike[str]
 COMPOUND_SUFFIXES = (".seg.nrrd", ".nii.gz")
@@ -91,9 +92,15 @@ def make_folder(folder: FilePath) -> None:
         raise refused(error, folder) from error
 
 
-def cannot_write(target: FilePath, reason: str, hint: str, code: str = CANNOT_WRITE) -> BadInputError:
-    """What to raise where an output cannot be written: no fault of the input's, unless ``code`` says so."""
-    return BadInputError("Cannot write {path}: {reason}", hint, code, path=target, reason=reason)
+def cannot_write(target: FilePath, reason: str, way: str) -> BadInputError:
+    """What to raise where an output cannot be written, which is no fault of the input's; ``way`` is what to do."""
+    return BadInputError("Cannot write {path}: {reason}", "{way}", CANNOT_WRITE, path=target, reason=reason, way=way)
+
+
+def not_in_this_format(target: FilePath, reason: str, instead: str) -> BadInputError:
+    """What to raise where the output's format does not hold what is to be written; ``instead`` is one that does."""
+    words, hint = "{path} cannot hold the result: {reason}", "write {instead} instead"
+    return BadInputError(words, hint, OTHER_FORMAT, path=target, reason=reason, instead=instead)
 
 
 def came_out_broken(target: FilePath) -> BadInputError:
@@ -107,7 +114,8 @@ def refused(error: OSError, target: Path) -> BadInputError:
     if error.errno == errno.ENOENT and not target.parent.is_dir():
         return cannot_write(target, f"the folder {target.parent} does not exist", "create it first")
     if error.errno in (*FULL, errno.EFBIG):
-        return cannot_write(target, "the disk is full", "free some space or choose another folder", DISK_FULL)
+        words, hint = "Cannot write {path}: the disk is full", "free some space or choose another folder"
+        return BadInputError(words, hint, DISK_FULL, path=target)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = f"the folder {target.parent} or the file is write-protected"
         return cannot_write(target, reason, "choose another folder")

@@ -34,13 +34,27 @@ def checked_url(url: str, host: str | None = None) -> str:
         parts = urllib.parse.urlsplit(url)
         place = host_of(url)
     except ValueError as error:
-        raise BadInputError(f"'{url}' is no address ({error}); give one that starts with https://.") from error
+        raise BadInputError(
+            "'{url}' is no address ({reason})",
+            "give one that starts with https://",
+            "address.malformed",
+            url=url,
+            reason=error,
+        ) from error
     if parts.scheme.lower() != "https" or not parts.hostname or any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise BadInputError(f"'{url}' is no HTTPS address; give one that starts with https://.")
+        raise BadInputError(
+            "'{url}' is no HTTPS address", "give one that starts with https://", "address.https", url=url
+        )
     if "@" in parts.netloc:
-        raise BadInputError("The address holds a user name or password; give it without.")
+        raise BadInputError("The address holds a user name or password", "give it without", "address.password")
     if host is not None and place != host:
-        raise BadInputError(f"'{url}' leads to another host than {host}, which was named; nothing is taken from there.")
+        raise BadInputError(
+            "'{url}' leads to another host than {host}, which was named",
+            "give that address itself if you trust it",
+            "address.other_host",
+            url=url,
+            host=host,
+        )
     return url
 
 
@@ -64,7 +78,13 @@ def read_small(url: str, most_bytes: int, context: ssl.SSLContext | None = None)
     with _answer(url, context) as stream:
         content = stream.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise BadInputError(f"{url} is larger than {most_bytes} bytes, too large for what it should be.")
+        raise BadInputError(
+            "{url} is larger than {most_bytes} bytes, too large for what it should be",
+            "check the address",
+            "download.too_large",
+            url=url,
+            most_bytes=most_bytes,
+        )
     return content
 
 
@@ -92,14 +112,32 @@ def save_file(
         while chunk := stream.read(min(_CHUNK_BYTES, n_bytes - found + 1)):
             found += len(chunk)
             if found > n_bytes:
-                raise BadInputError(f"{url} is larger than the {n_bytes} bytes announced; it was not kept.")
+                raise BadInputError(
+                    "{url} is larger than the {n_bytes} bytes announced, so it was not kept",
+                    "tell who runs the index",
+                    "download.larger",
+                    url=url,
+                    n_bytes=n_bytes,
+                )
             digest.update(chunk)
             file.write(chunk)
             told(found / n_bytes)
     if found < n_bytes:
-        raise BadInputError(f"{url} ended after {found} of {n_bytes} bytes; try again.")
+        raise BadInputError(
+            "{url} ended after {found} of {n_bytes} bytes",
+            "try again",
+            "download.truncated",
+            url=url,
+            found=found,
+            n_bytes=n_bytes,
+        )
     if digest.hexdigest() != sha256:
-        raise BadInputError(f"{url} does not have the announced SHA-256; it was not kept. Tell who runs the index.")
+        raise BadInputError(
+            "{url} does not have the announced SHA-256, so it was not kept",
+            "tell who runs the index",
+            "download.checksum",
+            url=url,
+        )
 
 
 @contextlib.contextmanager
@@ -141,16 +179,29 @@ def _network_errors(url: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        raise BadInputError(f"{url} was refused by its server (HTTP {error.code}); check the address.") from error
+        raise BadInputError(
+            "{url} was refused by its server (HTTP {status})",
+            "check the address",
+            "download.refused",
+            url=url,
+            status=error.code,
+        ) from error
     except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise BadInputError(
-                f"The certificate of {host_of(url)} cannot be verified ({reason.verify_message}); nothing was taken. "
-                "Behind a proxy that opens TLS, name its certificates in SSL_CERT_FILE."
+                "The certificate of {host} cannot be verified ({reason}), so nothing was taken",
+                "behind a proxy that opens TLS, name its certificates in SSL_CERT_FILE",
+                "download.certificate",
+                host=host_of(url),
+                reason=reason.verify_message,
             ) from error
         raise BadInputError(
-            f"{url} cannot be reached ({reason}); check network, address, and HTTPS_PROXY where there is a proxy."
+            "{url} cannot be reached ({reason})",
+            "check network, address, and HTTPS_PROXY where there is a proxy",
+            "download.unreachable",
+            url=url,
+            reason=reason,
         ) from error
 
 

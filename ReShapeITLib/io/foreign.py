@@ -43,8 +43,8 @@ def foreign_input(path: FilePath, known: tuple[str, ...]) -> BadInputError:
             input=path,
             known=", ".join(known),
         )
-    what, hint = _BY_SUFFIX[suffix]
-    stem = name[: len(name) - len(suffix)]
+    what, convert = _BY_SUFFIX[suffix]
+    way = convert.format(name=name, stem=name[: len(name) - len(suffix)])
     return BadInputError(
-        "{input} is {what}, which is not read", hint, "input.foreign", input=path, what=what, name=name, stem=stem
+        "{input} is {what}, which is not read", "{way}", "input.foreign", input=path, what=what, way=way
     )

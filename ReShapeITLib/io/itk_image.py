@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _IMAGE_IO = {".nrrd": "NrrdImageIO", ".seg.nrrd": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
-BROKEN_SPACING = "{} has a zero, missing or NaN voxel spacing or direction: export it again with its geometry."
+
+
+def damaged(path: Path) -> BadInputError:
+    """What to raise for a file that a reader cannot make sense of."""
+    return BadInputError(
+        "Cannot read {input}, it is damaged or of another format", "export it again", "input.damaged", input=path
+    )
+
+
+def broken_spacing(path: Path) -> BadInputError:
+    """What to raise where spacing or directions of the voxels make no grid."""
+    words = "{input} has a zero, missing or NaN voxel spacing or direction"
+    return BadInputError(words, "export it again with its geometry", "geometry.broken", input=path)
 
 
 def geometry_from_sitk(image: SimpleITK.Image) -> ImageGeometry:
@@ -72,18 +84,25 @@ def read_with_itk(path: Path, layered: bool = False) -> tuple[np.ndarray, ImageG
         reader.ReadImageInformation()
         size = reader.GetSize()
         if len(size) < 3 or any(n != 1 for n in size[3:]):
-            raise BadInputError(f"{path} is {len(size)}D: give a 3D label map.")
+            raise BadInputError(
+                "{input} is {count}D", "give a 3D label map", "input.not_3d", input=path, count=len(size)
+            )
         if reader.GetNumberOfComponents() > 1 and not layered:
-            raise BadInputError(f"{path} is a colour or vector image: give a label map with one value per voxel.")
+            raise BadInputError(
+                "{input} is a colour or vector image",
+                "give a label map with one value per voxel",
+                "input.vector",
+                input=path,
+            )
         if len(size) > 3:
             reader.SetExtractSize([*size[:3], *[0] * (len(size) - 3)])
         image = reader.Execute()
     except RuntimeError as error:
-        raise BadInputError(f"Cannot read {path}: it is damaged or of another format, export it again.") from error
+        raise damaged(path) from error
     try:
         geometry = geometry_from_sitk(image)
     except ValueError as error:
-        raise BadInputError(BROKEN_SPACING.format(path)) from error
+        raise broken_spacing(path) from error
     return sitk.GetArrayFromImage(image), geometry
 
 
@@ -106,16 +125,16 @@ def read_classes_with_itk(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     try:
         whole = sitk.ReadImage(str(path), imageIO=_IMAGE_IO[file_suffix(path)])
     except RuntimeError as error:
-        raise BadInputError(f"Cannot read {path}: it is damaged or of another format, export it again.") from error
+        raise damaged(path) from error
     values, size = sitk.GetArrayFromImage(whole), whole.GetSize()
     components = whole.GetNumberOfComponentsPerPixel()
     if len(size) not in (3, 4) or (len(size) == 4 and components > 1):
         words, hint = "{input} is {count}D", "give a volume for each class, or one with the classes as fourth axis"
-        raise BadInputError(words, hint, "input.not_3d", input=path, count=len(size))
+        raise BadInputError(words, hint, "threshold.axes", input=path, count=len(size))
     if components > 1:
         values = np.moveaxis(values, -1, 0)
     image = whole if len(size) == 3 else sitk.Extract(whole, (*size[:3], 0), (0, 0, 0, 0))
     try:
         return values, geometry_from_sitk(image)
     except ValueError as error:
-        raise BadInputError(BROKEN_SPACING.format(path)) from error
+        raise broken_spacing(path) from error

@@ -133,7 +133,8 @@ def check_folder_writable(target: FilePath, source: FilePath, overwrite: bool = 
         words = "{path} and {input} lie within each other"
         raise BadInputError(words, "choose another output folder", "output.within_input", path=target, input=source)
     if not overwrite and target.is_dir() and any(target.iterdir()):
-        raise cannot_write(target, "the folder holds files already", "choose another, or empty it", "output.not_empty")
+        words, hint = "Cannot write {path}: the folder holds files already", "choose another, or empty it"
+        raise BadInputError(words, hint, "output.not_empty", path=target)
     with contextlib.suppress(_Probe), folder_taking_place(target):
         raise _Probe
 

@@ -51,18 +51,19 @@ def check_header(fields: dict[str, str], path: Path) -> None:
     Raises:
         BadInputError: a name is not of printable ASCII characters, or a number is none or beyond any image's.
     """
-    broken = f"{path} has a damaged MetaImage header: export it again."
+    words, hint = "{input} has a damaged MetaImage header", "export it again"
+    broken = BadInputError(words, hint, "metaimage.header", input=path)
     if not all(name.isascii() and name.isprintable() for name in fields):
-        raise BadInputError(broken)
+        raise broken
     if "ndims" in fields and fields["ndims"] not in map(str, range(1, 10)):
-        raise BadInputError(broken)
+        raise broken
     for name in _NUMBERS:
         try:
             numbers = [float(word) for word in fields.get(name, "").split()]
         except ValueError as error:
-            raise BadInputError(broken) from error
+            raise broken from error
         if not all(math.isnan(number) or abs(number) <= _LARGEST for number in numbers):
-            raise BadInputError(broken)
+            raise broken
 
 
 def check_data(fields: dict[str, str], header_bytes: int, path: Path) -> None:
@@ -73,12 +74,16 @@ def check_data(fields: dict[str, str], header_bytes: int, path: Path) -> None:
     """
     data_file = fields.get("elementdatafile", "LOCAL")
     if len(data_file) > _LONGEST_NAME or not _NAME_PATTERN.fullmatch(data_file):
-        raise BadInputError(f"{path} names no voxel file that there can be: export it again.")
+        raise BadInputError(
+            "{input} names no voxel file that there can be", "export it again", "metaimage.data_name", input=path
+        )
     if data_file.upper() != "LOCAL":
         path, header_bytes = path.parent / data_file, 0
         is_file_list = data_file.upper().startswith("LIST") or "%" in data_file
         if not path.is_file() and not is_file_list:
-            raise BadInputError(f"The voxel file {path} is missing: keep it beside its header file.")
+            raise BadInputError(
+                "The voxel file {path} is missing", "keep it beside its header file", "metaimage.no_data", path=path
+            )
     if fields.get("compresseddata", "").lower() != "true" or not path.is_file():
         return
     unpacked = zlib.decompressobj()
@@ -88,6 +93,12 @@ def check_data(fields: dict[str, str], header_bytes: int, path: Path) -> None:
             while not unpacked.eof and (chunk := stream.read(_CHUNK_BYTES)):
                 unpacked.decompress(chunk)
         except zlib.error as error:
-            raise BadInputError(f"{path} is damaged ({error}): copy or export it again.") from error
+            raise BadInputError(
+                "{input} is damaged ({reason})",
+                "copy or export it again",
+                "input.damaged_voxels",
+                input=path,
+                reason=error,
+            ) from error
     if not unpacked.eof:
-        raise BadInputError(f"{path} is truncated: copy or export it again.")
+        raise BadInputError("{input} is truncated", "copy or export it again", "input.cut_short", input=path)

@@ -18,7 +18,7 @@ from . import metaimage_header, seg_nrrd
 from .atomic import FilePath, file_suffix, require_file
 from .dicom.grid import series_grid
 from .foreign import foreign_input
-from .itk_image import BROKEN_SPACING, read_classes_with_itk, read_with_itk
+from .itk_image import broken_spacing, read_classes_with_itk, read_with_itk
 from .nifti import header as nifti
 from .nifti import image
 from .nifti.names import segments_of
@@ -26,7 +26,6 @@ from .soft_labels import check_shape, labels_of_probabilities, read_npz
 
 UNREADABLE = "input.unreadable"
 INPUT_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".hdr", ".img", ".npz", ".dcm")
-_NO_SPACING = "{} carries no voxel spacing, so sizes in mm are unknown: export it again with its geometry."
 
 
 @contextmanager
@@ -69,13 +68,13 @@ def grid_of_file(path: Path) -> ImageGeometry:
 def read_nrrd(path: Path) -> LabelVolume:
     header = seg_nrrd.read_header(path)
     if "space directions" not in header.fields and "spacings" not in header.fields:
-        raise BadInputError(_NO_SPACING.format(path))
+        raise _no_spacing(path)
     if "space directions" not in header.fields:
         _check_spacing(header.fields["spacings"].split(), path)
     try:
         matrix = seg_nrrd.header_affine_ras(header)
     except (ValueError, IndexError) as error:
-        raise BadInputError(BROKEN_SPACING.format(path)) from error
+        raise broken_spacing(path) from error
     seg_nrrd.check_data(header, path)
     is_segmentation = any(key.startswith("Segment0_") for key in header.key_values)
     layered = is_segmentation or "list" in header.fields.get("kinds", "").split()
@@ -87,9 +86,17 @@ def read_nrrd(path: Path) -> LabelVolume:
     try:
         segments, others = seg_nrrd.segments_from_header(header.key_values, len(layers))
     except ValueError as error:
-        raise BadInputError(f"{path} has a segment field that is no number ({error}): export it again.") from error
+        raise BadInputError(
+            "{input} has a segment field that is no number ({reason})",
+            "export it again",
+            "seg.field",
+            input=path,
+            reason=error,
+        ) from error
     if any(not 0 <= s.layer < len(layers) for s in segments):
-        raise BadInputError(f"{path} names a segment layer it does not have: export it again.")
+        raise BadInputError(
+            "{input} names a segment layer it does not have", "export it again", "seg.layer", input=path
+        )
     return LabelVolume(tuple(layers), geometry, tuple(segments), others, str(path))
 
 
@@ -99,7 +106,7 @@ def read_metaimage(path: Path) -> LabelVolume:
     if "ndims" in fields:
         spacing = fields.get("elementspacing", fields.get("elementsize"))
         if spacing is None:
-            raise BadInputError(_NO_SPACING.format(path))
+            raise _no_spacing(path)
         _check_spacing(spacing.split(), path)
         metaimage_header.check_data(fields, header_bytes, path)
     array, geometry = read_voxels(path)
@@ -134,11 +141,16 @@ def read_probabilities(path: Path, threshold: float | None, reference: FilePath 
     else:
         values, geometry = read_classes_with_itk(path)
     if values.ndim > 4:
-        words, hint = "{input} is {count}D", "give one axis of classes beside the three of the image"
-        raise BadInputError(words, hint, "input.not_3d", input=path, count=values.ndim)
+        words, hint = "{input} is {count}D", "give a volume for each class, or one with the classes as fourth axis"
+        raise BadInputError(words, hint, "threshold.axes", input=path, count=values.ndim)
     labels, notices = labels_of_probabilities(values, threshold, str(path))
     kept = None if header is None else image.drop_type(header, labels.dtype)
     return LabelVolume((labels,), geometry, source=str(path), file_header=kept, notices=notices)
+
+
+def _no_spacing(path: Path) -> BadInputError:
+    words, hint = "{input} carries no voxel spacing, so sizes in mm are unknown", "export it again with its geometry"
+    return BadInputError(words, hint, "geometry.no_spacing", input=path)
 
 
 def _three_axes(array: np.ndarray, path: Path) -> np.ndarray:
@@ -158,7 +170,7 @@ def _check_spacing(numbers: Iterable[str], path: Path) -> None:
     except ValueError:
         lengths = [0.0]
     if not all(np.isfinite(length) and length != 0 for length in lengths):
-        raise BadInputError(BROKEN_SPACING.format(path))
+        raise broken_spacing(path)
 
 
 def read_voxels(path: Path, layered: bool = False) -> tuple[np.ndarray, ImageGeometry]:

@@ -99,7 +99,9 @@ def read_header(path: Path) -> NrrdHeader:
     key_values: dict[str, str] = {}
     with open(path, "rb") as stream:
         if not stream.readline(80).startswith(b"NRRD000"):
-            raise BadInputError(f"{path} is not a NRRD file: export it again or correct its file extension.")
+            raise BadInputError(
+                "{input} is not a NRRD file", "export it again or correct its file extension", "nrrd.none", input=path
+            )
         for raw in stream:
             # surrogateescape: bytes of another encoding come out again as they came in
             line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
@@ -112,11 +114,17 @@ def read_header(path: Path) -> NrrdHeader:
                 key_values[_unescape(name)] = _unescape(value[1:])
                 continue
             if not colon or name.strip().lower() not in _FIELDS or len(line) > _LONGEST_FIELD:
-                raise BadInputError(f"{path} has an unknown field in its NRRD header, {line[:40]!r}: export it again.")
+                raise BadInputError(
+                    "{input} has an unknown field in its NRRD header, {field!r}",
+                    "export it again",
+                    "nrrd.field",
+                    input=path,
+                    field=line[:40],
+                )
             fields[name.strip().lower()] = value.strip()
         header_bytes = stream.tell()
     if "sizes" not in fields:
-        raise BadInputError(f"{path} has an incomplete NRRD header: export it again.")
+        raise BadInputError("{input} has an incomplete NRRD header", "export it again", "nrrd.incomplete", input=path)
     return NrrdHeader(fields, key_values, header_bytes)
 
 

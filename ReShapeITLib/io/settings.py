@@ -25,18 +25,33 @@ def yaml_mapping(path: str | Path, where: str, empty: dict | None = None) -> dic
     try:
         path = Path(path)
         if path.is_file() and path.stat().st_size > _MOST_BYTES:
-            raise BadInputError(f"{where} is too large for settings; check the path.")
+            raise BadInputError("{where} is too large for settings", "check the path", "settings.large", where=where)
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or empty
     except OSError as error:
-        raise BadInputError(f"{where} cannot be read ({error.strerror}); check the path.") from error
+        raise BadInputError(
+            "{where} cannot be read ({reason})",
+            "check the path",
+            "settings.unreadable",
+            where=where,
+            reason=error.strerror,
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         # ValueError: bytes that are no UTF-8, and dates and numbers that are none.
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadInputError(f"{where} is not valid YAML: {reason}.") from error
+        raise BadInputError(
+            "{where} is not valid YAML ({reason})", "correct that line", "settings.yaml", where=where, reason=reason
+        ) from error
     if not isinstance(values, dict):
-        raise BadInputError(f"{where} must be a list of 'key: value' lines.")
+        raise BadInputError(
+            "{where} is no list of settings", "write lines such as 'key: value'", "settings.no_mapping", where=where
+        )
     if _count(values) > _MOST_VALUES:
-        raise BadInputError(f"{where} repeats itself by references (&, *) too often; write its values out.")
+        raise BadInputError(
+            "{where} repeats itself by references (&, *) too often",
+            "write its values out",
+            "settings.references",
+            where=where,
+        )
     return values
 
 

@@ -20,11 +20,10 @@ from ..core.errors import BadInputError
 from ..core.mesh import TriangleSurface
 from . import vtk_process
 from .atomic import atomic_path, came_out_broken, file_suffix, require_file
+from .itk_image import damaged
 
 SURFACE_SUFFIXES = (".vtp", ".vtk", ".ply", ".stl", ".obj")
 _FRAMES = ("LPS", "RAS")
-_DAMAGED = "Cannot read {}: it is damaged or of another format, export it again."
-_NO_FACES = "{} has no usable faces: give a surface mesh of triangles or polygons."
 _FARTHEST_MM = 1e6
 _LPS_TO_RAS_SIGNS = np.array([-1.0, -1.0, 1.0])
 
@@ -37,7 +36,12 @@ def write_surface(surface: TriangleSurface, path: str | Path, frame: str = "LPS"
     """
     suffix, path = surface_file_suffix(path), Path(path)
     if not len(surface.faces):
-        raise BadInputError(f"Cannot write {path}: the surface has no faces.")
+        raise BadInputError(
+            "Cannot write {path}, the surface has no faces",
+            "choose a label that has voxels",
+            "surface.write_empty",
+            path=path,
+        )
     moved = _in_other_frame(surface, _known_frame(frame))
     with atomic_path(path) as temporary:
         if suffix in (".vtp", ".vtk"):
@@ -58,9 +62,11 @@ def read_surface(path: str | Path, frame: str | None = None) -> TriangleSurface:
     path = require_file(path, "surface file")
     surface, in_file = _read_with_vtk(path) if suffix in (".vtp", ".vtk") else _read_with_trimesh(path)
     if not np.isfinite(surface.vertices_ras).all():
-        raise BadInputError(f"{path} has NaN or infinite vertices: export it again.")
+        raise BadInputError("{input} has NaN or infinite vertices", "export it again", "surface.vertices", input=path)
     if np.abs(surface.vertices_ras).max() > _FARTHEST_MM:
-        raise BadInputError(f"{path} has vertices more than a kilometre away: export it again, in mm.")
+        raise BadInputError(
+            "{input} has vertices more than a kilometre away", "export it again, in mm", "surface.far", input=path
+        )
     return _in_other_frame(surface, _known_frame(frame or in_file or "LPS"))
 
 
@@ -80,13 +86,19 @@ def surface_file_suffix(path: str | Path) -> str:
     """Suffix of a surface file, or BadInputError where this library neither reads nor writes such files."""
     suffix = file_suffix(path)
     if suffix not in SURFACE_SUFFIXES:
-        raise BadInputError(f"{path} has no known surface extension: use one of {', '.join(SURFACE_SUFFIXES)}.")
+        raise BadInputError(
+            "{path} has no known surface extension",
+            "use one of {known}",
+            "surface.extension",
+            path=path,
+            known=", ".join(SURFACE_SUFFIXES),
+        )
     return suffix
 
 
 def _known_frame(frame: str) -> str:
     if frame not in _FRAMES:
-        raise BadInputError(f"There is no surface frame {frame!r}: use LPS or RAS.")
+        raise BadInputError("There is no surface frame {frame!r}", "use LPS or RAS", "surface.frame", frame=frame)
     return frame
 
 
@@ -176,13 +188,18 @@ def _read_with_trimesh(path: Path) -> tuple[TriangleSurface, str | None]:
         mesh = trimesh.load_mesh(str(path), file_type=suffix[1:], process=False, **options)
         vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces)
     except Exception as error:  # a damaged file makes trimesh raise about anything
-        raise BadInputError(_DAMAGED.format(path)) from error
+        raise damaged(path) from error
     if not len(faces):
-        raise BadInputError(_NO_FACES.format(path))
+        raise BadInputError(
+            "{input} has no usable faces",
+            "give a surface mesh of triangles or polygons",
+            "surface.unusable",
+            input=path,
+        )
     if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,) or not np.issubdtype(faces.dtype, np.integer):
-        raise BadInputError(_DAMAGED.format(path))
+        raise damaged(path)
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise BadInputError(_DAMAGED.format(path))
+        raise damaged(path)
     if suffix == ".stl":
         vertices, faces = _merged(vertices, faces)
     return TriangleSurface.from_triangles(vertices, faces), _frame_in_text(path)

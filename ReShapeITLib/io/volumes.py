@@ -22,7 +22,7 @@ from ..core.label_values import check_no_image
 from ..core.labels import LabelVolume
 from ..core.parallel import together
 from . import seg_nrrd
-from .atomic import FilePath, atomic_path, came_out_broken, cannot_write, file_suffix, require_file
+from .atomic import FilePath, atomic_path, came_out_broken, file_suffix, not_in_this_format, require_file
 from .dicom.grid import is_dicom_file, segmentation_in
 from .dicom.reader import read_dicom
 from .dicom.seg_writer import check_can_write, write_seg
@@ -42,7 +42,6 @@ from .readers import (
 )
 
 LABEL_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
-OTHER_FORMAT = "output.format"
 
 
 def read_labels(path: FilePath, threshold: float | None = None, reference: FilePath | None = None) -> LabelVolume:
@@ -158,7 +157,7 @@ def label_file_suffix(path: FilePath) -> str:
     if suffix in LABEL_SUFFIXES or suffix == ".dcm":
         return suffix
     if suffix in (".hdr", ".img"):
-        raise cannot_write(path, "pairs of .hdr and .img are not written", "write .nii.gz instead", OTHER_FORMAT)
+        raise not_in_this_format(path, "pairs of .hdr and .img are not written", ".nii.gz")
     words, hint = "{output} has no known label map extension", "use one of {known}"
     raise BadInputError(words, hint, "output.extension", output=path, known=", ".join(LABEL_SUFFIXES))
 
@@ -188,4 +187,4 @@ def _check_written(volume: LabelVolume, temporary: Path, target: Path) -> None:
     if temporary.suffix == ".nii" and not np.array_equal(written.geometry.ijk_to_ras, affine):
         affine = affine.astype(np.float32)  # a grid that no NIfTI file gave is rounded once
     if not same_voxels or not np.array_equal(written.geometry.ijk_to_ras, affine):
-        raise cannot_write(target, "this format does not hold it exactly", "write .nrrd instead", OTHER_FORMAT)
+        raise not_in_this_format(target, "voxels or geometry would change", ".nrrd")

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.errors import BadInputError
 from ..core.mesh import TriangleSurface
+from .itk_image import damaged
 
 _MOST_SECONDS, _MOST_PROCESSOR_SECONDS = 120.0, 20  # damaged counts make VTK count for minutes
 _MOST_BYTES, _MOST_BYTES_PER_BYTE = 2 << 30, 30  # of memory: for VTK itself, and for each byte of the file
@@ -50,10 +51,19 @@ def read_with_vtk(path: Path, most_seconds: float = _MOST_SECONDS) -> tuple[Tria
         )
     except subprocess.TimeoutExpired as error:
         raise BadInputError(
-            f"Reading {path} takes more than {most_seconds:g} s: it is damaged or too large."
+            "Reading {input} takes more than {seconds} s, it is damaged or too large",
+            "export it again with fewer faces",
+            "surface.slow",
+            input=path,
+            seconds=f"{most_seconds:g}",
         ) from error
     if done.returncode == _NO_FACES_CODE:
-        raise BadInputError(f"{path} has no usable faces: give a surface mesh of triangles or polygons.")
+        raise BadInputError(
+            "{input} has no usable faces",
+            "give a surface mesh of triangles or polygons",
+            "surface.unusable",
+            input=path,
+        )
     try:
         stream = io.BytesIO(done.stdout)
         vertices, faces, normals, names = (np.load(stream, allow_pickle=False) for _ in range(4))
@@ -61,8 +71,7 @@ def read_with_vtk(path: Path, most_seconds: float = _MOST_SECONDS) -> tuple[Tria
         data = {name: np.load(stream, allow_pickle=False) for name in names}
         return TriangleSurface(vertices, faces, normals, data), frame
     except (ValueError, EOFError, TypeError) as error:
-        hint = "it is damaged or of another format, export it again"
-        raise BadInputError(f"Cannot read {path}: {hint}.") from error
+        raise damaged(path) from error
 
 
 def child(path: str) -> None:

@@ -64,7 +64,14 @@ class WeightsKind:
 
         path = Path(path)
         if not path.is_file():
-            raise BadInputError(f"There is no {self.called} {path}; {self.otherwise}.")
+            raise BadInputError(
+                "There is no {kind} {path}",
+                "{otherwise}",
+                "weights.missing",
+                kind=self.called,
+                path=path,
+                otherwise=self.otherwise,
+            )
         try:
             with safe_open(path, framework="pt") as handle:
                 metadata = handle.metadata() or {}
@@ -72,18 +79,44 @@ class WeightsKind:
                 tensors = {name: handle.get_tensor(name) for name in names}
             description = json.loads(metadata[self.key])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise BadInputError(f"{path} is not a {self.called} or is damaged; get a fresh copy of it.") from error
+            raise BadInputError(
+                "{path} is not a {kind} or is damaged",
+                "get a fresh copy of it",
+                "weights.damaged",
+                path=path,
+                kind=self.called,
+            ) from error
         if not isinstance(description, dict) or description.pop("format", None) != self.format:
-            raise BadInputError(f"{path} is a {self.called} of another format; this version reads {self.format}.")
+            raise BadInputError(
+                "{path} is a {kind} of another format than this version reads ({format})",
+                "get the one of this version",
+                "weights.format",
+                path=path,
+                kind=self.called,
+                format=self.format,
+            )
         digest = metadata.get("sha256", "")
         if wanted is None and tensor_digest(tensors, metadata[self.key]) != digest:
-            raise BadInputError(f"The {self.called} {path} does not match its checksum; get a fresh copy of it.")
+            raise BadInputError(
+                "The {kind} {path} does not match its checksum",
+                "get a fresh copy of it",
+                "weights.checksum",
+                kind=self.called,
+                path=path,
+            )
         return description, digest, tensors
 
     def lacks_parts(self, path: str | Path, error: Exception) -> BadInputError:
         """What to raise where a file is whole, but something cannot be made of its tensors or description."""
         what = str(error).splitlines()[-1].strip()
-        return BadInputError(f"The {self.called} {path} lacks parts ({what}); get a fresh copy of it.")
+        return BadInputError(
+            "The {kind} {path} lacks parts ({what})",
+            "get a fresh copy of it",
+            "weights.parts",
+            kind=self.called,
+            path=path,
+            what=what,
+        )
 
 
 def tensor_digest(tensors: dict[str, torch.Tensor], text: str) -> str:

@@ -204,4 +204,6 @@ def _default_template() -> str:
     for name in (*PREFERRED, *known):
         if name in known:
             return name
-    raise BadInputError("There is no template to draw a patient from; give one with --template FILE.")
+    raise BadInputError(
+        "There is no template to draw a patient from", "give one with --template FILE", "demo.no_template"
+    )

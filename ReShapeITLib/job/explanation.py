@@ -21,7 +21,7 @@ def explained(error: BaseException) -> ReShapeITError:
     if isinstance(error, ReShapeITError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return CancelledError("cancelled; nothing was written")
+        return CancelledError("cancelled", "nothing was written", "cancelled")
     if is_out_of_memory(error):
         return ReShapeITError(
             "The GPU has too little free memory", "use --device cpu or close other programs", OUT_OF_MEMORY

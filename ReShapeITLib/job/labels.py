@@ -22,14 +22,32 @@ def parse_templates(text: str, label: str | None) -> dict[int | str | None, str]
     if "=" not in text or Path(text).is_file():
         return {which: text}
     if which is not None:
-        raise BadInputError(f"--template '{text}' names labels itself; leave out --label {label}.")
+        raise BadInputError(
+            "--template '{text}' names labels itself",
+            "leave out --label {label}",
+            "template.label_too",
+            text=text,
+            label=label,
+        )
     chosen: dict[int | str | None, str] = {}
     for pair in text.split(","):
         key, equals, name = (part.strip() for part in pair.partition("="))
         if not (key and equals and name):
-            raise BadInputError(f"--template '{text}' is malformed at '{pair}'; write LABEL=NAME,LABEL=NAME,...")
+            raise BadInputError(
+                "--template '{text}' is malformed at '{pair}'",
+                "write LABEL=NAME,LABEL=NAME with a comma between pairs",
+                "template.malformed",
+                text=text,
+                pair=pair,
+            )
         if parsed_label(key) in chosen:
-            raise BadInputError(f"--template '{text}' names label {key} twice; name each label once.")
+            raise BadInputError(
+                "--template '{text}' names label {label} twice",
+                "name each label once",
+                "template.twice",
+                text=text,
+                label=key,
+            )
         chosen[parsed_label(key)] = name
     return chosen
 

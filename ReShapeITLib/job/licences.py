@@ -24,15 +24,15 @@ def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: boo
     licences: dict[str, str] = {}
     for file in dict.fromkeys(files):
         licences |= _licences(file, restoration, sparse)
-    refuse_non_commercial(licences, "if your use is non-commercial, say so with --non-commercial")
+    refuse_non_commercial(licences, "--non-commercial")
 
 
-def refuse_non_commercial(licences: Mapping[str, str], hint: str) -> None:
+def refuse_non_commercial(licences: Mapping[str, str], option: str) -> None:
     """Refuse what is for non-commercial use only.
 
     Args:
         licences: by the name of the template or network.
-        hint: how the user allows it.
+        option: by which the user allows it.
 
     Raises:
         BadInputError: there are such; it names them and their licences.
@@ -41,10 +41,11 @@ def refuse_non_commercial(licences: Mapping[str, str], hint: str) -> None:
     if restricted:
         raise BadInputError(
             "For non-commercial use only ({licences}): {models}",
-            hint,
+            "if your use is non-commercial, say so with {option}",
             NON_COMMERCIAL,
             licences=", ".join(sorted(set(restricted.values()))),
             models=", ".join(restricted),
+            option=option,
         )
 
 

@@ -56,12 +56,19 @@ def compare_masks(
         BadInputError: a mask does not fit the grid, the reference is empty or the tolerance is not a length.
     """
     if not 0 <= nsd_tolerance_mm < np.inf:
-        raise BadInputError(f"The NSD tolerance must be a length in mm of at least 0, not {nsd_tolerance_mm}.")
+        raise BadInputError(
+            "The NSD tolerance must be at least 0 mm, not {tolerance}",
+            "choose another one",
+            "metrics.tolerance",
+            tolerance=nsd_tolerance_mm,
+        )
     reference_mask = _checked_mask(reference_mask, geometry, "reference")
     test_mask = _checked_mask(test_mask, geometry, "test")
     reference_box, test_box = _bounding_box(reference_mask), _bounding_box(test_mask)
     if reference_box is None:
-        raise BadInputError("The reference mask is empty; choose the segment or label that holds the organ.")
+        raise BadInputError(
+            "The reference mask is empty", "choose the segment or label that holds the organ", "metrics.empty_mask"
+        )
     if test_box is None:
         return MaskMetrics(0.0, 0.0, float(nsd_tolerance_mm), np.inf, np.inf)
     box = tuple(slice(min(r.start, t.start), max(r.stop, t.stop)) for r, t in zip(reference_box, test_box, strict=True))
@@ -94,8 +101,12 @@ def _checked_mask(mask: np.ndarray, geometry: ImageGeometry, name: str) -> np.nd
     mask = np.asarray(mask)
     if mask.shape != geometry.shape_kji:
         raise BadInputError(
-            f"The {name} mask has the shape {mask.shape} but its grid has {geometry.shape_kji} (k, j, i); "
-            "resample both masks to one grid."
+            "The {name} mask has the shape {shape} but its grid has {grid} (k, j, i)",
+            "resample both masks to one grid",
+            "metrics.shape",
+            name=name,
+            shape=mask.shape,
+            grid=geometry.shape_kji,
         )
     return mask.astype(bool, copy=False)
 

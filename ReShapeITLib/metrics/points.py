@@ -86,10 +86,18 @@ def compare_surfaces(
         BadInputError: the reference surface has no triangles or no extent. An empty test surface is infinitely far.
     """
     if len(reference.faces) == 0:
-        raise BadInputError("The reference surface is empty; choose the segment or label that holds the organ.")
+        raise BadInputError(
+            "The reference surface is empty",
+            "choose the segment or label that holds the organ",
+            "metrics.empty_surface",
+        )
     centre, radius = _unit_sphere_of(reference.vertices_ras[np.unique(reference.faces)])
     if not radius > 0:
-        raise BadInputError("The reference surface has no extent; choose the segment or label that holds the organ.")
+        raise BadInputError(
+            "The reference surface has no extent",
+            "choose the segment or label that holds the organ",
+            "metrics.no_extent",
+        )
     if len(test.faces) == 0:
         return SurfaceMetrics(np.inf, np.inf, np.inf)
     rng = np.random.default_rng(seed)

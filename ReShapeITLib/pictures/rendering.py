@@ -80,7 +80,7 @@ def panel_sheet(
     from PIL import Image, ImageDraw
 
     if not panels or not views:
-        raise BadInputError("there is nothing to draw: give at least one surface and one view")
+        raise BadInputError("There is nothing to draw", "give at least one surface and one view", "picture.nothing")
     values = [scalars for _, _, scalars in panels]
     has_values = any(scalars is not None for scalars in values)
     value_range = scalar_range_mm or scalar_range(values, colormap)

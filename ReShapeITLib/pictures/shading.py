@@ -46,7 +46,13 @@ class PictureStyle:
 def colours_of(values: np.ndarray, value_range: tuple[float, float], colormap: str) -> np.ndarray:
     """(N, 3) sRGB 0..1 of (N,) values; values beyond the range take its end colours, NaN is grey."""
     if colormap not in COLORMAPS:
-        raise BadInputError(f"there is no colour map '{colormap}': choose one of {', '.join(COLORMAPS)}")
+        raise BadInputError(
+            "There is no colour map '{name}'",
+            "choose one of {choices}",
+            "picture.colours",
+            name=colormap,
+            choices=", ".join(COLORMAPS),
+        )
     table = np.array([list(bytes.fromhex(colour)) for colour in COLORMAPS[colormap].split()]) / 255.0
     low, high = value_range
     places = np.clip((np.asarray(values, dtype=np.float64) - low) / max(high - low, 1e-12), 0.0, 1.0)
@@ -71,10 +77,14 @@ def scalar_range(scalars: Sequence[np.ndarray | None], colormap: str) -> tuple[f
 def camera_for(surfaces: Sequence[TriangleSurface], view: str, size_pixels: int, margin: float = 0.14) -> Camera:
     """Camera that shows all surfaces whole, at a scale that is the same from every side."""
     if view not in VIEWS:
-        raise BadInputError(f"there is no view '{view}': choose one of {', '.join(VIEWS)}")
+        raise BadInputError(
+            "There is no view '{name}'", "choose one of {choices}", "picture.view", name=view, choices=", ".join(VIEWS)
+        )
     filled = [surface.vertices_ras for surface in surfaces if len(surface.faces)]
     if not filled:
-        raise BadInputError("there is nothing to draw: the surface has no faces")
+        raise BadInputError(
+            "The surface has no faces, so there is nothing to draw", "give another surface", "picture.no_faces"
+        )
     lower = np.min([points.min(axis=0) for points in filled], axis=0)
     upper = np.max([points.max(axis=0) for points in filled], axis=0)
     extent_mm = max(float((upper - lower).max()), 1e-3) * (1.0 + 2.0 * margin)

@@ -174,7 +174,9 @@ def _voxel_points_ras(masks: Mapping[str, np.ndarray], geometry: ImageGeometry, 
         used |= mask
     points = np.argwhere(used)[:, ::-1]
     if not len(points):
-        raise BadInputError("there is nothing to draw: all masks are empty")
+        raise BadInputError(
+            "All masks are empty, so there is nothing to draw", "give a mask that has voxels", "picture.empty"
+        )
     points = geometry.ijk_to_ras_points(points)
     outermost = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
     return np.concatenate([points[outermost], points[:: len(points) // most + 1]])

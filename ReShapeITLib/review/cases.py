@@ -50,18 +50,35 @@ def read_summary(path: Path) -> dict:
     Raises:
         BadInputError: the file cannot be read or is none.
     """
-    wrong = f"{path} is no summary of 'reshapeit refine'"
     try:
         if path.stat().st_size > _LARGEST_SUMMARY:
-            raise BadInputError(f"{wrong}: it is too large; give a file that --report wrote.")
+            raise BadInputError(
+                "{input} is no summary of a refinement: it is too large",
+                "give a file that --report wrote",
+                "review.large",
+                input=path,
+            )
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+        raise BadInputError(
+            "{input} cannot be read ({reason})",
+            "check its permissions",
+            "review.protected",
+            input=path,
+            reason=error.strerror,
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{wrong}, or is damaged; write it again.") from error
+        raise BadInputError(
+            "{input} is no summary of a refinement, or is damaged", "write it again", "review.damaged", input=path
+        ) from error
     organs = content.get("organs") if isinstance(content, dict) else None
     if not isinstance(organs, list) or not organs or not all(isinstance(organ, dict) for organ in organs):
-        raise BadInputError(f"{wrong}: it lists no organs; give a file that --report wrote.")
+        raise BadInputError(
+            "{input} is no summary of a refinement: it lists no organs",
+            "give a file that --report wrote",
+            "review.no_organs",
+            input=path,
+        )
     return content
 
 

@@ -39,9 +39,19 @@ def find_cases(source: Path, truth: Path | None = None, image: Path | None = Non
     elif file_suffix(source) in (".csv", ".parquet"):
         cases = cases_of_table(require_file(source, "table"))
     else:
-        raise BadInputError(f"{source} is no source of a report: give a .json summary, a folder of them, or a table.")
+        raise BadInputError(
+            "{input} is no source of a report",
+            "give a .json summary, a folder of them, or a table",
+            "review.source",
+            input=source,
+        )
     if not cases:
-        raise BadInputError(f"{source} holds no case: write summaries with 'reshapeit refine ... --report FILE.json'.")
+        raise BadInputError(
+            "{input} holds no case",
+            "write summaries with 'reshapeit refine ... --report FILE.json'",
+            "review.no_cases",
+            input=source,
+        )
     for what, place in (("truth", truth), ("image", image)):
         if place is not None:
             cases = [replace(c, **{what: getattr(c, what) or _beside(Path(place), c.name, what)}) for c in cases]
@@ -76,7 +86,9 @@ def _beside(place: Path, name: str, what: str) -> Path | None:
     if isfile(place):
         return place
     if not place.is_dir():
-        raise BadInputError(f"There is no {what} {place}: give a file or folder.")
+        raise BadInputError(
+            "There is no {what} {path}", "give a file or folder", "review.missing", what=what, path=place
+        )
     for stem in (name, name.split("/")[0], name.split(" · ")[0]):
         for suffix in LABEL_SUFFIXES:
             if isfile(place / f"{stem}{suffix}"):

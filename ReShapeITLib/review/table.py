@@ -51,10 +51,18 @@ def cases_of_table(path: Path) -> list[ReviewCase]:
     """
     rows = _rows(path)
     if rows and not any(set(COLUMNS[key]) & set(rows[0]) for key in ("before", "summary")):
-        raise BadInputError(f"{path} names no files: it needs the columns 'input' and 'output', or 'report'.")
+        raise BadInputError(
+            "{input} names no files", "give the columns 'input' and 'output', or 'report'", "review.table", input=path
+        )
     cells = [{key: _cell(row, names) for key, names in COLUMNS.items()} for row in rows]
     if any(len(one[key]) > _LONGEST_CELL for one in cells for key in _SHORT):
-        raise BadInputError(f"{path} has names or labels of more than {_LONGEST_CELL} characters; export it again.")
+        raise BadInputError(
+            "{input} has names or labels of more than {most} characters",
+            "export it again",
+            "review.cells",
+            input=path,
+            most=_LONGEST_CELL,
+        )
     names = [one["case"] for one in cells]
     several = {name for name in names if name and names.count(name) > 1}
     cases = []
@@ -79,7 +87,12 @@ def _of_row(name: str, cells: dict[str, str], organ: dict, folder: Path, several
         summary = existing_file(cells["summary"], folder)
         return cases_of_summary(summary, read_summary(summary), name, **files)
     if "before" not in files or "after" not in files:
-        raise BadInputError(f"{name} has neither a summary nor both an input and an output file: complete its row.")
+        raise BadInputError(
+            "{name} has neither a summary nor both an input and an output file",
+            "complete its row",
+            "review.row",
+            name=name,
+        )
     label = cells["label"] or None
     label = int(label) if label and label.isdecimal() else label
     surface = files.pop("surface", None) or surface_beside(files["after"], label, several)
@@ -112,10 +125,20 @@ def _rows(path: Path) -> list[dict]:
             return list(csv.DictReader(stream))
     except ImportError as error:
         raise BadInputError(
-            f"{path} needs pyarrow: pip install 'ReShapeITLib[batch]', or give the CSV table beside it."
+            "{input} needs the Python package {package}",
+            "run: pip install 'ReShapeITLib[batch]', or give the CSV table beside it",
+            "review.parquet",
+            input=path,
+            package="pyarrow",
         ) from error
     except (OSError, ValueError, csv.Error) as error:
-        raise BadInputError(f"{path} cannot be read as a table ({error}); export it again.") from error
+        raise BadInputError(
+            "{input} cannot be read as a table ({reason})",
+            "export it again",
+            "review.table_damaged",
+            input=path,
+            reason=error,
+        ) from error
 
 
 def _cell(row: Mapping, names: tuple[str, ...]) -> str:

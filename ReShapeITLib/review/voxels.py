@@ -48,12 +48,28 @@ def load_voxels(case: ReviewCase) -> CaseVoxels:
         BadInputError: a file is missing or unreadable, lies on another grid, or lacks the label.
     """
     if case.before is None or case.after is None:
-        raise BadInputError(f"{case.name} names no input or no output file, so there is nothing to show.")
+        raise BadInputError(
+            "{name} names no input or no output file, so there is nothing to show",
+            "complete its summary or row",
+            "review.no_files",
+            name=case.name,
+        )
     if _same_file(case.before, case.after):
-        raise BadInputError(f"{case.after} has replaced its input, so what was before cannot be shown.")
+        raise BadInputError(
+            "{output} has replaced its input, so what was before cannot be shown",
+            "write the next result to another file",
+            "review.replaced",
+            output=case.after,
+        )
     before, after = read_labels(case.before), read_labels(case.after)
     if not before.geometry.same_grid_as(after.geometry):
-        raise BadInputError(f"{case.after} lies on another grid than {case.before}: give the files of one run.")
+        raise BadInputError(
+            "{output} lies on another grid than {input}",
+            "give the files of one run",
+            "review.other_grid",
+            output=case.after,
+            input=case.before,
+        )
     label = before.single_label() if case.label is None else case.label
     volumes = [(before, label), (after, label)]
     if case.truth is not None:
@@ -110,7 +126,13 @@ def _same_file(one: Path, other: Path) -> bool:
 def _truth(path: Path, before: LabelVolume) -> LabelVolume:
     truth = read_labels(path)
     if not truth.geometry.same_grid_as(before.geometry, tolerance_mm=1e-2):
-        raise BadInputError(f"The truth {path} lies on another grid than {before.source}: resample it to that grid.")
+        raise BadInputError(
+            "The truth {truth} lies on another grid than {input}",
+            "resample it to that grid",
+            "review.truth_grid",
+            truth=path,
+            input=before.source,
+        )
     return truth
 
 
@@ -140,7 +162,9 @@ def _resampled(path: Path, geometry: ImageGeometry) -> np.ndarray:
     label_file_suffix(path)
     image, own = read_voxels(require_file(path, "image file"))
     if not np.issubdtype(image.dtype, np.number):
-        raise BadInputError(f"{path} holds no numbers: give an image with one value per voxel.")
+        raise BadInputError(
+            "{image} holds no numbers", "give an image with one value per voxel", "review.image", image=path
+        )
     k, j, i = np.indices(geometry.shape_kji, dtype=np.float32).reshape(3, -1)
     ijk = own.ras_to_ijk_points(geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1)))
     least = float(image.min())

@@ -66,13 +66,19 @@ def parse_index(content: bytes, url: str) -> dict[str, IndexEntry]:
     try:
         index = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{url} is no template index; check the address.") from error
+        raise BadInputError("{url} is no template index", "check the address", "index.none", url=url) from error
     if not isinstance(index, dict) or index.get("format") != FORMAT or not isinstance(index.get("templates"), list):
-        raise BadInputError(f"{url} is no template index of the format {FORMAT}; check the address.")
+        raise BadInputError(
+            "{url} is no template index of the format {format}",
+            "check the address",
+            "index.format",
+            url=url,
+            format=FORMAT,
+        )
     entries = [_entry(values, url) for values in index["templates"]]
     found = {entry.name: entry for entry in entries}
     if len(found) < len(entries):
-        raise BadInputError(f"The index {url} names a template twice; tell who runs it.")
+        raise BadInputError("The index {url} names a template twice", "tell who runs it", "index.twice", url=url)
     return found
 
 
@@ -99,13 +105,20 @@ def fetch_template(
 
     target = Path(folder) / f"{entry.name}{SUFFIX}"
     if target.exists():
-        raise BadInputError(f"{target} is there already; move it away or name another folder.")
+        raise BadInputError(
+            "{path} is there already", "move it away or name another folder", "fetch.exists", path=target
+        )
     with atomic_path(target) as temporary:
         save_file(entry.url, temporary, entry.sha256, entry.n_bytes, context, told)
         try:
             OrganTemplate.load(temporary)
         except BadInputError as error:
-            raise BadInputError(f"{entry.url} is no template that this version can read; it was not kept.") from error
+            raise BadInputError(
+                "{url} is no template that this version can read, so it was not kept",
+                "update ReShapeIT, or tell who runs the index",
+                "fetch.unreadable",
+                url=entry.url,
+            ) from error
     return target
 
 
@@ -113,20 +126,50 @@ def _entry(values: object, index_url: str) -> IndexEntry:
     """An entry, everything in it checked."""
     where = f"The index {index_url}"
     if not isinstance(values, dict):
-        raise BadInputError(f"{where} has an entry that is none; tell who runs it.")
+        raise BadInputError(
+            "{where} has an entry that is not one of a template", "tell who runs it", "index.entry", where=where
+        )
     name, url, n_bytes, sha256 = (values.get(key) for key in ("name", "url", "bytes", "sha256"))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadInputError(f"{where} has a template named {name!r:.80}; use small letters, digits, - and _.")
+        raise BadInputError(
+            "{where} has a template named {name!r:.80}",
+            "tell who runs it to use small letters, digits, - and _",
+            "index.name",
+            where=where,
+            name=name,
+        )
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise BadInputError(f"{where} gives no SHA-256 for '{name}'; without one nothing is fetched.")
+        raise BadInputError(
+            "{where} gives no SHA-256 for '{name}', so it is not fetched",
+            "tell who runs it",
+            "index.no_checksum",
+            where=where,
+            name=name,
+        )
     if type(n_bytes) is not int or not 0 < n_bytes <= MOST_TEMPLATE_BYTES:
-        raise BadInputError(f"{where} gives '{name}' no size in bytes from 1 to {MOST_TEMPLATE_BYTES}.")
+        raise BadInputError(
+            "{where} gives '{name}' no size in bytes from 1 to {most}",
+            "tell who runs it",
+            "index.no_size",
+            where=where,
+            name=name,
+            most=MOST_TEMPLATE_BYTES,
+        )
     if not isinstance(url, str) or not url:
-        raise BadInputError(f"{where} gives no address for '{name}'; tell who runs it.")
+        raise BadInputError(
+            "{where} gives no address for '{name}'", "tell who runs it", "index.no_address", where=where, name=name
+        )
     try:
         url = urllib.parse.urljoin(index_url, url)
     except ValueError as error:
-        raise BadInputError(f"{where} gives '{name}' an address that is none ({error}).") from error
+        raise BadInputError(
+            "{where} gives '{name}' an address that cannot be used ({reason})",
+            "tell who runs it",
+            "index.address",
+            where=where,
+            name=name,
+            reason=error,
+        ) from error
     # It goes to the terminal, where control characters would act.
     licence = "".join(c for c in str(values.get("licence", ""))[:200] if c.isprintable())
     return IndexEntry(name, checked_url(url, host_of(index_url)), n_bytes, sha256, licence)

@@ -54,10 +54,21 @@ def find_template(name_or_file: str | Path) -> Path:
     if text.endswith(SUFFIX) or {"/", os.sep} & set(text) or Path(text).is_file():
         path = Path(text).expanduser()
         if not path.is_file():
-            raise BadInputError(f"There is no template file {path}; 'reshapeit templates' lists those there are.")
+            raise BadInputError(
+                "There is no template file {path}",
+                "see those there are with 'reshapeit templates list'",
+                "template.missing",
+                path=path,
+            )
         return path
     known = available_templates()
     if text in known:
         return known[text]
     choices = ", ".join(known) or f"none (put template files into a folder named by ${FOLDERS_VARIABLE})"
-    raise BadInputError(f"There is no template named '{text}'; choose a file or one of: {choices}.")
+    raise BadInputError(
+        "There is no template named '{name}'",
+        "choose a file or one of {choices}",
+        "template.unknown",
+        name=text,
+        choices=choices,
+    )

@@ -153,7 +153,12 @@ def read_info(path: str | Path) -> tuple[TemplateInfo, FieldOptions, str]:
         options = FieldOptions(**header.pop("field"))
         return TemplateInfo(**header), options, digest
     except (KeyError, TypeError) as error:
-        raise BadInputError(f"The template file {path} has an incomplete description; get a fresh copy.") from error
+        raise BadInputError(
+            "The template file {path} has an incomplete description",
+            "get a fresh copy",
+            "template.incomplete",
+            path=path,
+        ) from error
 
 
 def read_shape_sha256(path: str | Path) -> str:

@@ -38,7 +38,10 @@ def load_checkpoint(path: Path, model, codes: dict, optimiser, generator, config
     metadata, tensors = _read(path)
     if metadata.get("config") != json.dumps(config, sort_keys=True):
         raise BadInputError(
-            f"The checkpoint {path} was written with other settings; give the same ones or another output folder."
+            "The checkpoint {path} was written with other settings",
+            "give the same ones or another output folder",
+            "checkpoint.settings",
+            path=path,
         )
     try:
         _put_weights(tensors, model, codes)
@@ -51,7 +54,9 @@ def load_checkpoint(path: Path, model, codes: dict, optimiser, generator, config
         generator.set_state(tensors["generator"])
         step = int(metadata["step"])
     except (KeyError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"The checkpoint {path} lacks parts of a run; delete it to start anew.") from error
+        raise BadInputError(
+            "The checkpoint {path} lacks parts of a run", "delete it to start anew", "checkpoint.parts", path=path
+        ) from error
     return step, {k[6:]: v for k, v in tensors.items() if k.startswith("extra.")}
 
 
@@ -66,7 +71,10 @@ def load_weights(path: Path, model, codes: dict) -> None:
         _put_weights(tensors, model, codes)
     except (RuntimeError, KeyError) as error:
         raise BadInputError(
-            f"The checkpoint {path} has other sizes or cases than this run; start without it."
+            "The checkpoint {path} has other sizes or cases than this run",
+            "start without it",
+            "checkpoint.sizes",
+            path=path,
         ) from error
 
 
@@ -78,10 +86,17 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
             metadata = handle.metadata() or {}
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}
     except (SafetensorError, OSError) as error:
-        raise BadInputError(f"The checkpoint {path} is absent or damaged; delete it to start anew.") from error
+        raise BadInputError(
+            "The checkpoint {path} is absent or damaged", "delete it to start anew", "checkpoint.damaged", path=path
+        ) from error
     # Checkpoints of the first versions have no checksum.
     if "sha256" in metadata and metadata["sha256"] != _digest(tensors):
-        raise BadInputError(f"The checkpoint {path} is damaged: its checksum differs; delete it to start anew.")
+        raise BadInputError(
+            "The checkpoint {path} is damaged, its checksum differs",
+            "delete it to start anew",
+            "checkpoint.checksum",
+            path=path,
+        )
     return metadata, tensors
 
 

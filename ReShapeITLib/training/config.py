@@ -155,14 +155,31 @@ def config_from_dict(values: dict, where: str = "the configuration") -> Training
     values = dict(values)
     preset = values.pop("preset", "compact")
     if not isinstance(preset, str) or preset not in CONFIG_PRESETS:
-        raise BadInputError(f"{where}: preset '{preset}' is unknown; use one of {', '.join(CONFIG_PRESETS)}.")
+        raise BadInputError(
+            "{where}: preset '{preset}' is unknown",
+            "use one of {choices}",
+            "config.preset",
+            where=where,
+            preset=preset,
+            choices=", ".join(CONFIG_PRESETS),
+        )
     config = override(CONFIG_PRESETS[preset], values, where)
     if config.code_start not in CODE_STARTS:
-        raise BadInputError(f"{where}: code_start '{config.code_start}' is unknown; use {' or '.join(CODE_STARTS)}.")
+        raise BadInputError(
+            "{where}: code_start '{code_start}' is unknown",
+            "use {choices}",
+            "config.code_start",
+            where=where,
+            code_start=config.code_start,
+            choices=" or ".join(CODE_STARTS),
+        )
     if not config.model.use_template and any(getattr(config.weights, name) for name in _TEMPLATE_TERMS):
         raise BadInputError(
-            f"{where}: without a template the weights {', '.join(_TEMPLATE_TERMS)} have nothing to act on; set them to "
-            "0, or start from the preset auto_decoder."
+            "{where}: without a template the weights {weights} have nothing to act on",
+            "set them to 0, or start from the preset auto_decoder",
+            "config.no_template",
+            where=where,
+            weights=", ".join(_TEMPLATE_TERMS),
         )
     return config
 
@@ -194,7 +211,7 @@ def checked(kind: type, values: dict, where: str) -> dict:
     try:
         told = TypeAdapter(_schema(kind)).validate_python(values)
     except ValidationError as error:
-        raise BadInputError(_sentence(kind, error.errors(include_url=False)[0], where)) from error
+        raise _fault(kind, error.errors(include_url=False)[0], where) from error
     return {key: told[key] for key in values}  # in the file's order
 
 
@@ -237,20 +254,23 @@ def _number(value):
     return value
 
 
-def _sentence(kind: type, error: dict, where: str) -> str:
+def _fault(kind: type, error: dict, where: str) -> BadInputError:
     """What pydantic found, in this program's words."""
     *parents, key = [str(part) for part in error["loc"] if part != "[key]"]
     where, fault = ", ".join([where, *parents]), error["type"]
     if fault in ("extra_forbidden", "invalid_key"):
         for parent in parents:
             kind = get_type_hints(kind)[parent]
-        return f"{where}: {_told(key)} is not a setting; known here are {', '.join(f.name for f in fields(kind))}."
+        known = ", ".join(field.name for field in fields(kind))
+        words, hint = "{where}: {key} is not a setting", "use one of {known}"
+        return BadInputError(words, hint, "config.key", where=where, key=_told(key), known=known)
     bounds = error.get("ctx", {})
     if "gt" in bounds or "ge" in bounds:
         needed = f"be more than {bounds['gt']}" if "gt" in bounds else f"be at least {bounds['ge']}"
     else:
         needed = _NEEDED.get(fault.partition("_")[0], "be of another type")
-    return f"{where}: {_told(key)} must {needed}, not {_told(error['input'])}."
+    words, hint, value = "{where}: {key} must {needed}, not {value}", "correct it", _told(error["input"])
+    return BadInputError(words, hint, "config.value", where=where, key=_told(key), needed=needed, value=value)
 
 
 def _told(value) -> str:

@@ -44,7 +44,9 @@ class TrainingSet:
 
     def __init__(self, samples: list[ShapeSamples], device: str | torch.device = "cpu"):
         if not samples:
-            raise BadInputError("There is no prepared shape to train on; run 'reshapeit prepare' first.")
+            raise BadInputError(
+                "There is no prepared shape to train on", "run 'reshapeit prepare' first", "train.nothing"
+            )
         self.cases = [s.case for s in samples]
         self.volumes_ml = [s.volume_ml for s in samples]
         moments = [list(s.moments) for s in samples]
@@ -64,7 +66,13 @@ class TrainingSet:
             by_name = {p.name.removesuffix(".samples.safetensors"): p for p in paths}
             missing = [c for c in cases if c not in by_name]
             if missing:
-                raise BadInputError(f"{folder} has no prepared shape for {', '.join(missing)}; prepare them first.")
+                raise BadInputError(
+                    "{path} has no prepared shape for {cases}",
+                    "prepare them first",
+                    "train.not_prepared",
+                    path=folder,
+                    cases=", ".join(missing),
+                )
             paths = [by_name[c] for c in cases]
         return cls([ShapeSamples.load(p) for p in paths], device)
 

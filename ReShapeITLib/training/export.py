@@ -65,7 +65,9 @@ def template_surface(model, resolution: int = 128) -> TriangleSurface:
 
     vertices, faces = extract_zero_level(sdf, (np.full(3, -1.15), np.full(3, 1.15)), resolution)
     if not len(faces):
-        raise ReShapeITError("The template has no surface: training failed; look at the losses in the log.")
+        raise ReShapeITError(
+            "The template has no surface, so training failed", "look at the losses in the log", "train.no_surface"
+        )
     return TriangleSurface.from_triangles(vertices, faces).without_specks()
 
 

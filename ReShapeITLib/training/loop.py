@@ -98,7 +98,11 @@ class Trainer:
                 terms = self.train_step()
                 if not all(np.isfinite(v) for v in terms.values()):
                     raise ReShapeITError(
-                        f"Training diverged at step {self.step} ({terms}); lower the learning rate and start anew."
+                        "Training diverged at step {step} ({terms})",
+                        "lower the learning rate and start anew",
+                        "train.diverged",
+                        step=self.step,
+                        terms=terms,
                     )
                 log.write(json.dumps({"step": self.step, **terms}) + "\n")
                 if writer is not None:
@@ -250,9 +254,19 @@ def _with_temp_of(name: str, model: DeformTemplateField) -> OrganTemplate:
     template = OrganTemplate.load(find_template(name))
     theirs, ours = template.model.options, model.options
     if not (theirs.use_template and ours.use_template):
-        raise BadInputError(f"'temp_from: {name}' needs a Temp on both sides; an auto-decoder has none.")
+        raise BadInputError(
+            "'temp_from: {name}' needs a Temp on both sides, and an auto-decoder has none",
+            "leave out 'temp_from'",
+            "train.temp_decoder",
+            name=name,
+        )
     if any(getattr(theirs, key) != getattr(ours, key) for key in ("hidden", "depth", "first_omega", "hidden_omega")):
-        raise BadInputError(f"Temp of the template {name} has another size than this run's; train without 'temp_from'.")
+        raise BadInputError(
+            "Temp of the template {name} has another size than this run's",
+            "train without 'temp_from'",
+            "train.temp_size",
+            name=name,
+        )
     model.temp.load_state_dict(template.model.temp.state_dict())
     model.temp.requires_grad_(False)
     return template

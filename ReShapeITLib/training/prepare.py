@@ -70,7 +70,9 @@ def prepare_shapes(
     """
     progress = progress or Progress("none")
     if not paths:
-        raise BadInputError("There is no label file to prepare; give files or a folder that holds some.")
+        raise BadInputError(
+            "There is no label file to prepare", "give files or a folder that holds some", "prepare.nothing"
+        )
     _require_distinct_cases(paths)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,12 @@ def _require_distinct_cases(paths: list[Path]) -> None:
         case = case_name(path)
         if case in first:
             raise BadInputError(
-                f"{first[case]} and {path} both name the case '{case}', so one would overwrite the other; rename one."
+                "{input} and {other} both name the case '{case}', so one would overwrite the other",
+                "rename one",
+                "prepare.same_case",
+                input=first[case],
+                other=path,
+                case=case,
             )
         first[case] = path
 
@@ -115,7 +122,13 @@ def _read_surface(path, options: PrepareOptions, label: int | None, modulo: int 
         volume = replace(volume, layers=tuple(layer % modulo for layer in volume.layers), segments=())
     mask = volume.mask(volume.single_label() if label is None else label)
     if not mask.any():
-        raise BadInputError(f"{path} has no voxel of label {label}; check the label value.")
+        raise BadInputError(
+            "{input} has no voxel of label {label}",
+            "check the label value",
+            "prepare.no_voxels",
+            input=path,
+            label=label,
+        )
     mask, geometry = thinned(mask, volume.geometry, options.least_spacing_mm)
     return surface_from_mask(mask, geometry, options.surface)
 

@@ -138,6 +138,12 @@ def meet(store: torch.distributed.Store, rank: int, size: int, seconds: float = 
                 store.set(f"part/{store.get(f'name/{other}').decode()}", name)
         missing = {other for other in missing if not store.check([f"{name}/{other}"])}
         if missing and time.monotonic() > end:
-            raise ReShapeITError(f"Processes {sorted(missing)} of {size} did not come: start torchrun again.")
+            raise ReShapeITError(
+                "Processes {missing} of {size} did not come",
+                "start torchrun again",
+                "train.processes",
+                missing=sorted(missing),
+                size=size,
+            )
         time.sleep(0.01)
     return torch.distributed.PrefixStore(name, store)

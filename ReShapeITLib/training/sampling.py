@@ -39,7 +39,12 @@ class SamplingOptions:
 
     def __post_init__(self):
         if not 0.0 <= self.near_surface_fraction <= 1.0:
-            raise BadInputError(f"near_surface_fraction must lie between 0 and 1, not {self.near_surface_fraction}")
+            raise BadInputError(
+                "near_surface_fraction must lie between 0 and 1, not {fraction}",
+                "choose a share of the points",
+                "sampling.fraction",
+                fraction=self.near_surface_fraction,
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +105,21 @@ class ShapeSamples:
             with safe_open(require_file(path, "samples file"), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
-                    raise BadInputError(f"{path} holds no shape samples of this version: sample the shape again")
+                    raise BadInputError(
+                        "{path} holds no shape samples of this version",
+                        "sample the shape again",
+                        "sampling.version",
+                        path=path,
+                    )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
-            raise BadInputError(f"{path} cannot be read as shape samples ({error}): sample the shape again") from error
+            raise BadInputError(
+                "{path} cannot be read as shape samples ({reason})",
+                "sample the shape again",
+                "sampling.damaged",
+                path=path,
+                reason=error,
+            ) from error
         normals = tensors.pop("surface_normals").astype(np.float32)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         return cls(

@@ -129,8 +129,8 @@ def test_a_run_ends_with_its_result(words, tmp_path, capsys):
     [
         (["--label", "nothing"], "label.unknown", 2, {}),
         (["--output", "/nowhere/out.nrrd"], "cannot_write", 2, {"path": "/nowhere/out.nrrd"}),
-        (["--sharpen"], "bad_input", 2, {}),
-        (["--seed", "-3"], "bad_input", 2, {}),
+        (["--sharpen"], "usage", 2, {}),
+        (["--seed", "-3"], "usage", 2, {}),
         (["--template", "liver"], "implausible", 3, {"organ": "liver", "label": 1}),
     ],
 )
@@ -149,7 +149,7 @@ def test_the_input_is_named_by_a_field_where_it_cannot_be_read(words, case_file,
     case_file.write_text("no label file")
     assert main([*words, "--progress", "json"]) == 2
     error = lines_of(capsys)[-1]["error"]
-    assert error["code"] == "input.unreadable" and error["fields"]["input"] == str(case_file)
+    assert error["code"] == "nrrd.none" and error["fields"]["input"] == str(case_file)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def read_dicom(
         raise BadInputError(words, hint, "dicom.no_segmentation", input=path, modality=modality)
     if kind == STRUCTURES and reference is None:
         words, hint = "{input} is an RTSTRUCT, which holds no voxel grid", "give its images with --reference FOLDER"
-        raise BadInputError(words, hint, "reference.missing", input=path)
+        raise BadInputError(words, hint, "rtstruct.reference", input=path)
     grid = None
     if reference is not None and reference.is_dir():
         uid = structures.referenced_series(dataset) if kind == STRUCTURES else _segmented_series(dataset)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.labels import LabelVolume
-from ..atomic import came_out_broken, cannot_write
+from ..atomic import came_out_broken, not_in_this_format
 from .grid import SEG, read_dataset
 from .seg import DicomSeg, volume_of
 
@@ -33,7 +33,7 @@ def check_can_write(volume: LabelVolume, target: Path) -> None:
     """BadInputError where there is no DICOM SEG to take patient, study and segments from."""
     if not isinstance(volume.file_header, DicomSeg):
         reason = "a DICOM SEG needs the patient and study of one that was read"
-        raise cannot_write(target, reason, "write .seg.nrrd or .nii.gz instead", "output.format")
+        raise not_in_this_format(target, reason, ".seg.nrrd or .nii.gz")
 
 
 def write_seg(volume: LabelVolume, temporary: Path, target: Path) -> None:
@@ -49,7 +49,7 @@ def write_seg(volume: LabelVolume, temporary: Path, target: Path) -> None:
     source = header.dataset
     numbers = [int(item.SegmentNumber) for item in source.SegmentSequence]
     if set(volume.label_values()) - set(numbers):
-        raise cannot_write(target, "it has labels without a segment", "write .seg.nrrd instead", "output.format")
+        raise not_in_this_format(target, "it has labels without a segment", ".seg.nrrd")
     made = _copy_without_frames(source)
     frames, items = [], []
     for item, frame in _frames(volume, source, [n for n in numbers if n != 0]):

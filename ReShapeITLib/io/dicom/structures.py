@@ -64,7 +64,7 @@ def volume_of(dataset: Dataset, path: Path, grid: ImageGeometry) -> LabelVolume:
             masks[label] = _filled(flat, grid, path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         words, hint = "{input} lacks a part that an RTSTRUCT must have ({reason})", "export it again"
-        raise BadInputError(words, hint, "dicom.incomplete", input=path, reason=error) from error
+        raise BadInputError(words, hint, "rtstruct.incomplete", input=path, reason=error) from error
     if not masks:
         words, hint = "{input} holds no closed contours", "choose a structure set with organs"
         raise BadInputError(words, hint, "rtstruct.empty", input=path)

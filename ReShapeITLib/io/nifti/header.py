@@ -185,7 +185,7 @@ def geometry_of(header: NiftiHeader, path: Path) -> tuple[ImageGeometry, tuple[N
         geometry = ImageGeometry(fields.get_sform() + 0.0, (i, j, k))  # no -0.0
     except ValueError as error:
         raise BadInputError(
-            "{input} has a zero or NaN voxel spacing or direction",
+            "{input} has a zero, missing or NaN voxel spacing or direction",
             "export it again with its geometry",
             "geometry.broken",
             input=path,

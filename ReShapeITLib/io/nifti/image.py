@@ -61,9 +61,10 @@ def read_image(path: Path) -> tuple[np.ndarray, NiftiHeader]:
     header_file, voxel_file = _pair(path)
     header = read_header(header_file)
     shape, dtype = header.shape, _number_type(header, path)
-    if len(shape) < 3 or min(shape) < 1:
-        words = "{input} is {count}D" if len(shape) < 3 else "{input} has an axis without voxels"
-        raise BadInputError(words, "give a 3D label map", "input.not_3d", input=path, count=len(shape))
+    if len(shape) < 3:
+        raise BadInputError("{input} is {count}D", "give a 3D label map", "input.not_3d", input=path, count=len(shape))
+    if min(shape) < 1:
+        raise BadInputError("{input} has an axis without voxels", "export it again", "nifti.empty_axis", input=path)
     skipped = len(header.prefix)
     if voxel_file != header_file:
         skipped = _voxels_begin(header, path)

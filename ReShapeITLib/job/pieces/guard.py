@@ -104,7 +104,9 @@ class Guard:
     def _complain(self, error: ImplausibleError) -> None:
         if not self._job.force:
             raise error
-        self._notice(Notice("{problem}; it is refined all the same.", error.code, problem=error.message))
+        self._notice(
+            Notice("{problem}; it is refined all the same.", "forced", problem=error.message, error=error.code)
+        )
 
 
 def _whole(organ: str) -> str:

@@ -35,7 +35,7 @@ def parse_with(text: str, labels: Mapping[Label | None, object]) -> dict[Label, 
     found: dict[Label, tuple[Label, ...]] = {}
     if "=" not in text:
         if len(labels) > 1 or None in labels:
-            words, hint = "--with '{text}' does not say to which of the organs it belongs", "write --with ORGAN=N+N,..."
+            words, hint = "--with '{text}' does not say to which organ it belongs", "write --with ORGAN=N+N,ORGAN=N"
             raise BadInputError(words, hint, "with.which_organ", text=text)
         named = tuple(parsed_label(one) for one in text.replace("+", ",").split(","))
         found = {label: named for label in labels if label is not None}

@@ -60,19 +60,15 @@ def side_problems(
         fields |= {"organ": one.organ, "other_organ": counterpart(one.organ), "other": other}
         if one.is_mirrored or ((inverted or one.is_of_other_side) and reflected):
             fields["labels"] = "label " + ", ".join(f"'{told}'" for told in reflected)
-            problems[label] = _error(_MIRRORED_IMAGE, MIRRORED, fields)
+            problems[label] = ImplausibleError(*_MIRRORED_IMAGE, MIRRORED, **fields)
         elif inverted:
             fields["swapped"] = " and ".join(f"'{told}'" for told in seen if told in (label, other))
-            problems[label] = _error(_SWAPPED, SWAPPED, fields)
+            problems[label] = ImplausibleError(*_SWAPPED, SWAPPED, **fields)
         elif one.pair_ml:
-            problems[label] = _error(_PAIR, "sides.pair", {**fields, "volume": f"{one.pair_ml:.1f}"})
+            problems[label] = ImplausibleError(*_PAIR, "sides.pair", **fields, volume=f"{one.pair_ml:.1f}")
         elif one.is_of_other_side:
-            problems[label] = _error(_OTHER_SIDE, "sides.other_side", fields)
+            problems[label] = ImplausibleError(*_OTHER_SIDE, "sides.other_side", **fields)
     return problems
-
-
-def _error(sentence: tuple[str, str], code: str, fields: dict[str, Any]) -> ImplausibleError:
-    return ImplausibleError(*sentence, code, **fields)
 
 
 class _Seen:

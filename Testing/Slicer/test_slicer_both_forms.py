@@ -19,7 +19,7 @@ pytest.importorskip("PySide6", reason="the panel needs PySide6-Essentials")
 from Testing.Slicer.slicer_python import STAND_INS, VARIABLE, slicer_source
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("test_panel_ui", "test_panel_review", "test_panel_parameter_node", "test_slicer_application")
+FILES = ("test_panel_ui", "test_panel_parameter_node", "test_slicer_application")
 
 
 def test_the_panel_works_on_the_stand_ins_as_on_slicers_own_python():
@@ -32,5 +32,5 @@ def test_the_panel_works_on_the_stand_ins_as_on_slicers_own_python():
         [*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > 70 and "skipped" not in done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > 50 and "skipped" not in done.stdout
     assert "stand-ins for Slicer's own Python" in done.stdout

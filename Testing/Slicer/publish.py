@@ -66,7 +66,8 @@ def run(arguments) -> None:
     """Write the tree, and the repository where a tag asks for one; print the size.
 
     Raises:
-        BadInputError: OUTPUT exists, the tag is not that of the version, or a published file has uncommitted changes.
+        BadInputError: OUTPUT exists, the tag is not that of the version, a published file has uncommitted changes, or
+            what was written is too large.
     """
     output, tag = arguments.output, arguments.tag
     if tag:
@@ -79,7 +80,13 @@ def run(arguments) -> None:
         size_mb, kind = history_size_mb(output), "history"
     print(f"{output}: {kind} of {size_mb:.1f} MB; the Extensions Index accepts {LIMIT_MB:.0f} MB")
     if size_mb > LIMIT_MB:
-        print(f"warning: {size_mb - LIMIT_MB:.1f} MB too large for the Extensions Index", file=sys.stderr)
+        raise BadInputError(
+            "{output} is {excess:.1f} MB too large for the Extensions Index",
+            "make the weights smaller",
+            "publish.too_large",
+            output=output,
+            excess=size_mb - LIMIT_MB,
+        )
 
 
 def published_files(root: Path) -> list[str]:

@@ -94,14 +94,14 @@ def test_a_tag_makes_a_repository_of_one_commit_whose_size_is_counted(tree, tmp_
     assert publish.history_size_mb(folder) == pytest.approx(packs / 1e6, rel=0.2)
 
 
-def test_the_command_prints_the_size_and_warns_above_the_limit(monkeypatch, tmp_path, capsys):
+def test_the_command_prints_the_size_and_refuses_what_the_index_does_not_take(monkeypatch, tmp_path, capsys):
     assert publish.main([str(tmp_path / "tree")]) == 0
     told = capsys.readouterr()
     size_mb = publish.tree_size_mb(tmp_path / "tree")
-    assert f"{size_mb:.1f} MB" in told.out and ("too large" in told.err) == (size_mb > publish.LIMIT_MB)
+    assert f"{size_mb:.1f} MB" in told.out and size_mb <= publish.LIMIT_MB
     shutil.rmtree(tmp_path / "tree")
     monkeypatch.setattr(publish, "LIMIT_MB", 1.0)
-    assert publish.main([str(tmp_path / "tree")]) == 0
+    assert publish.main([str(tmp_path / "tree")]) == 2
     assert "MB too large for the Extensions Index" in capsys.readouterr().err
 
 

@@ -42,7 +42,7 @@ PIECE_RULES = {"pancreas": PieceRule(least_share=0.02, most_gap_mm=25.0, large_s
 
 def largest_piece(mask: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
     """The largest connected piece with its closed cavities filled; an empty mask stays empty."""
-    return clean_mask(mask, geometry, SurfaceOptions(min_island_fraction=1.0))[0] if mask.any() else mask.copy()
+    return clean_mask(mask, geometry, SurfaceOptions(min_island_fraction=1.0, max_hole_mm3=np.inf))[0] if mask.any() else mask.copy()
 
 
 def by_rules(mask: np.ndarray, geometry: ImageGeometry, organ: str) -> np.ndarray:
@@ -63,7 +63,7 @@ def by_rules(mask: np.ndarray, geometry: ImageGeometry, organ: str) -> np.ndarra
         away_mm = ndimage.distance_transform_edt(pieces != largest, sampling=geometry.spacing_mm[::-1])
         gaps_mm = np.asarray(ndimage.minimum(away_mm, pieces, np.arange(1, count + 1)))
         kept[1:] &= (gaps_mm <= rule.most_gap_mm) | (voxels >= rule.large_share * voxels.max())
-    return clean_mask(kept[pieces], geometry, SurfaceOptions(min_island_mm3=0.0))[0]
+    return clean_mask(kept[pieces], geometry, SurfaceOptions(min_island_mm3=0.0, max_hole_mm3=np.inf))[0]
 
 
 def median_smoothed(mask: np.ndarray, geometry: ImageGeometry, kernel_mm: float = 3.0) -> np.ndarray:

@@ -42,7 +42,9 @@ PIECE_RULES = {"pancreas": PieceRule(least_share=0.02, most_gap_mm=25.0, large_s
 
 def largest_piece(mask: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
     """The largest connected piece with its closed cavities filled; an empty mask stays empty."""
-    return clean_mask(mask, geometry, SurfaceOptions(min_island_fraction=1.0, max_hole_mm3=np.inf))[0] if mask.any() else mask.copy()
+    if not mask.any():
+        return mask.copy()
+    return clean_mask(mask, geometry, SurfaceOptions(min_island_fraction=1.0, max_hole_mm3=np.inf))[0]
 
 
 def by_rules(mask: np.ndarray, geometry: ImageGeometry, organ: str) -> np.ndarray:

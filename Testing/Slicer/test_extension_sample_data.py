@@ -20,7 +20,7 @@ from ReShapeITLib.io.volumes import read_labels
 
 VOXELS = {
     samplePatient.TRUTH_FILE: {"liver": 248540, "kidney right": 23164, "kidney left": 23304, "spleen": 36455},
-    samplePatient.SEGMENTATION_FILE: {"liver": 237285, "kidney right": 23330, "kidney left": 23304, "spleen": 34734},
+    samplePatient.SEGMENTATION_FILE: {"liver": 233192, "kidney right": 23330, "kidney left": 23304, "spleen": 34734},
 }
 
 

@@ -29,7 +29,7 @@ from ..core.errors import (
 from ..io.atomic import make_folder
 from ..job.explanation import explained
 from ..job.labels import parse_templates
-from ..job.report import NOT_REFINED, not_refined
+from ..job.report import NOT_REFINED, RefineReport, not_refined
 from .cases import BatchCase
 from .records import DONE, FAILED, REFUSED
 
@@ -71,7 +71,7 @@ def refined(case: BatchCase) -> dict:
             left.append({"code": fields.pop("error"), **fields})
 
     try:
-        organs = _run(case, notice)
+        report = _run(case, notice)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - becomes the case's record
         told = explained(error)
         wrong = isinstance(told, (BadInputError, ImplausibleError)) and told.code not in _NO_FAULT_OF_THE_INPUT
@@ -80,10 +80,11 @@ def refined(case: BatchCase) -> dict:
             left = [asdict(not_refined(told.fields["label"], str(told.fields.get("organ", "")), told))]
         about = {"code": told.code, "message": message, "seconds": _since(started), "not_refined": left}
         return {"status": REFUSED if wrong else FAILED, **about}
+    organs, left = ([asdict(one) for one in several] for several in (report.organs, report.not_refined))
     return {"status": DONE, "message": "", "seconds": _since(started), "organs": organs, "not_refined": left}
 
 
-def _run(case: BatchCase, notice: Callable[[str], None]) -> list[dict]:
+def _run(case: BatchCase, notice: Callable[[str], None]) -> RefineReport:
     from ..job.job import run_refine_job
     from ..job.options import option_values
     from ..job.request import RefineJob
@@ -101,7 +102,7 @@ def _run(case: BatchCase, notice: Callable[[str], None]) -> list[dict]:
         overwrite=True,
         **option_values(options),
     )
-    return [asdict(organ) for organ in run_refine_job(job, notice=notice).report.organs]
+    return run_refine_job(job, notice=notice).report
 
 
 def _since(started: float) -> float:

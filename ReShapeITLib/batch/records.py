@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import BadInputError
 from ..io.atomic import atomic_path, require_file
-from ..job.by_name import AUTO
+from ..job.inputs.by_name import AUTO
 from ..job.labels import parse_templates
 from ..job.pieces.pairs import pair_of
 from ..refinement.decision.calibration import calibration

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core.errors import MISSING_PACKAGE, BadInputError, Notice, ReShapeITError
 from ..core.progress import Progress
 from ..io.atomic import make_folder
-from ..job.by_name import AUTO
+from ..job.inputs.by_name import AUTO
 from ..job.labels import parse_templates
 from ..job.licences import check_licences
 from .cases import BatchCase

@@ -168,7 +168,7 @@ def _write_voxels(volume: LabelVolume, temporary: Path, target: Path) -> None:
     try:
         if temporary.suffix == ".nii":
             header = volume.file_header if isinstance(volume.file_header, nifti.NiftiHeader) else None
-            image.write_image(array, geometry, header, temporary)
+            image.write_image(array, geometry, header, temporary, volume.segments)
         else:
             write_with_itk(array, geometry, temporary)
     except RuntimeError as error:

@@ -20,7 +20,7 @@ from ..restoration.model import RestorationModel
 from ..restoration.store import chosen_networks
 from ..templates.store import find_template, known_templates
 from ..templates.template import OrganTemplate, read_info
-from .by_name import AUTO
+from .inputs.by_name import AUTO
 from .licences import refuse_non_commercial
 from .models import check_use, loaded_network, loaded_template, refine_options, within_memory
 from .options import RefineSettings

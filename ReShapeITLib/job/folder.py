@@ -14,7 +14,8 @@ from ..core.progress import Progress, ProgressPart
 from ..io.mask_folder import Mask, copy_folder, folder_taking_place, mask_files, read_mask, stacked, write_mask
 from ..templates.store import find_template
 from ..templates.template import read_info
-from .by_name import AUTO, Named, recognised_files
+from .inputs.by_name import AUTO, Named, recognised_files
+from .licences import tell_licences
 from .report import NO_SEGMENT
 from .request import RefineJob
 from .whole_patient import Label, RefinedPatient, refine_patient
@@ -73,6 +74,8 @@ def refine_folder(
         raise BadInputError(words, "merge the masks into one file", "with.folder", input=job.input)
     files = mask_files(job.input)
     chosen = _chosen(files, job, notice)
+    if job.non_commercial:
+        tell_licences(chosen.values(), job.restoration, job.sparse, notice)
     masks: dict[str, Mask] = {}
     errors: dict[Label, ReShapeITError] = {}
     for name in chosen:

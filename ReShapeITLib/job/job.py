@@ -21,10 +21,11 @@ from ..io.atomic import check_writable
 from ..io.mask_folder import check_folder_writable
 from ..io.surfaces import surface_file_suffix, write_surface
 from ..io.volumes import as_held_by, label_file_suffix, labels_in, read_labels, write_labels
-from .by_name import files_by_label
 from .folder import refine_folder
+from .inputs.by_name import AUTO, files_by_label, named_by
 from .inputs.mesh import is_mesh, mesh_volume, with_mesh_output
 from .labels import check_labels, parsed_threshold
+from .licences import tell_licences
 from .pieces.prepared import prepare
 from .report import RefineReport
 from .request import RefineJob
@@ -111,6 +112,8 @@ def _refined_file(
         volume = mesh_volume(Path(job.input), job.reference or None)
     else:
         volume = read_labels(job.input, parsed_threshold(job.threshold), job.reference or None)
+    if AUTO in job.templates.values():
+        volume = named_by(volume, job.names)
     check_labels(volume, job.templates)  # before layers become one, and labels get other numbers
     if job.output != job.surface:
         volume = as_held_by(volume, job.output)
@@ -118,6 +121,8 @@ def _refined_file(
         notice(told)
     prepared = prepare(volume, job, notice)
     files = files_by_label(prepared.volume, prepared.templates, job.names, notice)
+    if job.non_commercial:
+        tell_licences(files.values(), job.restoration, job.sparse, notice)
     patient = refine_patient(prepared.volume, files, job, device, progress, notice, prepared.parts)
     if patient.volume is not None:
         patient.volume = prepared.restored(patient.volume)

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..core.errors import NON_COMMERCIAL, BadInputError
+from ..core.errors import NON_COMMERCIAL, BadInputError, Notice
 from ..core.licences import is_non_commercial
 from ..restoration.store import chosen_networks, restoration_licence
 from ..templates.template import read_info, read_shape_sha256
+
+
+def tell_licences(files: Iterable[Path], restoration: str, sparse: bool, notice: Callable[[str], None]) -> None:
+    """Tell in one sentence which templates and networks of a run are for non-commercial use only, if any is.
+
+    Args:
+        files: of the templates.
+        restoration, sparse: see :class:`ReShapeITLib.job.job.RefineJob`.
+        notice: told.
+    """
+    restricted = _restricted(files, restoration, sparse)
+    if restricted:
+        words = "For non-commercial use only ({licence}): {models}."
+        licence = ", ".join(sorted(set(restricted.values())))
+        notice(Notice(words, "licence.told", licence=licence, models=", ".join(restricted)))
+
+
+def left_for_licence(organs: Iterable[str]) -> Notice:
+    """What the user is told once of the organs that stay as they are because of a licence."""
+    words = (
+        "{organs}: left as they are, because their templates or networks are for non-commercial use only; "
+        "if your use is non-commercial, say so with --non-commercial."
+    )
+    return Notice(words, "licence.left", organs=", ".join(organs))
 
 
 def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: bool = False) -> None:
@@ -21,10 +45,7 @@ def check_licences(files: Iterable[Path], restoration: str = "auto", sparse: boo
     Raises:
         BadInputError: there are such; it names them, their licences and the option that allows them.
     """
-    licences: dict[str, str] = {}
-    for file in dict.fromkeys(files):
-        licences |= _licences(file, restoration, sparse)
-    refuse_non_commercial(licences, "--non-commercial")
+    refuse_non_commercial(_restricted(files, restoration, sparse), "--non-commercial")
 
 
 def refuse_non_commercial(licences: Mapping[str, str], option: str) -> None:
@@ -47,6 +68,14 @@ def refuse_non_commercial(licences: Mapping[str, str], option: str) -> None:
             models=", ".join(restricted),
             option=option,
         )
+
+
+def _restricted(files: Iterable[Path], restoration: str, sparse: bool) -> dict[str, str]:
+    """Licences of the templates and networks that are for non-commercial use only, by name."""
+    licences: dict[str, str] = {}
+    for file in dict.fromkeys(files):
+        licences |= _licences(file, restoration, sparse)
+    return {model: licence for model, licence in licences.items() if is_non_commercial(licence)}
 
 
 def _licences(file: Path, restoration: str, sparse: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.device import Device
-from ..core.errors import ImplausibleError, Notice, label_subject
+from ..core.errors import ImplausibleError, label_subject
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
 from ..templates.store import known_templates
@@ -72,8 +72,6 @@ def refine_label(
     options = refine_options(job)
     sha256 = read_info(file)[2]
     template = loaded_template(file, sha256)
-    if template.info.non_commercial:
-        notice(_restricted("the template", template.info.organ, template.info.licence))
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
@@ -82,8 +80,6 @@ def refine_label(
         restoration = restoration.in_smaller_parts()
     others = known_templates()
     network = _name_and_licence(networks.restoration, restoration)
-    if restoration and restoration.info.non_commercial:
-        notice(_restricted("the restoration network", *network))
 
     def refined(device: Device, model: RestorationModel | None) -> RefinedShape:
         moved = model and model.to(device.name)
@@ -103,8 +99,6 @@ def refine_label(
     seconds = clock.seconds()
     for_detail = restoration.detail if restoration and shape.detailed else None
     detail = _name_and_licence(networks.detail, for_detail)
-    if for_detail and for_detail.info.non_commercial:
-        notice(_restricted("the network", *detail))
     cell_mm = options.surface_cell_mm
     return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm, image)
 
@@ -112,11 +106,6 @@ def refine_label(
 def _name_and_licence(file: Path | None, model: RestorationModel | None) -> tuple[str | None, str | None]:
     """Of a network that was used; None of another."""
     return (file.name, model.info.licence) if file and model else (None, None)
-
-
-def _restricted(kind: str, name: str | None, licence: str | None) -> Notice:
-    words = "{kind} {name} is for non-commercial use only ({licence})."
-    return Notice(words, "licence.non_commercial", kind=kind, name=name, licence=licence)
 
 
 def whole_of(organ: RefinedOrgan) -> str:

@@ -27,9 +27,9 @@ from ..core.parallel import threads, together
 from ..core.progress import Progress, ProgressPart
 from ..refinement.several_organs.agreement import agree
 from ..templates.template import read_info
-from .by_name import AUTO
 from .explanation import explained
-from .licences import check_licences
+from .inputs.by_name import AUTO
+from .licences import check_licences, left_for_licence
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .pieces.guard import Guard
 from .pieces.suggested import suggestion_volume
@@ -158,6 +158,10 @@ def tell(patients: Iterable[RefinedPatient], source: Path, notice: Callable[[str
     left = [one for patient in patients for one in patient.not_refined]
     if not refined and len({str(error) for error in errors}) == 1:
         raise errors[0]
+    restricted = [one.organ for one in left if one.code == NON_COMMERCIAL]
+    if refined and restricted:
+        notice(left_for_licence(restricted))
+        left = [one for one in left if one.code != NON_COMMERCIAL]
     for one in left:
         about = {"label": one.label, "organ": one.organ, "status": one.status, "reason": one.reason, "error": one.code}
         notice(Notice("{organ} stays as it is ({status}): {reason}", NOT_REFINED, **about))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nibabel
 import numpy as np
@@ -48,6 +49,32 @@ def test_the_names_of_totalsegmentators_extension_are_segments(tmp_path, code):
     assert read_labels(tmp_path / "b.nii.gz").segments == volume.segments
 
 
+@pytest.mark.parametrize("content", [None, b"a comment", table((0, 0, "background"))])
+def test_names_of_segments_are_written_to_nifti_beside_what_is_there(tmp_path, content):
+    source = tmp_path / "a.nii"
+    if content is None:
+        nibabel.save(nibabel.Nifti1Image((np.arange(60) % 3).reshape(3, 4, 5).astype(np.uint8), np.eye(4)), source)
+    else:
+        nifti_with(content, source, 6)
+    named = read_labels(source).with_segments({1: "spleen", 2: "größe & <rest>\n"})
+    write_labels(named, tmp_path / "b.nii.gz")
+    image = nibabel.load(tmp_path / "b.nii.gz")
+    assert np.array_equal(np.asarray(image.dataobj), np.asarray(nibabel.load(source).dataobj))
+    assert [e.get_code() for e in image.header.extensions] == [30] + [6] * (content is not None)
+    found = ElementTree.fromstring(bytes(image.header.extensions[0].content)).iter("Label")
+    assert [(label.get("Key"), label.text.strip()) for label in found] == [("1", "spleen"), ("2", "größe & <rest>")]
+    assert [(s.label, s.name) for s in read_labels(tmp_path / "b.nii.gz").segments] == [
+        (1, "spleen"),
+        (2, "größe & <rest>"),
+    ]
+
+
+def test_a_file_without_names_gets_none(tmp_path):
+    source = nifti_with(b"a comment", tmp_path / "a.nii", 6)
+    write_labels(read_labels(source), tmp_path / "b.nii")
+    assert (tmp_path / "b.nii").read_bytes() == source.read_bytes()
+
+
 def test_the_names_go_into_a_seg_nrrd(tmp_path):
     volume = read_labels(nifti_with(table((1, 1, "spleen"), (2, 1, "liver")), tmp_path / "a.nii"))
     write_labels(volume, tmp_path / "b.seg.nrrd")
@@ -85,6 +112,7 @@ def test_layers_that_do_not_overlap_are_written_to_nifti_with_new_numbers_and_a_
         write_labels(volume, tmp_path / "a.nii.gz")
     flat = read_labels(tmp_path / "a.nii.gz")
     assert np.array_equal(flat.mask(1), volume.mask("spleen")) and np.array_equal(flat.mask(2), volume.mask("kidney"))
+    assert [(segment.label, segment.name) for segment in flat.segments] == [(1, "spleen"), (2, "kidney")]
 
 
 @NEEDS_CASES

@@ -12,7 +12,7 @@ from ReShapeITLib.job.report import NO_SEGMENT
 from Testing.catalogue import LIBRARY, TABLE, WITHOUT_CODES, Sentence, sentences, table
 
 # Programs act on these, so one code stands for several sentences.
-ACTED_ON = {errors.DISK_FULL, errors.MISSING_PACKAGE, errors.OUT_OF_MEMORY, errors.NON_COMMERCIAL, NO_SEGMENT}
+ACTED_ON = {errors.DISK_FULL, errors.MISSING_PACKAGE, errors.OUT_OF_MEMORY, NO_SEGMENT}
 
 
 @pytest.fixture(scope="module")

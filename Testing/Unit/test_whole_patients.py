@@ -17,8 +17,8 @@ from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume, Segment
 from ReShapeITLib.io.mask_folder import folder_taking_place, mask_files, read_mask, stacked
 from ReShapeITLib.io.volumes import read_labels, write_labels
-from ReShapeITLib.job.by_name import AUTO, files_by_label, named_segments
 from ReShapeITLib.job.face import refine
+from ReShapeITLib.job.inputs.by_name import AUTO, files_by_label, named_segments
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.request import RefineJob
 from ReShapeITLib.review.sources import find_cases

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 HEADER_BYTES = {348: 1, 540: 2}
-_EXTENDER_BYTES = 4
+EXTENDER_BYTES = 4
 _MOST_DIMENSIONS = 7
 _NO_SKEW = 1e-6  # what 32-bit numbers leave of orthogonal axes
 _VOXELS_APART = 0.1  # from here on the two forms are told to differ
@@ -74,7 +74,7 @@ class NiftiHeader:
     def extensions(self) -> list[tuple[int, bytes]]:
         """Code and content of each extension; what is damaged and what follows it is left out."""
         found, order = [], "<" if self.fields.endianness == "<" else ">"
-        place = self.length + _EXTENDER_BYTES
+        place = self.length + EXTENDER_BYTES
         if self.prefix[self.length : self.length + 1] in (b"", b"\0"):
             return []
         while place + 8 <= len(self.prefix):
@@ -101,7 +101,7 @@ class NiftiHeader:
         magic = bytes(self.fields["magic"])
         if not magic.startswith(b"ni"):
             return self
-        tail = self.prefix[self.length :] or bytes(_EXTENDER_BYTES)
+        tail = self.prefix[self.length :] or bytes(EXTENDER_BYTES)
         tail += bytes(-(self.length + len(tail)) % 16)  # voxels begin at multiples of 16 bytes
         whole = dataclasses.replace(self, prefix=self.prefix[: self.length] + tail)
         return whole.changed(magic=b"n+" + magic[2:], vox_offset=len(whole.prefix))
@@ -136,7 +136,7 @@ def new_header(geometry: ImageGeometry, dtype: np.dtype) -> NiftiHeader:
     fields.set_data_shape(geometry.size_ijk)
     fields.set_data_dtype(np.dtype(dtype).newbyteorder("<"))
     fields.set_xyzt_units("mm")
-    offset = (length + _EXTENDER_BYTES + 15) // 16 * 16
+    offset = (length + EXTENDER_BYTES + 15) // 16 * 16
     fields["magic"] = b"n+2\0\r\n\x1a\n" if large else b"n+1"
     fields["vox_offset"] = offset
     # No scaling: nibabel writes NaN, which some readers take at its word.

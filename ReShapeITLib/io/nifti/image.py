@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,9 @@ from ...core.errors import BadInputError
 from ...core.geometry import ImageGeometry
 from ...core.label_scan import nonzero_values
 from ...core.label_values import NEAR_INTEGER
+from ...core.labels import Segment
 from .header import HEADER_BYTES, NiftiHeader, header_class, new_header, placed
+from .names import with_names
 
 _CHUNK_BYTES = 1 << 24
 _MOST_BYTES_BEFORE_VOXELS = 1 << 28
@@ -74,10 +77,17 @@ def read_image(path: Path) -> tuple[np.ndarray, NiftiHeader]:
     return array if dtype.isnative else array.astype(dtype.newbyteorder("=")), header
 
 
-def write_image(array: np.ndarray, geometry: ImageGeometry, header: NiftiHeader | None, path: Path) -> ImageGeometry:
+def write_image(
+    array: np.ndarray,
+    geometry: ImageGeometry,
+    header: NiftiHeader | None,
+    path: Path,
+    segments: Sequence[Segment] = (),
+) -> ImageGeometry:
     """Write (K, J, I) integer labels to an uncompressed .nii under the header that was read, or a new one.
 
-    Where the stored type or scaling of the header cannot hold the labels, they are stored as they are, unscaled.
+    Where the stored type or scaling of the header cannot hold the labels, they are stored as they are, unscaled. Names
+    of segments go into a label table, see ``names.with_names``.
 
     Returns:
         The geometry as the file says it.
@@ -93,6 +103,7 @@ def write_image(array: np.ndarray, geometry: ImageGeometry, header: NiftiHeader 
             fields = header.fields.copy()
             fields.set_data_dtype(dtype)
             header = header.with_fields(fields).changed(scl_slope=1.0, scl_inter=0.0)
+    header = with_names(header, segments)
     with open(path, "wb") as stream:
         stream.write(header.prefix)
         # Slice by slice, so that a scan's floats are never held at once.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.labels import LabelVolume
 from ...templates.store import find_template, known_templates
-from ..by_name import AUTO, only_label
+from ..inputs.by_name import AUTO, only_label
 from .likeness import KnownOrgans
 from .pairs import pair_of, with_parts
 from .parts import joined, parse_with

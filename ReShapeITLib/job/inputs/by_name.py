@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.errors import BadInputError, Notice
-from ..core.label_scan import nonzero_values
-from ..core.labels import LabelVolume
-from ..core.organ_names import CLASS_MAPS, HIGHEST_CLASS, recognised_organ
-from ..io.settings import yaml_mapping
-from ..templates.store import available_templates, find_template
-from ..templates.template import read_info
+from ...core.errors import BadInputError, Notice
+from ...core.label_scan import nonzero_values
+from ...core.labels import LabelVolume
+from ...core.organ_names import CLASS_MAPS, HIGHEST_CLASS, recognised_organ
+from ...io.settings import yaml_mapping
+from ...templates.store import available_templates, find_template
+from ...templates.template import read_info
 
 AUTO = "auto"
 OF_THE_FILE = "file"
@@ -69,6 +69,24 @@ def files_by_label(volume: LabelVolume, templates: Mapping, names: str, notice: 
         own = [one for one in named if volume.locate(one.key) == place]
         chosen |= dict.fromkeys([which], *recognised_files(own, names, volume.source, notice).values())
     return chosen
+
+
+def named_by(volume: LabelVolume, names: str) -> LabelVolume:
+    """The volume with segments for the labels that a list of the user's names, where its file names none.
+
+    Args:
+        volume: as read.
+        names: see ``RefineSettings``.
+
+    Raises:
+        BadInputError: see :func:`user_list`.
+    """
+    if volume.segments or names == OF_THE_FILE:
+        return volume
+    listed = user_list(names, named_segments(volume), volume.source) or {}
+    called = {label: organ for label in volume.label_values() if (organ := listed.get(str(label)))}
+    segments = volume.with_segments(called).segments
+    return replace(volume, segments=tuple(segment for segment in segments if segment.label in called))
 
 
 def recognised_files(

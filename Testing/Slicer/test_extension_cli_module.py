@@ -105,6 +105,13 @@ def run_script(values: dict[str, str], *more: str, **options) -> subprocess.Comp
     )
 
 
+def run_here(values: dict[str, str], capsys) -> subprocess.CompletedProcess:
+    """The script in this process, for what does not depend on a process of its own."""
+    code = script_module().main(command_line(values))
+    told = capsys.readouterr()
+    return subprocess.CompletedProcess([], code, told.out, told.err)
+
+
 def seen_by_slicer(stdout: str) -> str:
     """What is left of the output when Slicer has taken its progress tags out, by the expressions that it uses."""
     names = ("progress", "stage-progress", "name", "comment", "time", "start", "end")
@@ -315,8 +322,8 @@ NON_COMMERCIAL_CHOICES = (
 
 
 @pytest.mark.parametrize("choice", NON_COMMERCIAL_CHOICES, ids=["one organ", "several organs"])
-def test_a_non_commercial_template_is_refused_without_the_word_for_it(choice, two_organs, tmp_path):
-    done = run_script({"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), **choice})
+def test_a_non_commercial_template_is_refused_without_the_word_for_it(choice, two_organs, tmp_path, capsys):
+    done = run_here({"inputVolume": str(two_organs), "outputVolume": str(tmp_path / "out.nrrd"), **choice}, capsys)
     assert done.returncode == 2 and not list(tmp_path.iterdir())
     assert "non-commercial use only" in done.stderr and "--non-commercial" in done.stderr
 
@@ -399,7 +406,7 @@ def test_a_segmentation_node_keeps_its_segments_and_has_room(reference, tiny_tem
         assert voxels_in_node(refined, name) == volume.mask(name).sum() > 1000
 
 
-def test_overlapping_segments_are_refused_for_a_label_map_node(tiny_template_file, tmp_path):
+def test_overlapping_segments_are_refused_for_a_label_map_node(tiny_template_file, tmp_path, capsys):
     layers, geometry = np.zeros((2, 30, 30, 30), np.uint8), ImageGeometry.from_parts((30, 30, 30), (2, 2, 2), (0, 0, 0))
     layers[:, 5:25, 5:25, 5:25] = 1
     segments = (Segment(1, "one", "a", layer=0), Segment(1, "two", "b", layer=1))
@@ -410,7 +417,7 @@ def test_overlapping_segments_are_refused_for_a_label_map_node(tiny_template_fil
         "templates": f"one={tiny_template_file}",
         "outputVolume": temporary_file(tmp_path, "vtkMRMLLabelMapVolumeNode1"),
     }
-    done = run_script(values, cwd=tmp_path)
+    done = run_here(values, capsys)
     assert done.returncode == 2 and "overlapping segments" in done.stderr
     output = next(element for element in parameters() if element.findtext("name") == "outputVolume")
     assert "Overlapping segments need a segmentation" in output.findtext("description")

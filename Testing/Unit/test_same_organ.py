@@ -58,31 +58,27 @@ def test_the_refinement_changes_something(damaged, plain):
     assert 0.6 < dice(damaged[0], plain) < 0.985
 
 
-@pytest.mark.parametrize("label", [2, 117])
-def test_another_label_is_the_same_organ(damaged, plain, refine, label):
-    assert (refine(*damaged, label=label) == plain).all()
+def test_another_label_is_the_same_organ(damaged, plain, refine):
+    assert (refine(*damaged, label=117) == plain).all()
 
 
 def test_another_file_format_is_the_same_organ(damaged, plain, refine):
     assert dice(refine(*damaged, suffix=".nii.gz"), plain) > 0.999
 
 
-@pytest.mark.parametrize("shift_mm", [(310.0, -40.0, -1200.0), (0.3, 0.2, -0.1)])
-def test_a_patient_elsewhere_on_the_table_is_the_same_organ(damaged, plain, refine, shift_mm):
+def test_a_patient_elsewhere_on_the_table_is_the_same_organ(damaged, plain, refine):
     world = np.eye(4)
-    world[:3, 3] = shift_mm
+    world[:3, 3] = (310.3, -39.8, -1200.1)  # far, and by no whole voxel
     assert dice(refine(damaged[0], placed(damaged[1], world)), plain) > 0.995
 
 
-@pytest.mark.parametrize("degrees", [(0, 0, 12), (8, -6, 0)])
-def test_a_patient_who_lies_turned_is_the_same_organ(damaged, plain, refine, degrees):
+def test_a_patient_who_lies_turned_is_the_same_organ(damaged, plain, refine):
     world = np.eye(4)
-    world[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    world[:3, :3] = Rotation.from_euler("xyz", (8, -6, 0), degrees=True).as_matrix()
     assert dice(refine(damaged[0], placed(damaged[1], world)), plain) > 0.98
 
 
-@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0)])
-@pytest.mark.parametrize("flips", [(True, False, False), (True, True, True)])
+@pytest.mark.parametrize(("order", "flips"), [((1, 0, 2), (True, False, False)), ((2, 1, 0), (True, True, True))])
 def test_voxels_stored_along_other_axes_are_the_same_organ(damaged, plain, refine, order, flips):
     mask, geometry = damaged
     matrix = geometry.ijk_to_ras[:, [*order, 3]].copy()

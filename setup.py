@@ -1,11 +1,12 @@
-"""Packages of the wheel: the library, and the trained files of Resources as ``templates_data`` and
-``restoration_data`` within it."""
+"""Packages of the wheel: the library, and the trained files of Resources as ``templates_data``,
+``restoration_data`` and ``image_data`` within it."""
 
 from setuptools import find_packages, setup
 
 DATA = {
     "ReShapeITLib.templates_data": "Resources/Templates",
     "ReShapeITLib.restoration_data": "Resources/Restoration",
+    "ReShapeITLib.image_data": "Resources/Image",
 }
 
 setup(

@@ -102,6 +102,7 @@ def progressText(status) -> str:
         "restore": _("Looking for damage"),
         "fit": _("Fitting the template"),
         "blend": _("Keeping what agrees"),
+        "image": _("Asking the image"),
         "voxels": _("Relabelling voxels"),
         "mesh": _("Building the refined surface"),
         "write": _("Writing"),

@@ -20,7 +20,9 @@ _SMOOTH_CELLS, _SECTION_CELLS = 0.5, 1.75
 # A probability of 0 or 1 stands for so many mm from the edge.
 _CERTAIN_MM = 2.0
 _LEAST_CORRECTION_MM = 0.02
+_NEAR_CELLS = 5
 _LEAST_AREA = 0.02  # share of a section that is surface
+_LEAST_NEAR = 1e-5  # surface at the end of what a section reaches, 16 mm away
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class ImageNumbers:
     """
 
     least_inside: float = 0.6
-    shift_mm: tuple[float, float] = (0.8, 1.4)
-    agreement: tuple[float, float] = (0.4, 0.6)
+    shift_mm: tuple[float, float] = (1.0, 1.8)
+    agreement: tuple[float, float] = (0.4, 0.7)
     threshold: float = 0.5
     deep_mm: float = 3.0
     deep_threshold: float = 0.2
@@ -81,8 +83,7 @@ def moved_surface(probability: np.ndarray, where: np.ndarray, shape_mm: np.ndarr
         return Moved(None, certainty)
     weight = _sections(told, organ, shape_mm, numbers)
     weight[~where] = 0.0
-    edge_mm = _edge(told, shape_mm, numbers)
-    correction = weight * (edge_mm - np.clip(shape_mm, -2.0 * _CERTAIN_MM, 2.0 * _CERTAIN_MM))
+    correction = weight * (_edge(told, shape_mm, numbers) - shape_mm)
     correction[np.abs(correction) < _LEAST_CORRECTION_MM] = 0.0
     correction = _in_one_piece(shape_mm, correction)
     after = shape_mm + correction < 0
@@ -95,17 +96,19 @@ def moved_surface(probability: np.ndarray, where: np.ndarray, shape_mm: np.ndarr
 
 def _sections(told: np.ndarray, organ: np.ndarray, shape_mm: np.ndarray, numbers: ImageNumbers) -> np.ndarray:
     """(K, J, I) share of the image's say: how far off, and how unanimously, each section of the surface is."""
-    change = told - organ
-    area = np.maximum(0.0, 1.0 - np.abs(shape_mm) / CELL_MM) / CELL_MM
-    parts = [_section(values) for values in (change, np.abs(change), area)]
-    net, gross = parts[0], np.maximum(parts[1], 1e-4)
-    shift_mm = np.abs(net) / np.maximum(parts[2], _LEAST_AREA / CELL_MM)
-    weight = _ramp(shift_mm, numbers.shift_mm) * _ramp(np.abs(net) / gross, numbers.agreement)
-    return finer(weight, told.shape)
+    change = coarser(told - organ)
+    area = coarser(np.maximum(0.0, 1.0 - np.abs(shape_mm) / CELL_MM) / CELL_MM)
+    net, gross, whole = (_section(values) for values in (change, np.abs(change), area))
+    shift_mm = np.abs(net) / np.maximum(whole, _LEAST_AREA / CELL_MM)
+    agreement = np.abs(net) / np.maximum(gross, 1e-4)
+    weight = _ramp(shift_mm, numbers.shift_mm) * _ramp(agreement, numbers.agreement)
+    # What is deep inside or far outside goes with the surface nearby.
+    near, of_surface = (gaussian_filter(values, (1.0,) * 3, truncate=4.0) for values in (area, area * weight))
+    return finer(of_surface / np.maximum(near, _LEAST_NEAR), told.shape)
 
 
 def _section(values: np.ndarray) -> np.ndarray:
-    return gaussian_filter(coarser(values), (_SECTION_CELLS,) * 3, truncate=2.5)
+    return gaussian_filter(values, (_SECTION_CELLS,) * 3, truncate=2.5)
 
 
 def _ramp(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
@@ -113,14 +116,19 @@ def _ramp(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 
 def _edge(told: np.ndarray, shape_mm: np.ndarray, numbers: ImageNumbers) -> np.ndarray:
-    """Signed distance, up to the certain one, to where P passes its threshold; that depends on the depth."""
-    deep = _ramp(-shape_mm, (0.5 * numbers.deep_mm, numbers.deep_mm))
-    far = _ramp(shape_mm, (0.5 * numbers.far_mm, numbers.far_mm))
+    """Signed distance to where P passes its threshold, which depends on the depth; exact beside the edge only."""
     middle = numbers.threshold
+    # How certain the image is of what lies within two cells; the surface itself is where it is undecided.
+    lowest, highest = (f(told, size=_NEAR_CELLS) for f in (ndimage.minimum_filter, ndimage.maximum_filter))
+    deep = _ramp(-shape_mm, (0.5 * numbers.deep_mm, numbers.deep_mm)) * (lowest > numbers.deep_threshold)
+    far = _ramp(shape_mm, (0.5 * numbers.far_mm, numbers.far_mm)) * (highest < numbers.far_threshold)
     limit = middle + deep * (numbers.deep_threshold - middle) + far * (numbers.far_threshold - middle)
     above = (told - limit) / np.maximum(1.0 - limit, 1e-3)
     below = (told - limit) / np.maximum(limit, 1e-3)
-    return (-_CERTAIN_MM * np.where(told > limit, above, below)).astype(np.float32)
+    edge = (-_CERTAIN_MM * np.where(told > limit, above, below)).astype(np.float32)
+    # Where both are sure of the same the shape's distance stays.
+    agreed = _ramp(np.abs(edge), (0.8 * _CERTAIN_MM, 0.98 * _CERTAIN_MM)) * (edge * shape_mm > 0)
+    return edge + agreed * (np.copysign(np.maximum(np.abs(shape_mm), np.abs(edge)), edge) - edge)
 
 
 def _in_one_piece(shape_mm: np.ndarray, correction: np.ndarray) -> np.ndarray:

@@ -88,9 +88,9 @@ class ImageModel:
         return _KIND.write(path, tensors, {f.name: getattr(self.info, f.name) for f in fields(self.info)})
 
 
-@lru_cache(maxsize=2)
-def image_model(path: Path) -> ImageModel:
-    """The network of a file, with the numbers beside it.
+@lru_cache(maxsize=8)
+def image_model(path: Path, with_numbers: bool = True) -> ImageModel:
+    """The network of a file, with the numbers beside it unless these are not wanted.
 
     Raises:
         BadInputError: file or numbers are absent, damaged or of another format.
@@ -102,7 +102,8 @@ def image_model(path: Path) -> ImageModel:
         layers = tuple((weights[f"{n}.weight"], weights[f"{n}.bias"]) for n in range(count))
         if not set(info.features) <= set(NAMES):
             raise KeyError("features of another version")
-        return ImageModel(info, layers, weights["mean"], weights["deviation"], _numbers(path), path.name)
+        numbers = _numbers(path) if with_numbers else {}
+        return ImageModel(info, layers, weights["mean"], weights["deviation"], numbers, path.name)
     except (KeyError, TypeError) as error:
         raise _KIND.lacks_parts(path, error) from error
 

@@ -36,6 +36,7 @@ PUBLISHED = (
     "setup.py",
     "ReShapeIT/*",
     "ReShapeITLib/*",
+    "Resources/Image/*",
     "Resources/Restoration/*",
     "Resources/Templates/*",
     "docs/SECURITY.md",

@@ -32,7 +32,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_tree_has_library_modules_weights_and_documents_for_users(tree):
-    for folder in ("ReShapeIT", "ReShapeITLib", "Resources/Templates", "Resources/Restoration"):
+    for folder in ("ReShapeIT", "ReShapeITLib", "Resources/Templates", "Resources/Restoration", "Resources/Image"):
         told = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert {name for name in told.split() if (ROOT / name).is_file()} <= names(tree)
     for name in ("README.md", "CHANGELOG.md", "LICENSE.txt", "docs/SLICER.md", "docs/SECURITY.md", "ReShapeIT.png"):

@@ -12,7 +12,8 @@ SOURCE is a summary that 'reshapeit refine --report' wrote (a case), a folder wi
 folder of a batch (a cohort), or a table (.csv, .parquet) with the columns case, input, output, and where there are any
 report, surface, image, truth, label, status, error. Input and output must still be where the summary says, or lie
 beside it. The page is one file that opens without a network: pictures before and after, what moved, slices through the
-largest change, measures, plausibility, licences; of a cohort a table to sort and filter, the worst case first.
+largest change, measures, plausibility, licences; of a cohort a table to sort and filter, the worst case first. Where
+no case can be shown the page has the reasons, and the exit code is 2.
 """
 
 
@@ -62,6 +63,10 @@ def run(arguments) -> None:
     if arguments.progress.mode != "json":
         size_mb = output.stat().st_size / 1e6
         print(f"{len(reviewed)} cases, {failed} of them failed or cannot be shown; wrote {output} ({size_mb:.1f} MB)")
+    if failed == len(reviewed):
+        words, hint = "Nothing of {input} can be shown: {reason}", "bring the files back; {output} has all reasons"
+        reason = reviewed[0].trouble.rstrip(".")
+        raise BadInputError(words, hint, "review.nothing_shown", input=source, output=output, reason=reason)
 
 
 def _path(text: str | None) -> Path | None:

@@ -285,6 +285,14 @@ def test_the_worst_case_comes_first(tmp_path):
     assert "d_gone.nrrd" in reviewed[0].trouble and reviewed[0].trouble in html
 
 
+def test_the_exit_code_tells_that_nothing_could_be_shown(tmp_path, capsys):
+    summary = write_case(tmp_path, "anna")
+    for path in tmp_path.glob("*.nrrd"):
+        path.unlink()
+    assert main(["report", str(summary), "--output", str(tmp_path / "r.html")]) == 2
+    assert "Nothing of" in capsys.readouterr().err and (tmp_path / "r.html").is_file()
+
+
 def test_the_page_needs_nothing_from_outside(tmp_path):
     write_case(tmp_path, "anna")
     write_case(tmp_path, "ben")

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from ..core.errors import (
     CANNOT_WRITE,
@@ -99,6 +100,7 @@ def _run(case: BatchCase, notice: Callable[[str], None]) -> RefineReport:
         output=case.output,
         surface=case.surface,
         report=case.report,
+        image=Path(options.image) if options.image else None,
         overwrite=True,
         **option_values(options),
     )

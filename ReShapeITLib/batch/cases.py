@@ -12,8 +12,9 @@ from ..io.atomic import file_suffix
 from ..io.volumes import LABEL_SUFFIXES
 from ..job.options import RefineSettings
 
-COLUMNS = ("input", "name", "template", "label")
+COLUMNS = ("input", "name", "template", "label", "image")
 MASKS = "segmentations"  # TotalSegmentator's folder of masks within a patient's
+_IMAGE = "ct.nii.gz"  # beside that folder
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class BatchOptions(RefineSettings):
     Args:
         template: as the command line takes it; "" where the table names one for each case.
         label: likewise.
+        image: file of the CT that was segmented, of one case; "" for none.
         surface: extension of the mesh files to write; "" for none.
         reports: also write a report of each case; it takes some seconds more where nothing is doubted.
     """
 
     template: str = ""
     label: str = ""
+    image: str = ""
     surface: str = ""
     reports: bool = False
 
@@ -83,7 +86,7 @@ def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) ->
     Args:
         source: folder or table. The cases of a folder are the label files in it and the folders ``segmentations`` in
             the folders in it. A table has the column ``input`` (paths from the table's folder) and may have ``name``,
-            ``template`` and ``label``.
+            ``template``, ``label`` and ``image``. A folder ``segmentations`` has the image ``ct.nii.gz`` beside it.
         folder: of the results.
         options: of all cases; template and label of a table's line go first.
 
@@ -160,6 +163,10 @@ def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOption
             "'{name}' is no name for a case", "use one without slashes and leading dots", "batch.case_name", name=name
         )
     own = {key: line[key] for key in ("template", "label") if line.get(key)}
+    beside = file.parent / _IMAGE
+    image = source.parent / line["image"] if line.get("image") else beside if file.name == MASKS else None
+    if image and (line.get("image") or image.is_file()):
+        own["image"] = str(image.absolute())
     chosen = BatchOptions(**{**asdict(options), **own})
     if not chosen.template:
         raise BadInputError(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import BadInputError
+from ..image.files import CT, NUMBERS, available_image_model
 from ..io.atomic import atomic_path, require_file
 from ..job.inputs.by_name import AUTO
 from ..job.labels import parse_templates
@@ -30,6 +31,7 @@ STATE_FOLDER = ".batch"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 # Options that say what may be done and how, not what comes of it.
 _WITHOUT_INFLUENCE = ("non_commercial", "low_memory")
+_IMAGE = "image"  # its voxels count, not its path
 # All that the first records told; of later options only what is not the default counts.
 _FIRST_OPTIONS = (
     "preset",
@@ -74,27 +76,35 @@ def read_record(case: BatchCase) -> dict | None:
 
 
 def fingerprint(case: BatchCase) -> str:
-    """SHA-256 over all that the results of a case depend on: input, options, template, network and version.
+    """SHA-256 over all that the results of a case depend on: input, image, options, template, network and version.
 
     Raises:
         BadInputError: there is no such input, template or restoration network.
         OSError: the input cannot be read to its end.
     """
     models, options = model_checksums(case.options), case.as_dict()["options"]
-    for name in _WITHOUT_INFLUENCE:
+    image = options[_IMAGE]
+    for name in (*_WITHOUT_INFLUENCE, _IMAGE):
         del options[name]
     for name, value in asdict(BatchOptions()).items():  # records of before an option stay
         if name not in _FIRST_OPTIONS and options.get(name) == value:
             del options[name]
     told = json.dumps([__version__, options, models], sort_keys=True)
     digest = hashlib.sha256(told.encode())
-    for path in _files_of(case.input):
-        if path != case.input:
+    read = image_files(image) if image else []
+    for path in (*_files_of(case.input), *read):
+        if path != case.input and path not in read:
             digest.update(f"\0{path.relative_to(case.input).as_posix()}\0".encode())
         with open(require_file(path, "input"), "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def image_files(image: str) -> list[Path]:
+    """The image, and the network and numbers that say what it shows."""
+    network = available_image_model(CT)
+    return [Path(image), *([network, network.with_name(NUMBERS)] if network else [])]
 
 
 def _files_of(source: Path) -> list[Path]:

@@ -18,6 +18,8 @@ MARGIN_MM = 24.0
 _COARSE, _EXACT_MM = 2, 5.0
 # Averages what lies between two cells before the image is sampled.
 _BLUR_MM = 0.8
+# A scan is read in layers, so that no more of it than that is held in floats.
+_LAYERS_AT_ONCE, _REACH_MM = 16, 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +44,34 @@ def sampled_image(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.nda
     Returns:
         (K, J, I) float32 values, those of the border outside the image, and (K, J, I) bool.
     """
+    values, covered = np.zeros(grid.shape_kji, np.float32), np.zeros(grid.shape_kji, bool)
+    i, j, k = grid.size_ijk
+    for first in range(0, k, _LAYERS_AT_ONCE):
+        part = slice(first, min(first + _LAYERS_AT_ONCE, k))
+        values[part], covered[part] = _sampled(image, grid.cropped((0, 0, first), (i, j, part.stop - first)))
+    return values, covered
+
+
+def _sampled(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
     size = np.array(grid.size_ijk) - 1
     corners = np.stack(np.meshgrid(*[(0, n) for n in size], indexing="ij"), -1).reshape(-1, 3)
     corners_ras = grid.ijk_to_ras_points(corners)
-    box = image.geometry.box_around((corners_ras.min(0) - 4.0, corners_ras.max(0) + 4.0))
+    reach_mm = max(_REACH_MM, 1.5 * float(image.geometry.spacing_mm.max()))
+    box = image.geometry.box_around((corners_ras.min(0) - reach_mm, corners_ras.max(0) + reach_mm))
     part = image.voxels[box].astype(np.float32)
     if not part.size:
         return np.zeros(grid.shape_kji, np.float32), np.zeros(grid.shape_kji, bool)
     source = image.geometry.cropped([s.start for s in box[::-1]], part.shape[::-1])
     sigma = np.where(source.spacing_mm < grid.spacing_mm.min(), _BLUR_MM / source.spacing_mm, 0.0)
     part = gaussian_filter(part, sigma[::-1], truncate=2.0)
-    to_source = source.ras_to_ijk @ grid.ijk_to_ras
+    to_source = image.geometry.ras_to_ijk @ grid.ijk_to_ras
     matrix, offset = to_source[:3, :3][::-1, ::-1], to_source[:3, 3][::-1]
-    shape = grid.shape_kji
-    values = ndimage.affine_transform(part, matrix, offset, shape, order=1, mode="nearest")
-    inside = ndimage.affine_transform(np.ones(part.shape, np.float32), matrix, offset, shape, order=0, mode="constant")
-    return values, inside > 0
+    start, shape = np.array([s.start for s in box]), grid.shape_kji
+    values = ndimage.affine_transform(part, matrix, offset - start, shape, order=1, mode="nearest")
+    k, j, i = np.ogrid[tuple(slice(n) for n in shape)]
+    places = (row[0] * k + row[1] * j + row[2] * i + shift for row, shift in zip(matrix, offset, strict=True))
+    ends = zip(places, image.geometry.shape_kji, strict=True)
+    return values, np.logical_and.reduce([(place > -0.5) & (place < n - 0.5) for place, n in ends])
 
 
 def sampled_distance(organ: SignedDistance, grid: ImageGeometry) -> np.ndarray:

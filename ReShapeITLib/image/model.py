@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +14,9 @@ from ..core.errors import BadInputError
 from ..io.weights_file import WeightsKind, whole_weights
 from .decision import ImageNumbers
 from .features import NAMES
+from .files import NUMBERS, SUFFIX
 
 _KIND = WeightsKind("image", "image network", "reinstall the program or name its folder", "reshapeit-image-1")
-FOLDERS_VARIABLE = "RESHAPEIT_IMAGE"
-_SUFFIX, _NUMBERS = ".safetensors", "numbers.json"
 _ROWS_AT_ONCE = 65536
 
 
@@ -108,21 +106,10 @@ def image_model(path: Path, with_numbers: bool = True) -> ImageModel:
         raise _KIND.lacks_parts(path, error) from error
 
 
-def available_image_model(modality: str) -> Path | None:
-    """File of the network for a modality; the folder of $RESHAPEIT_IMAGE comes first."""
-    package = Path(__file__).resolve().parents[1]
-    named = [Path(p).expanduser() for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
-    for folder in (*named, package / "image_data", package.parent / "Resources" / "Image"):
-        path = folder / f"{modality.lower()}{_SUFFIX}"
-        if path.is_file():
-            return path
-    return None
-
-
 def _numbers(path: Path) -> dict[str, ImageNumbers]:
-    file = path.with_name(_NUMBERS)
+    file = path.with_name(NUMBERS)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))[path.name.removesuffix(_SUFFIX)]
+        told = json.loads(file.read_text(encoding="utf-8"))[path.name.removesuffix(SUFFIX)]
         return {organ: ImageNumbers(**_tuples(numbers)) for organ, numbers in told.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         words, hint = "{input}, which says how certain an image must be, is absent or damaged", "reinstall the program"

@@ -12,9 +12,9 @@ from ..io.atomic import FilePath, file_suffix, require_file
 from ..io.foreign import foreign_input
 from ..io.readers import read_voxels, told_as_unreadable
 from .band import Image
+from .files import CT
 
 IMAGE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".hdr", ".img")
-CT = "CT"
 # A CT has fat and air: values far below those of water; magnitudes of an MR are never negative.
 _BELOW_WATER_HU = -50.0
 _LEAST_SHARE_BELOW = 0.01

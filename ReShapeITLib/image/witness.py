@@ -15,8 +15,9 @@ from ..distance.protocol import Box, SignedDistance
 from .band import Image, sampled_distance, sampled_image, working_grid
 from .decision import Moved, moved_surface
 from .features import band_features
-from .model import ImageModel, available_image_model, image_model
-from .reading import CT, modality
+from .files import CT, available_image_model
+from .model import ImageModel, image_model
+from .reading import modality
 
 _LEAST_COVERED = 0.98  # of the organ; a slice may be missing at the image's end
 USED, UNCERTAIN, NO_MODEL, OTHER_MODALITY, UNCHANGED = "used", "uncertain", "no_model", "modality", "unchanged"

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from ReShapeITLib.image.features import GEOMETRIC, NAMES
+from ReShapeITLib.image.files import CT
 from ReShapeITLib.image.model import ImageModel, ImageModelInfo
-from ReShapeITLib.image.reading import CT
 
 from .image_cases import DAMAGES, FOLDS, ORGANS, PATIENTS, SIX_NETWORKS, Case, made_case, real_case, real_inputs
 

@@ -17,7 +17,7 @@ from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.pieces.likeness import KnownOrgans, mirrored, points_of, voxel_moments
 from ReShapeITLib.job.pieces.pairs import pair_of, split, with_parts
-from ReShapeITLib.job.pieces.parts import joined, misplaced_pieces, parse_with, with_piece_moved
+from ReShapeITLib.job.pieces.parts import joined, misplaced_pieces, parse_with, propose_parts, with_piece_moved
 from ReShapeITLib.job.pieces.prepared import prepare
 from ReShapeITLib.job.pieces.removed import organ_sized_change, piece_report, pieces_of
 from ReShapeITLib.job.pieces.sides import side_problems
@@ -200,6 +200,19 @@ def test_a_piece_with_its_neighbours_label_is_found_and_moved(known):
     moved = with_piece_moved(volume, piece)
     assert np.array_equal(moved.mask(1), LEFT) and np.array_equal(moved.mask(2), RIGHT)
     assert misplaced_pieces(moved, {1: "bean_left", 2: "bean_right"}, known) == []
+
+
+def test_a_label_within_an_organ_is_proposed_for_with_and_a_neighbour_is_not():
+    layer = np.zeros((40, 40, 60), dtype=np.uint8)
+    layer[8:32, 8:32, 5:30] = 1
+    layer[14:22, 14:22, 24:34] = 2  # half within the organ
+    layer[8:32, 8:32, 40:50] = 3
+    layer[32:40, 8:32, 22:50] = 4  # touches the organ along one side
+    told = []
+    volume = LabelVolume.from_array(layer, ImageGeometry.from_parts((60, 40, 40), (2.0, 2.0, 2.0)))
+    propose_parts(volume, [1], told.append)
+    assert [one.fields["label"] for one in told] == [2] and "add --with 2" in told[0]
+    assert told[0].fields["volume_ml"] == pytest.approx((layer == 2).sum() * 0.008)
 
 
 def test_with_says_which_labels_belong_to_which_organ():

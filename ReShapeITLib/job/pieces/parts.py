@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ...core.errors import BadInputError, ImplausibleError, Notice, label_subject
 from ...core.geometry import ImageGeometry
+from ...core.label_scan import extent
 from ...core.labels import LabelVolume
 from ...refinement.blending import SMALL_COMPONENT_GAP_MM
 from ..labels import parsed_label
@@ -18,6 +19,8 @@ from .removed import LEAST_TOLD_ML
 
 Label = int | str
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+_FEWEST_VOXELS = 64
+_TOUCHED = 0.2  # of what lies around a label; neighbouring organs touch with less
 
 
 def parse_with(text: str, labels: Mapping[Label | None, object]) -> dict[Label, tuple[Label, ...]]:
@@ -55,6 +58,38 @@ def parse_with(text: str, labels: Mapping[Label | None, object]) -> dict[Label, 
         words, hint = "--with '{text}' names '{label}', which has no template", "add it to --template"
         raise BadInputError(words, hint, "with.no_organ", text=text, label=strangers[0])
     return found
+
+
+def propose_parts(volume: LabelVolume, labels: Collection[Label], notice: Callable[[str], None]) -> None:
+    """Tell of labels that are not refined and lie in or at an organ that is: they may be its tumours or cysts.
+
+    Args:
+        volume: with the parts of ``--with`` in the organs' labels already.
+        labels: of the organs.
+        notice: called with a sentence for each.
+    """
+    organs = {volume.locate(label): label for label in labels}
+    for index, layer in enumerate(volume.layers):
+        own = {value: label for (of_layer, value), label in organs.items() if of_layer == index}
+        for value in volume.label_values() if own else ():
+            if value in own or (index, value) in organs:
+                continue
+            box, count = extent(layer, value)
+            if count < _FEWEST_VOXELS:
+                continue
+            around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+            mask = layer[around] == value
+            shell = layer[around][ndimage.binary_dilation(mask, _NEIGHBOURS) & ~mask]
+            for organ, label in own.items():
+                touched = np.count_nonzero(shell == organ)
+                if touched > _TOUCHED * len(shell) and 2 * touched > np.count_nonzero(shell):
+                    volume_ml = count * volume.geometry.voxel_volume_mm3 / 1000.0
+                    words = (
+                        "label '{label}' of {input} ({volume_ml:.1f} mL) lies in or at '{organ}' and stays as it is; "
+                        "if it is a tumour or cyst of it, add --with {label} so that it counts for the shape."
+                    )
+                    told = {"label": value, "input": volume.source, "volume_ml": volume_ml, "organ": label}
+                    notice(Notice(words, "with.proposed", **told))
 
 
 def joined(

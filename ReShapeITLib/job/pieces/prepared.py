@@ -13,7 +13,7 @@ from ...templates.store import find_template, known_templates
 from ..inputs.by_name import AUTO, only_label
 from .likeness import KnownOrgans
 from .pairs import pair_of, with_parts
-from .parts import joined, parse_with
+from .parts import joined, parse_with, propose_parts
 
 if TYPE_CHECKING:
     from ..request import RefineJob
@@ -61,7 +61,7 @@ def prepare(volume: LabelVolume, job: RefineJob, notice: Callable[[str], None]) 
     Args:
         volume: as read.
         job: with templates and ``--with``.
-        notice: told of a part that the volume lacks.
+        notice: told of a part that the volume lacks, and of labels that may be parts.
 
     Raises:
         BadInputError: a template, the label of a pair or ``--with`` is wrong.
@@ -70,6 +70,7 @@ def prepare(volume: LabelVolume, job: RefineJob, notice: Callable[[str], None]) 
     parts: dict[Label, np.ndarray] = {}
     for organ, several in parse_with(job.with_, templates).items():
         volume, parts[organ] = joined(volume, organ, several, notice)
+    propose_parts(volume, [label for label in templates if label is not None], notice)
     chosen: dict[Label | None, str] = {}
     pairs: list[tuple[int, int, int]] = []
     for label, name in templates.items():

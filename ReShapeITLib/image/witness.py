@@ -88,10 +88,12 @@ def agreed_with_image(
     Raises:
         BadInputError: the image does not overlap the organ, or covers it in part only.
     """
+    about = {"input": image.source, "organ": organ}
     file = available_image_model(CT) if model is None else None
     model = image_model(file) if file else model
     if model is None or organ not in model.info.organs:
-        notice(_left_out(organ, image, "no image network knows this organ", "image.no_model"))
+        words = "The image {input} has no say on the {organ}: no image network knows this organ."
+        notice(Notice(words, "image.no_model", **about))
         return Agreed(shape, ImageSaid(NO_MODEL))
     grid = working_grid(box)
     shape_mm = sampled_distance(shape, grid)
@@ -99,19 +101,22 @@ def agreed_with_image(
     values, covered = sampled_image(image, grid)
     _check_covers(covered, shape_mm, image, organ)
     if modality(image, float(np.median(values[covered & (shape_mm < 0)]))) != model.info.modality:
-        notice(_left_out(organ, image, "it is no CT in Hounsfield units", "image.modality"))
+        words = "The image {input} has no say on the {organ}: it is no CT in Hounsfield units."
+        notice(Notice(words, "image.modality", **about))
         return Agreed(shape, ImageSaid(OTHER_MODALITY))
     band = band_features(values, covered, given_mm, shape_mm)
     asked = {"network": model.name, "licence": model.info.licence}
     if band is None:
-        notice(_left_out(organ, image, "it shows nothing of the organ", "image.uncertain"))
+        words = "The image {input} has no say on the {organ}: all of the organ has one value there."
+        notice(Notice(words, "image.flat", **about))
         return Agreed(shape, ImageSaid(UNCERTAIN, **asked))
     probability = np.zeros(grid.shape_kji, dtype=np.float32)
     probability[band.where] = model.probability(band.features, organ)
     moved = moved_surface(probability, band.where, shape_mm, model.numbers[organ])
     asked |= {"inside": moved.inside, "separability": band.separability}
     if moved.inside < model.numbers[organ].least_inside:
-        notice(_left_out(organ, image, "it does not tell the organ from its surroundings", "image.uncertain"))
+        words = "The image {input} has no say on the {organ}: it does not tell the organ from its surroundings."
+        notice(Notice(words, "image.uncertain", **about))
         return Agreed(shape, ImageSaid(UNCERTAIN, **asked))
     if moved.correction_mm is None:
         return Agreed(shape, ImageSaid(UNCHANGED, **asked))
@@ -122,9 +127,8 @@ def agreed_with_image(
 def _bounds(inside: np.ndarray, grid: ImageGeometry) -> Box:
     """Box around the cells and the cells beside them."""
     cells = np.argwhere(inside)[:, ::-1]
-    return grid.ijk_to_ras_points(cells.min(axis=0)[None] - 1)[0], grid.ijk_to_ras_points(cells.max(axis=0)[None] + 1)[
-        0
-    ]
+    lower, upper = grid.ijk_to_ras_points(np.array([cells.min(axis=0) - 1, cells.max(axis=0) + 1]))
+    return lower, upper
 
 
 def _said(moved: Moved, asked: dict) -> ImageSaid:
@@ -140,9 +144,3 @@ def _check_covers(covered: np.ndarray, shape_mm: np.ndarray, image: Image, organ
     if share < _LEAST_COVERED:
         words, hint = "The image {input} covers only {share} % of the {organ}", "give the image that was segmented"
         raise BadInputError(words, hint, "image.in_part", **about, share=round(100.0 * share))
-
-
-def _left_out(organ: str, image: Image, reason: str, code: str) -> Notice:
-    return Notice(
-        "The image {input} has no say on the {organ}: {reason}.", code, input=image.source, organ=organ, reason=reason
-    )

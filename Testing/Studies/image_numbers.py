@@ -113,8 +113,8 @@ def main() -> None:
         numbers, result = chosen([told for organ in organs for told in told_cases(arguments.work, organ)])
         print(group, {name: round(float(value), 4) for name, value in result.items()}, flush=True)
         found |= {organ: asdict(numbers) for organ in organs}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps({"ct": found}, indent=1) + "\n", encoding="utf-8")
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps({"ct": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

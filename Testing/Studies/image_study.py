@@ -84,34 +84,44 @@ def voxels(case: Case, change: Moved | None, own: np.ndarray, grid: ImageGeometr
     return np.where(touched, after, own)
 
 
-def row_of(case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, work: Path) -> dict:
+def row_of(case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, work: Path, with_blind: bool) -> dict:
     """Measures of all methods on one input."""
     own = given if case.shape_mask is None else case.shape_mask
     band, about = case.band(), {"patient": case.patient, "organ": case.organ, "given": case.given}
-    masks, said = {"given": given, "shape": own, "ct": own, "blind": own}, {}
+    masks, said = {"given": given, "shape": own, "ct": own}, {}
     if band is not None:
         change = moved(case, band, work)
         masks["ct"] = voxels(case, change, own, grid)
-        masks["blind"] = voxels(case, moved(case, band, work, blind=True), own, grid)
+        if with_blind:
+            masks["blind"] = voxels(case, moved(case, band, work, blind=True), own, grid)
         said = {"inside": change.inside, "share": change.moved_share, "separability": band.separability}
     told: dict[int, dict] = {}
     for mask in masks.values():
         if id(mask) not in told:
-            told[id(mask)] = asdict(compare_masks(truth, mask, grid, TOLERANCE_MM))
+            told[id(mask)] = _measures(truth, mask, grid, dice_only=case.given == TRUTH)
     return {**about, **said, **{f"{m}_{k}": told[id(mask)][k] for m, mask in masks.items() for k in MEASURES}}
+
+
+def _measures(truth: np.ndarray, mask: np.ndarray, grid: ImageGeometry, dice_only: bool) -> dict:
+    """Of a truth that was given the Dice says all."""
+    if dice_only:
+        both = np.count_nonzero(truth & mask)
+        return {"dsc": 2.0 * both / (np.count_nonzero(truth) + np.count_nonzero(mask)), "nsd": None, "hd95_mm": None}
+    return asdict(compare_masks(truth, mask, grid, TOLERANCE_MM))
 
 
 def inputs(organs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Patient, organ and given of every row."""
     for organ in organs:
+        yield from ((patient, organ, network) for patient, network in real_inputs(organ))
+    for organ in organs:
         for patient in PATIENTS:
             yield patient, organ, TRUTH
             if organ == "kidney_right":
                 yield from ((patient, organ, f"made{n}") for n, kind in enumerate(DAMAGES) if kind == "mixed")
-        yield from ((patient, organ, network) for patient, network in real_inputs(organ))
 
 
-def measured(work: Path, patient: str, organ: str, given: str, only_there: bool) -> dict | None:
+def measured(work: Path, patient: str, organ: str, given: str, only_there: bool, with_blind: bool) -> dict | None:
     """The row of one input; None where there is no such organ."""
     truth_volume = labels(DATA / "ct" / patient / "truth.nii.gz")
     if given == TRUTH or given.startswith("made"):
@@ -122,7 +132,7 @@ def measured(work: Path, patient: str, organ: str, given: str, only_there: bool)
         nothing = replace(case, given=given)
         start = truth if given == TRUTH else _on(case.given_mm, case.grid, grid)
         nothing = replace(nothing, shape_mask=truth if given == TRUTH else _on(case.shape_mm, case.grid, grid))
-        return row_of(nothing, start, truth, grid, work)
+        return row_of(nothing, start, truth, grid, work, with_blind)
     if only_there and not (work / "cases" / f"{patient}__{organ}__{given}.npz").exists():
         return None
     case = real_case(work / "cases", patient, organ, given)
@@ -130,7 +140,7 @@ def measured(work: Path, patient: str, organ: str, given: str, only_there: bool)
         return None
     output, label, truth_file, truth_label = files_of(patient, given, organ)
     truth = labels(truth_file).mask(truth_label)
-    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, work)
+    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, work, with_blind)
 
 
 def _on(distance_mm: np.ndarray, cells: ImageGeometry, grid: ImageGeometry) -> np.ndarray:
@@ -150,7 +160,7 @@ def mr_rows() -> Iterator[dict]:
                 yield {"patient": folder.name, "organ": organ, "given": "mr", "status": agreed.said.status}
 
 
-def rows(work: Path, organs: Sequence[str], only_there: bool) -> None:
+def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool) -> None:
     """Measure what is not measured yet."""
     path = work / "rows.jsonl"
     done = {tuple(row[k] for k in ("patient", "organ", "given")) for row in read_rows(path)}
@@ -158,7 +168,7 @@ def rows(work: Path, organs: Sequence[str], only_there: bool) -> None:
         if not any(given == "mr" for *_, given in done):
             file.writelines(json.dumps(row) + "\n" for row in mr_rows())
         for key in inputs(organs):
-            row = None if key in done else measured(work, *key, only_there)
+            row = None if key in done else measured(work, *key, only_there, with_blind)
             if row:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
@@ -172,6 +182,8 @@ def read_rows(path: Path) -> list[dict]:
 def harmed(row: dict, method: str, before: str) -> bool:
     """Whether a method made an input worse."""
     lower = row[f"{method}_dsc"] < row[f"{before}_dsc"] - _DICE_LOSS / 100.0
+    if row[f"{method}_hd95_mm"] is None:
+        return lower
     return lower or row[f"{method}_hd95_mm"] > _HD_FACTOR * row[f"{before}_hd95_mm"] + _HD_MM
 
 
@@ -184,22 +196,30 @@ def table(found: list[dict]) -> str:
     for organ in ORGANS:
         for kind, start in kinds.items():
             of = [row for row in found if row["organ"] == organ and row["given"].startswith(start)]
-            lines += [_line(of, organ, f"{kind}, {len(of)}", method) for method in METHODS] if of else []
+            lines += [
+                _line(of, organ, f"{kind}, {len(of)}", method) for method in METHODS if of and f"{method}_dsc" in of[0]
+            ]
     for patient in ("btcv_0028", "btcv_0023"):
         for row in found:
             if row["patient"] == patient and row["given"] == "obelisk_ens4":
-                lines += [_line([row], row["organ"], f"{patient}, ens4", method) for method in METHODS]
+                lines += [_line([row], row["organ"], f"{patient}, ens4", method) for method in METHODS[:3]]
     mr = [row for row in found if row["given"] == "mr"]
     lines.append(f"\nMR left out: {sum(row['status'] == 'modality' for row in mr)} of {len(mr)} organs.")
     return "\n".join(lines)
 
 
 def _line(of: list[dict], organ: str, kind: str, method: str) -> str:
-    dice, nsd = (100.0 * np.mean([row[f"{method}_{k}"] for row in of]) for k in ("dsc", "nsd"))
-    hd95 = np.mean([row[f"{method}_hd95_mm"] for row in of])
+    dice, nsd, hd95 = (
+        _mean(of, f"{method}_{name}", scale) for name, scale in zip(MEASURES, (100, 100, 1), strict=True)
+    )
     harm = [f"{100.0 * np.mean([harmed(row, method, before) for row in of]):.0f} %" for before in ("given", "shape")]
     lowest = 100.0 * min(row[f"{method}_dsc"] for row in of)
-    return f"| {organ} | {kind} | {method} | {dice:.1f} | {nsd:.1f} | {hd95:.1f} | {' | '.join(harm)} | {lowest:.1f} |"
+    return f"| {organ} | {kind} | {method} | {dice} | {nsd} | {hd95} | {' | '.join(harm)} | {lowest:.1f} |"
+
+
+def _mean(of: list[dict], name: str, scale: float) -> str:
+    values = [row[name] for row in of]
+    return "-" if None in values else f"{scale * np.mean(values):.2f}"
 
 
 def main() -> None:
@@ -208,10 +228,11 @@ def main() -> None:
     parser.add_argument("command", choices=("rows", "table"))
     parser.add_argument("--work", type=Path, required=True, help="folder of what is computed once, and of the rows")
     parser.add_argument("--organs", nargs="+", default=list(ORGANS), choices=ORGANS, help="whose rows to measure")
+    parser.add_argument("--blind", action="store_true", help="also by networks that see no intensity")
     parser.add_argument("--only-there", action="store_true", help="only outputs whose shape alone FOLDER has")
     arguments = parser.parse_args()
     if arguments.command == "rows":
-        rows(arguments.work, arguments.organs, arguments.only_there)
+        rows(arguments.work, arguments.organs, arguments.only_there, arguments.blind)
     print(table(read_rows(arguments.work / "rows.jsonl")))
 
 

@@ -143,7 +143,7 @@ def test_what_refine_cannot_do_is_told_in_one_sentence(case, tiny_template_file,
     with pytest.raises(BadInputError, match="not trained with this template"):
         refined(case, tiny_template_file, restoration=other)
     restricted = with_licence(tiny_template_file, "CC BY-NC-SA 4.0", tmp_path / "nc.safetensors")
-    with pytest.raises(BadInputError, match="pass non_commercial=True"):
+    with pytest.raises(BadInputError, match="say so with non_commercial=True"):
         refined(case, restricted)
 
 

@@ -39,6 +39,8 @@ PUBLISHED = (
     "Resources/Image/*",
     "Resources/Restoration/*",
     "Resources/Templates/*",
+    "docs/FILES.md",
+    "docs/messages.csv",
     "docs/SECURITY.md",
     "docs/SLICER.md",
 )

@@ -62,7 +62,7 @@ def test_all_packages_and_trained_files_are_installed(installed):
     for package, root in (("ReShapeITLib", ROOT), ("ReShapeITPanel", MODULE), ("ReShapeITSlicer", MODULE)):
         for path in (root / package).rglob("*.py"):
             assert (modules / path.relative_to(root)).is_file(), path.relative_to(root)
-    for folder in ("Templates", "Restoration"):
+    for folder in ("Templates", "Restoration", "Image"):
         shipped = {path.name for path in (ROOT / "Resources" / folder).glob("*.safetensors")}
         shipped |= {path.name for path in (ROOT / "Resources" / folder).glob("*.json")}
         assert shipped == {path.name for path in (modules / "Resources" / folder).iterdir()}
@@ -78,7 +78,7 @@ def test_nothing_else_is_installed(installed):
     packages = {"ReShapeIT.py", "ReShapeITLib", "ReShapeITPanel", "ReShapeITSlicer"}
     assert names == packages | {"Resources", "LICENSE.txt"}
     resources = {path.name for path in (modules / "Resources").iterdir()}
-    assert resources == {"Templates", "Restoration", "UI", "Icons", "requirements.txt"}
+    assert resources == {"Templates", "Restoration", "Image", "UI", "Icons", "requirements.txt"}
     strays = [file for file in installed.files() if re.search(r"Testing|Studies|\btest_|/docs/|Screenshots", file)]
     assert not strays
     megabytes = installed.size_mb()

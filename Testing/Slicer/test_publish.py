@@ -44,7 +44,7 @@ def test_the_tree_has_no_tests_studies_training_settings_or_development_document
     tops = {folder.split("/")[0] for folder in folders if folder}
     assert tops == {"ReShapeIT", "ReShapeITLib", "Resources", "docs"}
     resources = {folder.split("/")[1] for folder in folders if folder.startswith("Resources/")}
-    assert resources == {"Templates", "Restoration", "Screenshots"}
+    assert resources == {"Templates", "Restoration", "Image", "Screenshots"}
     assert {name for name in names(tree) if name.startswith("docs/")} == {"docs/SLICER.md", "docs/SECURITY.md"}
     assert not [name for name in names(tree) if re.search(r"Testing|/test_|Studies|Training|Benchmarks", name)]
 

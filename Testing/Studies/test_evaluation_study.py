@@ -153,7 +153,7 @@ def test_what_is_wrong_is_told_in_one_sentence(folder, changes, told):
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "told"), [("a: [", "is not valid YAML"), ("- 5", "'key: value' lines")])
+@pytest.mark.parametrize(("text", "told"), [("a: [", "is not valid YAML"), ("- 5", "write lines such as 'key: value'")])
 def test_a_file_that_is_no_study_is_refused(tmp_path, text, told):
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")

@@ -180,7 +180,7 @@ def test_no_points_give_no_distances():
 
 def test_an_empty_surface_is_refused():
     empty = TriangleSurface(np.empty((0, 3)), np.empty((0, 3), dtype=int), np.empty((0, 3)))
-    with pytest.raises(BadInputError, match="empty"):
+    with pytest.raises(BadInputError, match="needs a surface with faces"):
         MeshDistance(empty)
 
 

@@ -168,7 +168,7 @@ def test_a_level_outside_makes_the_surface_larger_and_keeps_it_closed():
 
 
 def test_a_level_without_inside_is_refused():
-    with pytest.raises(BadInputError, match="no surface"):
+    with pytest.raises(BadInputError, match="Nothing lies inside the level"):
         surface_from_grid(signed_distance_grid(*ellipsoid_mask((2, 2, 2))), -100.0)
 
 

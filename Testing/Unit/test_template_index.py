@@ -260,7 +260,7 @@ def test_a_name_that_could_lead_out_of_the_folder_is_refused(site, template_byte
         ({"bytes": True}, "no size in bytes"),
         ({"bytes": "12"}, "no size in bytes"),
         ({"url": None}, "no address"),
-        ({"url": "https://[::1/x"}, "an address that is none|no address"),
+        ({"url": "https://[::1/x"}, "an address that cannot be used|no address"),
     ],
 )
 def test_an_entry_without_what_is_needed_is_refused(site, template_bytes, tmp_path, changes, words):
@@ -284,7 +284,7 @@ def test_an_entry_without_what_is_needed_is_refused(site, template_bytes, tmp_pa
 )
 def test_what_is_no_index_is_told(site, tmp_path, content):
     site.answers["/index.json"] = content
-    with refused(tmp_path, "no template index|has an entry that is none"):
+    with refused(tmp_path, "no template index|has an entry that is not one of a template"):
         read_index(site.url("/index.json"), site.trusted)
 
 

@@ -18,7 +18,6 @@ from .blending import BlendOptions, field_weight, grid_points, main_piece, worki
 from .expected import Expected
 from .given import Given
 from .options import RefineOptions
-from .restored import truncation_of
 from .truncation import Truncation, expected_within_image
 
 _MARGIN_MM = 4.0
@@ -102,7 +101,7 @@ def _by_agreement(expected: Expected, given: Given, options: RefineOptions) -> t
     fitted, aligned = expected.fit.field, expected.restored.aligned
     residual_unit = float(np.median(np.abs(fitted.sdf_mm(aligned.points_ras)))) / fitted.mm_per_unit
     tolerances = options.blend.scaled(fitted.mm_per_unit, aligned.plausibility.alignment_z, residual_unit)
-    truncation = truncation_of(given)
+    truncation = expected.restored.truncation
     return blend(given.grid, given.surface, fitted, tolerances, truncation)
 
 

@@ -22,7 +22,7 @@ from .given import given_organ
 from .healing import decided
 from .options import REFINE_PRESETS, RefineOptions
 from .refined import RefinedShape, refined_shape
-from .restored import restore_organ, truncation_of
+from .restored import restore_organ
 
 
 def refine(
@@ -91,6 +91,6 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
     if restored.healed is None or restored.healed.suggestions is None:
         return shape
     answer = restored.healed.restoration
-    healed = decided(given.grid, answer, shape.suggestions, frozenset(taken), truncation_of(given))
+    healed = decided(given.grid, answer, shape.suggestions, frozenset(taken), restored.truncation)
     again = replace(expected, restored=replace(restored, healed=healed))
     return refined_shape(decide(again, RefineOptions(), Progress("none")))

@@ -21,7 +21,7 @@ from .given import Given
 from .healing import Healed, Rule, heal, healed_candidates, without_components_out_of_reach
 from .options import RefineOptions
 from .random_stream import RandomStream
-from .truncation import Truncation, find_truncation
+from .truncation import Truncation, find_truncation, own_flat_shares
 
 # Candidates from an alignment, options and a generator.
 CandidatesOf = Callable[[Similarity, CandidateOptions, np.random.Generator], Candidates]
@@ -36,6 +36,7 @@ class Restored:
         given: the same with the detail that coarse voxels hide and without components out of reach.
         alignment: of the restored organ; of the given one without a network.
         healed: the given organ, restored where it is doubted; None without a network.
+        truncation: where the organ was cut off; None where it was not.
         stream: where the random numbers of the next stage begin.
     """
 
@@ -43,6 +44,7 @@ class Restored:
     given: Given
     alignment: Alignment
     healed: Healed | None
+    truncation: Truncation | None
     stream: RandomStream
 
     @property
@@ -59,11 +61,12 @@ def restore_organ(
 ) -> Restored:
     """Ask the network, if there is one, and align the template to the organ that it restored."""
     if restoration is None:
-        return Restored(aligned, aligned.given, aligned.alignment, None, aligned.stream)
+        truncation = truncation_of(aligned.given, template)
+        return Restored(aligned, aligned.given, aligned.alignment, None, truncation, aligned.stream)
     rng, alignment = aligned.stream.generator(), aligned.alignment
     given = with_detail(aligned.given, restoration, template, alignment.ras_to_unit, options.restoration_poses)
     given = within_reach(given, template, alignment.ras_to_unit)
-    truncation = truncation_of(given)
+    truncation = truncation_of(given, template)
     rule = Rule.of(options.boldness)
     for _ in range(max(1, options.restoration_passes)):
         healed = heal(
@@ -79,7 +82,7 @@ def restore_organ(
         )
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
         alignment = align_to_template(points, template.points_unit, alignment_options(options, template))
-    return Restored(aligned, given, alignment, healed, RandomStream.after(rng))
+    return Restored(aligned, given, alignment, healed, truncation, RandomStream.after(rng))
 
 
 def with_detail(
@@ -107,11 +110,11 @@ def within_reach(given: Given, template: OrganTemplate, ras_to_unit: Similarity)
     return replace(given, kept=kept, grid=given.distance_of(kept, given.geometry))
 
 
-def truncation_of(given: Given) -> Truncation | None:
+def truncation_of(given: Given, template: OrganTemplate) -> Truncation | None:
     """Where the organ was cut off; None where it was not, and for a sparse annotation."""
     if given.annotation is not None:
         return None
-    return find_truncation(given.image_mask, given.image, given.surface)
+    return find_truncation(given.image_mask, given.image, given.surface, own_flat_shares(template))
 
 
 def _detailed(detail: Detail, mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
+from ..distance.narrow_band import extract_zero_level
+from ..templates.template import OrganTemplate
 from .blending import grid_points
 
 LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
-LEAST_FLAT_SHARE = 0.12  # of the organ's shadow along the body that a flat end covers; whole organs have less
+LEAST_FLAT_SHARE = 0.12  # of the organ's shadow along the body that a flat end covers beyond what is flat by nature
+_TEMPLATE_CELLS = 96
 _CONE_DEGREES = 14.0  # between the plane's normal and the axis of the body
 _FLAT_DEGREES = 9.0  # between a triangle of a flat end and the plane
 _NEIGHBOURS = np.ones((3, 3, 3))
@@ -57,20 +61,23 @@ class Truncation:
         return points_ras @ self.normals_ras.T - (self.points_ras * self.normals_ras).sum(axis=1)
 
 
-def find_truncation(mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface) -> Truncation | None:
+def find_truncation(
+    mask: np.ndarray, geometry: ImageGeometry, surface: TriangleSurface, own_shares: tuple[float, float] = (0.0, 0.0)
+) -> Truncation | None:
     """Where an organ looks truncated; None where it does nowhere.
 
     Args:
         mask: (K, J, I) bool on the grid of the image, so that its borders are those of the image.
         geometry: of the mask.
         surface: of the organ, RAS mm.
+        own_shares: how flat the lower and upper end of such organs are by themselves, see :func:`own_flat_shares`.
     """
     found = [*faces_that_cut(mask, geometry)]
     n_faces = len(found)
     surface = surface.components()[0]  # stray pieces may lie beyond
-    for side in (-1.0, 1.0):
+    for side, own in zip((-1.0, 1.0), own_shares, strict=True):
         share, point, normal = flat_end(surface, side)
-        if share > LEAST_FLAT_SHARE:
+        if share > own + LEAST_FLAT_SHARE:
             found.append((point, normal))
     if not found:
         return None
@@ -96,6 +103,27 @@ def faces_that_cut(mask: np.ndarray, geometry: ImageGeometry) -> Iterator[tuple[
                 # The normal of a face is the cofactor direction: its inverse transpose, also where axes are sheared.
                 normal = side * np.linalg.inv(geometry.ijk_to_ras[:3, :3])[axis_ijk]
                 yield geometry.ijk_to_ras_points(place[None])[0], normal / np.linalg.norm(normal)
+
+
+@lru_cache(maxsize=16)
+def own_flat_shares(template: OrganTemplate) -> tuple[float, float]:
+    """How much of its shadow along the body the template's own lower and upper end cover (see :func:`flat_end`): lobes
+    end flat at fissures and at the diaphragm."""
+    import torch
+
+    device = template.alpha.device
+
+    @torch.no_grad()
+    def distance(points_unit: np.ndarray) -> np.ndarray:
+        unit = torch.as_tensor(points_unit, dtype=torch.float32, device=device)
+        return template.model.template_distance(unit).cpu().numpy()
+
+    vertices, faces = extract_zero_level(distance, (np.full(3, -1.15), np.full(3, 1.15)), _TEMPLATE_CELLS)
+    if not len(faces):
+        return 0.0, 0.0
+    mm_per_unit = float(np.median(template.info.scales_mm))
+    surface = TriangleSurface.from_triangles(vertices * mm_per_unit, faces).components()[0]
+    return flat_end(surface, -1.0)[0], flat_end(surface, 1.0)[0]
 
 
 def flat_end(surface: TriangleSurface, side: float) -> tuple[float, np.ndarray, np.ndarray]:

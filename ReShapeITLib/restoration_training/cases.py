@@ -29,7 +29,7 @@ from ..io.atomic import atomic_path
 from ..io.volumes import read_labels
 from ..refinement.aligned import alignment_with_scale_prior
 from ..refinement.options import RefineOptions
-from ..refinement.truncation import find_truncation
+from ..refinement.truncation import find_truncation, own_flat_shares
 from ..restoration.grid import CanonicalGrid
 from ..templates.store import find_template
 from ..templates.template import OrganTemplate, read_shape_sha256
@@ -168,7 +168,7 @@ def _damaged_case(
     cleaned, _ = clean_mask(given, geometry, SurfaceOptions())
     distance = (smooth_distance_grid if smooth else signed_distance_grid)(cleaned, geometry)
     frame = _frame(distance, template, alignment_with_scale_prior(RefineOptions().alignment, template))
-    ends = find_truncation(given, geometry, surface_from_grid(distance))
+    ends = find_truncation(given, geometry, surface_from_grid(distance), own_flat_shares(template))
     grid = CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
     known = None
     if ends is not None:

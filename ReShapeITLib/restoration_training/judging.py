@@ -45,7 +45,7 @@ def judged_suggestions(
     aligned = align(organ, template, options, force=True)
     frame = aligned.alignment.ras_to_unit
     organ = within_reach(with_detail(organ, model, template, frame, options.restoration_poses), template, frame)
-    answer = restore(model, template, organ.grid, frame, options.restoration_poses, truncation_of(organ))
+    answer = restore(model, template, organ.grid, frame, options.restoration_poses, truncation_of(organ, template))
     found = find_suggestions(answer, _UNDECIDED, aligned.plausibility.shape_distance)
     cells_ras = answer.restored.geometry.ijk_to_ras_points(np.argwhere(found.regions > 0)[:, ::-1])
     true = np.zeros(found.regions.shape, dtype=bool)

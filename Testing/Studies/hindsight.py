@@ -23,7 +23,7 @@ from ReShapeITLib.refinement.decision.calibration import calibration
 from ReShapeITLib.refinement.decision.suggestions import find_suggestions
 from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import RefineOptions
-from ReShapeITLib.refinement.truncation import find_truncation
+from ReShapeITLib.refinement.truncation import find_truncation, own_flat_shares
 from ReShapeITLib.restoration.grid import CanonicalGrid
 from ReShapeITLib.restoration.model import restore
 from Testing.Studies.evaluation.measure import AS_IT_IS
@@ -102,7 +102,7 @@ class Oracle:
         self.cleaned, _ = clean_mask(given, geometry, self.options.surface)
         self.grid = signed_distance_grid(self.cleaned, geometry, self.options.surface)
         self.surface = surface_from_grid(self.grid)
-        self.ends = find_truncation(given, geometry, self.surface)
+        self.ends = find_truncation(given, geometry, self.surface, own_flat_shares(template))
 
     def frame(self, surface):
         """Similarity to the template's frame for a surface, as a refinement finds it."""

@@ -9,8 +9,8 @@ from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.refinement.given import given_organ
 from ReShapeITLib.refinement.options import RefineOptions
-from ReShapeITLib.refinement.restored import truncation_of
-from ReShapeITLib.refinement.truncation import Truncation, find_truncation, flat_end
+from ReShapeITLib.refinement.truncation import Truncation, find_truncation, flat_end, own_flat_shares
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.tiny_template import ellipsoid_mask, label_volume, patient
 
 SPACING_MM = (1.5, 1.5, 2.0)
@@ -75,6 +75,20 @@ def test_an_organ_that_touches_the_border_of_the_image_is_open_there():
     assert ends.points_ras[0, 0] == pytest.approx(border[0])
 
 
+def test_an_end_that_is_flat_by_nature_is_no_cut():
+    mask, geometry = ball()
+    half = mask & (heights(geometry) < CENTRE[2])
+    surface = surface_from_mask(half, geometry)
+    assert len(find_truncation(half, geometry, surface)) == 1
+    assert find_truncation(half, geometry, surface, (0.0, flat_end(surface, 1.0)[0])) is None
+
+
+def test_a_templates_own_ends_are_measured_on_its_surface(tiny_template_file):
+    template = OrganTemplate.load(tiny_template_file)
+    lower, upper = own_flat_shares(template)
+    assert 0.0 <= lower < 0.2 and 0.0 <= upper < 0.2  # superellipsoids, which are round
+
+
 def test_nothing_is_known_beyond_an_end():
     ends = Truncation(np.array([[0.0, 0.0, 10.0]]), np.array([[0.0, 0.0, 1.0]]))
     points = np.array([[5.0, 5.0, 9.0], [5.0, 5.0, 11.0]])
@@ -89,5 +103,5 @@ def test_only_the_border_of_the_image_cuts_an_organ_not_that_of_the_part_around_
         mask, geometry = mask[:, :, :half], geometry.cropped([0, 0, 0], (half, *mask.shape[1::-1]))
     part = label_volume(mask, geometry).around(1)
     given = given_organ(part.mask(1), part.geometry, RefineOptions())
-    found = truncation_of(given)
+    found = find_truncation(given.image_mask, given.image, given.surface)
     assert (0 if found is None else found.n_faces) == n_ends

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def _cut(truth: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator) -
     return mask, geometry.cropped(first, mask.shape[::-1])
 
 
-def collect(file: Path) -> list[dict]:
+def collect(file: Path, organs: Sequence[str] = ORGANS) -> list[dict]:
     """All rows: organ, case, input and the judged suggestion; inputs that are in the file are not looked at again."""
     from ReShapeITLib.restoration.model import RestorationModel
     from ReShapeITLib.restoration_training.judging import judged_suggestions
@@ -114,7 +114,7 @@ def collect(file: Path) -> list[dict]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     rows = [json.loads(line) for line in lines]
     done = {(row["organ"], row["case"], row["input"]) for row in rows}
-    for organ in ORGANS:
+    for organ in organs:
         path = find_template(organ)
         template, model = OrganTemplate.load(path), RestorationModel.for_template(path)
         for case in cases_of(organ):
@@ -161,11 +161,14 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--organs", nargs="*", choices=ORGANS, help="look at these alone, for several processes at once"
+    )
     parser.add_argument("--write", type=Path, help="calibration file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    rows = collect(arguments.output / "judged.jsonl")
+    rows = collect(arguments.output / "judged.jsonl", arguments.organs or ORGANS)
     judged = [Judged(**one) for row in rows for one in row["judged"]]
     found = reliability(judged)
     calibration = with_boldness(fit_calibration(judged), judged, found.probabilities)

@@ -161,9 +161,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument(
-        "--organs", nargs="*", choices=ORGANS, help="these alone, for several processes at once"
-    )
+    parser.add_argument("--organs", nargs="*", choices=ORGANS, help="these alone, for several processes at once")
     parser.add_argument("--write", type=Path, help="calibration file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

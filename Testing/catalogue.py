@@ -20,8 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY, TABLE = ROOT / "ReShapeITLib", ROOT / "docs" / "messages.csv"
 ERRORS = ("ReShapeITError", "BadInputError", "ImplausibleError", "CancelledError")
-# Folders whose errors have not got codes of their own yet; the list only shrinks.
-WITHOUT_CODES = ("image", "refinement", "restoration", "restoration_training")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def check_plausibility(
         raise ImplausibleError(
             "{subject} does not look like {organ}: {problems}",
             "check label and template, or use --force to refine it anyway",
+            "implausible",
             subject="the input",
             organ=info.organ,
             problems=" and ".join(problems),

@@ -90,7 +90,9 @@ class RefinedShape:
         """
         vertices, faces = extract_zero_level(self.sdf_mm, self.bounds_ras, cell_size=cell_mm)
         if not len(faces):
-            raise BadInputError("The refined organ is empty: the input does not fit this template; check the label.")
+            raise BadInputError(
+                "The refined organ is empty: the input does not fit this template", "check the label", "refined.empty"
+            )
         return TriangleSurface.from_triangles(vertices, faces).without_specks()
 
     def mask(self, geometry: ImageGeometry) -> np.ndarray:

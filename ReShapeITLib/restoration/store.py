@@ -99,8 +99,11 @@ def _first(shape_sha256: str, modes: tuple[str, ...]) -> Path | None:
         if table is None:
             if folder in named and any(folder.glob(f"*{SUFFIX}")):
                 raise BadInputError(
-                    f"{folder} has no {TABLE_NAME}, which says what its networks are for; "
-                    "'reshapeit train-restoration' writes it beside a network, or give a network's file."
+                    "{folder} has no {table}, which says what its networks are for",
+                    "'reshapeit train-restoration' writes it beside a network, or give a network's file",
+                    "networks.no_table",
+                    folder=folder,
+                    table=TABLE_NAME,
                 )
             continue
         row = table.row_of(shape_sha256)
@@ -113,18 +116,34 @@ def _first(shape_sha256: str, modes: tuple[str, ...]) -> Path | None:
 def _named(path: Path, shape_sha256: str) -> Path:
     """A file that the user named."""
     if not path.is_file():
-        raise BadInputError(f"There is no restoration file {path}; give a file, 'auto' or 'none'.")
+        raise BadInputError(
+            "There is no restoration file {input}", "give a file, 'auto' or 'none'", "network.no_file", input=path
+        )
     if shape_sha256 not in dict(_told(path).get("templates", {})).values():
-        raise BadInputError(f"{path} was not trained with this template; use 'auto' or 'none'.")
+        raise BadInputError(
+            "{input} was not trained with this template", "use 'auto' or 'none'", "network.not_of_template", input=path
+        )
     return path
 
 
 def _checked(path: Path, table: NetworkTable) -> Path:
     """The file, which is the one that the table means."""
     if not path.is_file():
-        raise BadInputError(f"{path.parent / TABLE_NAME} names {path.name}, which is not there; get a fresh copy.")
+        raise BadInputError(
+            "{table} names {name}, which is not there",
+            "get a fresh copy",
+            "networks.absent",
+            table=path.parent / TABLE_NAME,
+            name=path.name,
+        )
     if restoration_sha256(path) != table.files[path.name]:
-        raise BadInputError(f"{path} is not the network that {TABLE_NAME} beside it means; get fresh copies of both.")
+        raise BadInputError(
+            "{input} is not the network that {table} beside it means",
+            "get fresh copies of both",
+            "networks.other_file",
+            input=path,
+            table=TABLE_NAME,
+        )
     return path
 
 

@@ -59,17 +59,40 @@ class NetworkTable:
             return None
         try:
             if path.stat().st_size > _MOST_BYTES:
-                raise BadInputError(f"{path} is too large for a table of networks; get a fresh copy of it.")
+                raise BadInputError(
+                    "{input} is too large for a table of networks",
+                    "get a fresh copy of it",
+                    "networks.large",
+                    input=path,
+                )
             told = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise BadInputError(f"{path} cannot be read as JSON ({_reason(error)}); get a fresh copy of it.") from error
+            raise BadInputError(
+                "{input} cannot be read as JSON ({reason})",
+                "get a fresh copy of it",
+                "networks.unreadable",
+                input=path,
+                reason=_reason(error),
+            ) from error
         if not isinstance(told, dict) or told.get("format") != _FORMAT:
-            raise BadInputError(f"{path} is a table of another format; this version reads {_FORMAT}.")
+            raise BadInputError(
+                "{input} is a table of another format",
+                "this version reads {format}",
+                "networks.format",
+                input=path,
+                format=_FORMAT,
+            )
         try:
             files = {str(name): str(digest) for name, digest in told["files"].items()}
             rows = {organ: _row(entries, files, f"{path}, {organ}") for organ, entries in told["organs"].items()}
         except (KeyError, TypeError, AttributeError) as error:
-            raise BadInputError(f"{path} lacks parts ({_reason(error)}); get a fresh copy of it.") from error
+            raise BadInputError(
+                "{input} lacks parts ({reason})",
+                "get a fresh copy of it",
+                "networks.parts",
+                input=path,
+                reason=_reason(error),
+            ) from error
         return cls(files, rows)
 
     def write(self, folder: Path) -> None:
@@ -115,7 +138,14 @@ def _row(told: dict[str, Any], files: dict[str, str], where: str) -> OrganRow:
     networks = {mode: str(told[mode]) for mode in MODES if told[mode] is not None}
     for mode, name in networks.items():
         if name not in files or Path(name).name != name:
-            raise BadInputError(f"{where}, {mode}: {name} is not among the files of the table.")
+            raise BadInputError(
+                "{where}, {mode}: {name} is not among the files of the table",
+                "get fresh copies of the table and the networks",
+                "networks.unknown_file",
+                where=where,
+                mode=mode,
+                name=name,
+            )
     return OrganRow(str(told["shape_sha256"]), networks)
 
 

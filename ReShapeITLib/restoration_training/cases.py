@@ -103,7 +103,9 @@ def _kept(path: Path, organ: str) -> list[RestorationCase]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise BadInputError(f"The cases in {path} are damaged; delete the file, it is made again.") from error
+        raise BadInputError(
+            "The cases in {input} are damaged", "delete the file, it is made again", "restoration.cases", input=path
+        ) from error
     count = sum(name.endswith(".truth") for name in tensors)
     parts = ("truth", "given", "known")
     return [RestorationCase(organ, *(tensors.get(f"{i}.{part}") for part in parts)) for i in range(count)]
@@ -125,7 +127,13 @@ def read_cases(organ: str, told: OrganCases, template: OrganTemplate, progress: 
         for path in sorted(folder.iterdir()) if told.predictions and folder.is_dir() else ():
             given, grid = _mask(path, replace(told, label=0, label_modulo=0))
             if not grid.same_grid_as(geometry):
-                raise BadInputError(f"{path} is not on the grid of the label file of {name}; resample it.")
+                raise BadInputError(
+                    "{input} is not on the grid of the label file of {case}",
+                    "resample it",
+                    "restoration.other_grid",
+                    input=path,
+                    case=name,
+                )
             if given.any():
                 cases.append(restoration_case(truth, geometry, template, alignment_options, given))
     return cases
@@ -186,7 +194,12 @@ def mixed_cases(template: OrganTemplate, number: int, progress: Progress) -> lis
     """
     if number and len(template.alpha) < 2:
         organ = template.info.organ
-        raise BadInputError(f"The template {organ} has one training case: there is nothing to mix; set 'mixed' to 0.")
+        raise BadInputError(
+            "The template {organ} has one training case: there is nothing to mix",
+            "set 'mixed' to 0",
+            "restoration.one_case",
+            organ=organ,
+        )
     rng = np.random.default_rng([*template.info.organ.encode()])
     prior, grid = CodePrior.from_template(template), CanonicalGrid.around(template.points_unit).padded(PADDING_CELLS)
     points, cases = grid.points_unit(), []
@@ -206,7 +219,14 @@ def mixed_cases(template: OrganTemplate, number: int, progress: Progress) -> lis
 def _only_file(folder: Path, case: str) -> Path:
     found = [path for path in sorted(folder.glob(f"{case}.*")) if case_name(path) == case]
     if len(found) != 1:
-        raise BadInputError(f"{folder} has {len(found)} label files named {case}; there must be one.")
+        raise BadInputError(
+            "{folder} has {count} label files named {case}",
+            "leave exactly one there",
+            "restoration.label_files",
+            folder=folder,
+            count=len(found),
+            case=case,
+        )
     return found[0]
 
 

@@ -139,11 +139,19 @@ def read_restoration_config(path: str | Path) -> tuple[dict[str, OrganCases], Re
     where, base = f"The configuration {path}", Path(path).parent
     values = yaml_mapping(path, where, empty={})
     if not isinstance(values.get("organs"), dict):
-        raise BadInputError(f"{where} must name the cases under 'organs'.")
+        raise BadInputError(
+            "{where} does not name the cases", "name them under 'organs'", "restoration.no_organs", where=where
+        )
     organs = {}
     for organ, entry in values.pop("organs").items():
         if not isinstance(entry, dict) or not isinstance(entry.get("cases"), list):
-            raise BadInputError(f"{where}, {organ}: list the names of its cases under 'cases'.")
+            raise BadInputError(
+                "{where}, {organ}: there is no list of cases",
+                "list the names of its cases under 'cases'",
+                "restoration.no_cases",
+                where=where,
+                organ=organ,
+            )
         cases = tuple(map(str, entry.pop("cases")))
         told = override(OrganCases(template=organ), entry, f"{where}, {organ}")
         keys = ("labels", "predictions", "mirrored")
@@ -159,13 +167,41 @@ def _check_together(organs: dict[str, OrganCases], options: RestorationTraining,
     for organ, told in organs.items():
         if told.damaged and (options.few_slices or options.detail):
             what = "'few_slices'" if options.few_slices else "'detail'"
-            raise BadInputError(f"{where}, {organ}: a network for {what} knows no damage; leave 'damaged' away.")
+            raise BadInputError(
+                "{where}, {organ}: a network for {what} knows no damage",
+                "leave 'damaged' away",
+                "restoration.no_damage",
+                where=where,
+                organ=organ,
+                what=what,
+            )
     if options.keep_of_start and not options.start_from:
-        raise BadInputError(f"{where}: 'keep_of_start' needs 'start_from', the network whose weights are kept in part.")
+        raise BadInputError(
+            "{where}: 'keep_of_start' needs 'start_from'",
+            "name the network whose weights are kept in part",
+            "restoration.no_start",
+            where=where,
+        )
     if options.few_slices and options.detail:
-        raise BadInputError(f"{where}: a network is for 'few_slices' or for 'detail', not for both.")
+        raise BadInputError(
+            "{where}: a network is for 'few_slices' or for 'detail', not for both",
+            "leave one of them away",
+            "restoration.two_modes",
+            where=where,
+        )
     if options.keep_of_start > 1.0:
-        raise BadInputError(f"{where}: 'keep_of_start' is a share, from 0 to 1, not {options.keep_of_start}.")
+        raise BadInputError(
+            "{where}: 'keep_of_start' is a share, not {value}",
+            "use a number from 0 to 1",
+            "restoration.share",
+            where=where,
+            value=options.keep_of_start,
+        )
     draw, damage = options.draw, options.draw.damage
     if draw.least_gap_mm > draw.most_gap_mm or damage.least_gap_cells > damage.most_gap_cells:
-        raise BadInputError(f"{where}: the least gap between slices must not be wider than the widest.")
+        raise BadInputError(
+            "{where}: the least gap between slices is wider than the widest",
+            "change one of them",
+            "restoration.gaps",
+            where=where,
+        )

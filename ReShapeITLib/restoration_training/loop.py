@@ -155,7 +155,9 @@ def _take_over(trained: RestorationNetwork, network: RestorationNetwork) -> None
     try:
         network.load_state_dict(values)
     except RuntimeError as error:
-        raise BadInputError("'start_from' is a network of another size; train from the start.") from error
+        raise BadInputError(
+            "'start_from' is a network of another size", "train from the start", "restoration.other_size"
+        ) from error
 
 
 def _rate(step: int, options: RestorationTraining) -> float:

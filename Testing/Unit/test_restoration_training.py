@@ -303,14 +303,17 @@ def test_one_case_has_nothing_to_be_mixed_with(template):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("steps: 3", "must name the cases under 'organs'"),
+        ("steps: 3", "does not name the cases; name them under 'organs'"),
         ("organs: {liver: {labels: x}}", "list the names of its cases"),
         ("organs: {liver: {cases: [a], colour: red}}", "'colour' is not a setting"),
         ("organs: {liver: {cases: [a]}}\nsteps: many", "'steps' must be a whole number"),
         ("organs: [", "is not valid YAML"),
         ("organs: {liver: {cases: [a]}}\nkeep_of_start: 0.5", "'keep_of_start' needs 'start_from'"),
-        ("organs: {liver: {cases: [a]}}\nstart_from: x\nkeep_of_start: 1.5", "a share, from 0 to 1, not 1.5"),
-        ("organs: {liver: {cases: [a]}}\ndraw: {least_gap_mm: 20}", "must not be wider than the widest"),
+        (
+            "organs: {liver: {cases: [a]}}\nstart_from: x\nkeep_of_start: 1.5",
+            "is a share, not 1.5; use a number from 0 to 1",
+        ),
+        ("organs: {liver: {cases: [a]}}\ndraw: {least_gap_mm: 20}", "is wider than the widest"),
         ("organs: {liver: {cases: [a], damaged: -1}}", "'damaged' must be at least 0, not -1"),
         ("organs: {liver: {cases: [a], damaged: 1}}\nfew_slices: true", "knows no damage; leave 'damaged' away"),
     ],

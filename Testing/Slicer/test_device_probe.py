@@ -60,10 +60,11 @@ def test_the_answer_is_a_device_and_why(monkeypatch):
 
 @needs_sh
 def test_close_ends_the_python_behind_the_launcher(tmp_path):
+    before = set(psutil.Process().children(recursive=True))
     probe = DeviceProbe(program(tmp_path / "PythonSlicer", LAUNCHER.format(python=sys.executable)))
     python, end = None, time.monotonic() + 30
     while python is None and time.monotonic() < end:
-        started = psutil.Process().children(recursive=True)
+        started = [child for child in psutil.Process().children(recursive=True) if child not in before]
         python = next((child for child in started if child.name().startswith("python")), None)
         time.sleep(0.02)
     probe.close()

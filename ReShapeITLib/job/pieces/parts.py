@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,7 +69,10 @@ def propose_parts(volume: LabelVolume, labels: Collection[Label], notice: Callab
         labels: of the organs.
         notice: called with a sentence for each.
     """
-    organs = {volume.locate(label): label for label in labels}
+    organs: dict[tuple[int, int], Label] = {}
+    for label in labels:
+        with suppress(BadInputError):  # that an organ is absent is told elsewhere
+            organs[volume.locate(label)] = label
     for index, layer in enumerate(volume.layers):
         own = {value: label for (of_layer, value), label in organs.items() if of_layer == index}
         for value in volume.label_values() if own else ():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import BadInputError
@@ -28,7 +27,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> None:
     """Judge every suggestion, fit, say what it is worth and write."""
     from ..io.atomic import check_writable
-    from ..restoration_training.calibrating import fit_calibration, reliability, with_boldness
+    from ..restoration_training.calibrating import calibrated
 
     check_writable(arguments.output)
     judged = _judged(Path(arguments.table))
@@ -41,15 +40,8 @@ def run(arguments) -> None:
             input=arguments.table,
             patients=len(patients),
         )
-    found = reliability(judged)
-    model = with_boldness(fit_calibration(judged), judged, found.probabilities)
-    about = {
-        "suggestions": len(judged),
-        "patients": len(patients),
-        "log_loss_left_out": round(found.log_loss, 3),
-        "expected_calibration_error_left_out": round(found.calibration_error, 3),
-    }
-    replace(model, about=about).write(arguments.output)
+    model, found = calibrated(judged)
+    model.write(arguments.output)
     print(
         f"{len(judged)} suggestions about {len(patients)} patients; on patients left out: "
         f"log loss {found.log_loss:.3f} (by kind alone {found.log_loss_by_kind:.3f}), Brier score {found.brier:.3f}, "

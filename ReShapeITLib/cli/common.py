@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import BadInputError
+from ..core.errors import BadInputError, CancelledError
 from ..core.progress import MODES, Progress
 
 if TYPE_CHECKING:
@@ -35,6 +36,20 @@ def add_progress_option(parser: argparse.ArgumentParser) -> None:
         default="bar" if sys.stderr.isatty() else "none",
         help="bar on stderr, one JSON object a line on stdout, or none (default: bar on a terminal)",
     )
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of a training that is cancelled how it goes on."""
+    try:
+        yield
+    except CancelledError as error:
+        raise CancelledError(
+            "cancelled",
+            "the same command resumes from the last checkpoint in {path}",
+            "cancelled.training",
+            path=folder,
+        ) from error
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:

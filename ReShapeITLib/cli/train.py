@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import BadInputError, CancelledError
+from ..core.errors import BadInputError
 from ..job.options import OPTIONS
-from .common import add_options, add_progress_option, positive_number
+from .common import add_options, add_progress_option, positive_number, resumable
 
 _NOTES = """\
 Several processes, on one machine or on several, share a run that torchrun starts, each on its share of a step's shapes:
@@ -45,14 +45,8 @@ def run(arguments) -> None:
     trainer = _trainer(arguments, config, folder)
     first = trainer.ranks.is_first
     try:
-        trainer.run(arguments.progress.part(0.0, 0.95) if first else None)
-    except CancelledError as error:
-        raise CancelledError(
-            "cancelled",
-            "the same command resumes from the last checkpoint in {path}",
-            "cancelled.training",
-            path=folder,
-        ) from error
+        with resumable(folder):
+            trainer.run(arguments.progress.part(0.0, 0.95) if first else None)
     finally:
         trainer.ranks.leave()
     if not first:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import CancelledError
 from ..job.options import OPTIONS
-from .common import add_options, add_progress_option, positive_number
+from .common import add_options, add_progress_option, positive_number, resumable
 
 
 def add_arguments(parser) -> None:
@@ -43,15 +42,8 @@ def run(arguments) -> None:
     device = choose_device(arguments.device).name
     shares = {organ: told.share for organ, told in organs.items()}
     trainer = RestorationTrainer(cases, templates, options, folder, device, shares=shares)
-    try:
+    with resumable(folder):
         trainer.run(arguments.progress.part(0.2, 0.98))
-    except CancelledError as error:
-        raise CancelledError(
-            "cancelled",
-            "the same command resumes from the last checkpoint in {path}",
-            "cancelled.training",
-            path=folder,
-        ) from error
     names = {organ: list(told.cases) for organ, told in organs.items()}
     info = RestorationInfo(
         arguments.licence,

@@ -220,14 +220,7 @@ def bounding_crop(mask: np.ndarray, geometry: ImageGeometry, room: int = 0) -> t
         BadInputError: the mask is empty or does not have the shape of the geometry.
     """
     mask = np.asarray(mask)
-    if mask.shape != geometry.shape_kji:
-        raise BadInputError(
-            "The mask has the shape {shape}, its geometry {grid} (k, j, i)",
-            "give the mask's own geometry",
-            "mask.shape",
-            shape=mask.shape,
-            grid=geometry.shape_kji,
-        )
+    check_shape(mask, geometry)
     mask = mask if mask.dtype == bool else mask != 0
     start_kji = []
     for axis in range(3):
@@ -273,3 +266,15 @@ def _interpolation_factors(spacing_mm, size_ijk, options):
     while np.prod(factors * np.array(size_ijk, dtype=float)) > options.max_voxels and factors.max() > 1:
         factors[factors.argmax()] -= 2
     return factors
+
+
+def check_shape(mask: np.ndarray, geometry: ImageGeometry) -> None:
+    """BadInputError where a (K, J, I) mask has not the size of its geometry."""
+    if mask.shape != geometry.shape_kji:
+        raise BadInputError(
+            "The mask has the shape {shape}, its geometry {grid} (k, j, i)",
+            "give the mask's own geometry",
+            "mask.shape",
+            shape=mask.shape,
+            grid=geometry.shape_kji,
+        )

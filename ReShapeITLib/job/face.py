@@ -12,6 +12,7 @@ from ..core.device import Device, choose_device, limited_cpu_threads
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress
+from ..distance.surface import check_shape
 from ..image.band import Image
 from ..refinement.options import RefineOptions
 from ..refinement.refine import refine as refine_shape
@@ -89,14 +90,7 @@ def refine(
     )
     chosen = _options(settings, options)
     mask = np.asarray(mask) != 0
-    if mask.shape != geometry.shape_kji:
-        raise BadInputError(
-            "The mask has the shape {shape}, its geometry {grid} (k, j, i)",
-            "give the mask's own geometry",
-            "mask.shape",
-            shape=mask.shape,
-            grid=geometry.shape_kji,
-        )
+    check_shape(mask, geometry)
     organ = template if isinstance(template, OrganTemplate) else _template(template)
     model = _network(restoration, organ, chosen.sparse)
     if not non_commercial:

@@ -7,7 +7,7 @@ alike, held towards 0. What it is worth is measured on patients left out, one at
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,6 +63,18 @@ class Reliability:
     calibration_error: float
     log_loss_by_network: float
     log_loss_by_kind: float
+
+
+def calibrated(judged: Sequence[Judged]) -> tuple[Calibration, Reliability]:
+    """The calibration of some judged suggestions with names for boldness, and how far it can be relied on."""
+    found = reliability(judged)
+    about = {
+        "suggestions": len(judged),
+        "patients": len({row.patient for row in judged}),
+        "log_loss_left_out": round(found.log_loss, 3),
+        "expected_calibration_error_left_out": round(found.calibration_error, 3),
+    }
+    return replace(with_boldness(fit_calibration(judged), judged, found.probabilities), about=about), found
 
 
 def fit_calibration(judged: Sequence[Judged], names: Sequence[str] = EVIDENCE) -> Calibration:

@@ -14,9 +14,9 @@ from ..refinement.options import REFINE_PRESETS, RefineOptions
 from ..refinement.restored import truncation_of, with_detail, within_reach
 from ..restoration.model import RestorationModel, restore
 from ..templates.template import OrganTemplate
-from .calibrating import Judged
+from .calibrating import EVIDENCE, Judged
 
-_UNDECIDED = Calibration(dict.fromkeys(KINDS, 0.0), {"network": 0.0, "spread": 0.0, "depth": 0.0, "unlike": 0.0})
+_UNDECIDED = Calibration(dict.fromkeys(KINDS, 0.0), dict.fromkeys(EVIDENCE, 0.0))
 
 
 def judged_suggestions(

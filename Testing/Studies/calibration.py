@@ -13,19 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.restoration_training.calibrating import (
-    Judged,
-    Reliability,
-    fit_calibration,
-    reliability,
-    with_boldness,
-)
+from ReShapeITLib.restoration_training.calibrating import Judged, Reliability, calibrated
 from Testing.Studies.wrong_organs import DATA, LOBES, ORGANS
 
 LEAST_SPACING_MM = 1.4
@@ -168,17 +162,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = collect(arguments.output / "judged.jsonl", arguments.organs or ORGANS)
     judged = [Judged(**one) for row in rows for one in row["judged"]]
-    found = reliability(judged)
-    calibration = with_boldness(fit_calibration(judged), judged, found.probabilities)
-    print(table(rows, found, dict(calibration.boldness)))
+    model, found = calibrated(judged)
+    print(table(rows, found, dict(model.boldness)))
     if arguments.write:
-        about = {
-            "suggestions": len(judged),
-            "patients": len({row.patient for row in judged}),
-            "log_loss_left_out": round(found.log_loss, 3),
-            "expected_calibration_error_left_out": round(found.calibration_error, 3),
-        }
-        replace(calibration, about=about).write(arguments.write)
+        model.write(arguments.write)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +91,7 @@ def decided_volume(
             changed.setdefault(told["Label"], []).append(number)
     for label, numbers in changed.items():
         volume = volume.replaced(label, volume.mask(label) ^ np.isin(layer, numbers), take_from_others=False)
-    return replace(volume)
+    return volume
 
 
 def _segment(number: int, label: int | str, entry: Suggestion | None, taken: Collection[int]) -> Segment:

@@ -110,7 +110,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, caller, event) -> None:
         """A scene was loaded; one that was saved during a review has an empty folder of its change map."""
-        from ReShapeITSlicer.changeMap import removeEmptyFolders
+        from ReShapeITSlicer.review.changeMap import removeEmptyFolders
 
         removeEmptyFolders(slicer.mrmlScene)
         if self.parent.isEntered:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
-from .changeView import centreOn
 from .logBox import LogBox
 from .packagesControl import PackagesControl
-from .reviewControl import ReviewControl
+from .review.control import ReviewControl
+from .review.views import centreOn
 from .runControl import RunControl
 from .segmentTable import SegmentTable, titleOf
 from .show3D import Show3D

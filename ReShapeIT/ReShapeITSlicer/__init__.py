@@ -73,7 +73,7 @@ Public API (module: names)::
     console:     ReShapeITLogic(scene=None, temporaryFolder=None).refine(segmentationNode, templates, progress=print,
                  referenceVolumeNode=None, **options) -> RefinementTask
                  blocking; templates by segment id or name; raises RefinementError
-    reviewExport: summaryTable(rows), writeTable(path, rows), addTableNode(scene, rows)
+    review.export: summaryTable(rows), writeTable(path, rows), addTableNode(scene, rows)
     exchange:    removeLeftovers(folder=None) -> number of folders that earlier sessions left and that are gone now
     processTree: quietProcess(ownGroup=False) -> keyword arguments of subprocess: no console window on Windows
     wording:     inWords(told, names=None) -> what the engine told by code and fields as a sentence

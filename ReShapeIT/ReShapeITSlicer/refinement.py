@@ -13,7 +13,7 @@ from .engine import CANCELLED, Engine, EngineSettings, EngineStatus
 from .errors import RefinementError
 from .exchange import Exchange
 from .options import RefinementOptions
-from .review import Review, SummaryRow
+from .review.review import Review, SummaryRow
 from .segmentVoxels import segmentMask
 from .templates import chosenTemplate
 from .wording import Told, inWords

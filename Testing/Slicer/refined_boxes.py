@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from ReShapeITSlicer.changeMap import CHANGE
 from ReShapeITSlicer.exchange import Given, Refined
 from ReShapeITSlicer.geometry import Grid, toGrid
 from ReShapeITSlicer.options import RefinementOptions
-from ReShapeITSlicer.review import Review
+from ReShapeITSlicer.review.changeMap import CHANGE
+from ReShapeITSlicer.review.review import Review
 from ReShapeITSlicer.segmentVoxels import newSegment, segmentMask, surfaceOf
 from ReShapeITSlicer.templates import TemplateChoice
 from vtk.util.numpy_support import numpy_to_vtk

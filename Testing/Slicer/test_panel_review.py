@@ -16,8 +16,8 @@ slicer_python.install()
 
 import slicer
 import vtk
-from ReShapeITPanel.changeView import centreOn
-from ReShapeITPanel.reviewControl import ReviewControl
+from ReShapeITPanel.review.control import ReviewControl
+from ReShapeITPanel.review.views import centreOn
 from ReShapeITPanel.show3D import Show3D, isShown3D, show3D
 from ReShapeITSlicer.refinement import RefinementTask
 

@@ -22,7 +22,7 @@ slicer_python.install()
 import qt
 from ReShapeITPanel import dependencies
 from ReShapeITPanel.dependencies import Missing
-from ReShapeITPanel.reviewTable import cellText
+from ReShapeITPanel.review.table import cellText
 from ReShapeITPanel.runControl import progressText, timeLeftText
 from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS
 
@@ -105,7 +105,7 @@ def finished(world, task) -> ScriptedTask:
 
 
 def test_every_widget_that_the_code_names_is_in_the_ui_file(world):
-    sources = [MODULE / "ReShapeIT.py", *sorted((MODULE / "ReShapeITPanel").glob("*.py"))]
+    sources = [MODULE / "ReShapeIT.py", *sorted((MODULE / "ReShapeITPanel").rglob("*.py"))]
     named = {name for path in sources for name in re.findall(r"\bui\.([A-Za-z]\w*)", path.read_text(encoding="utf-8"))}
     assert len(named) > 20
     assert sorted(named - set(vars(world.ui))) == []
@@ -400,7 +400,7 @@ def test_nothing_but_standard_library_slicer_vtk_and_numpy_is_imported_at_file_s
     allowed = {"slicer", "vtk", "numpy", "qt", "ctk", "ReShapeITPanel", "ReShapeITSlicer"}
     import ast
 
-    for path in (*MODULE.glob("*.py"), *(MODULE / "ReShapeITPanel").glob("*.py")):
+    for path in (*MODULE.glob("*.py"), *(MODULE / "ReShapeITPanel").rglob("*.py")):
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
             names = []
             if isinstance(statement, ast.Import):

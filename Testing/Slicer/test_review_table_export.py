@@ -11,7 +11,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="table nodes need slicer-core")
 
 from ReShapeITSlicer.errors import RefinementError
-from ReShapeITSlicer.reviewExport import addTableNode, summaryTable, writeTable
+from ReShapeITSlicer.review.export import addTableNode, summaryTable, writeTable
 
 from Testing.Slicer.refined_boxes import WIDER, box, refined, review, world_of_boxes
 

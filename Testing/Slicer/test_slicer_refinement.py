@@ -15,13 +15,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
 import vtk
-from ReShapeITSlicer.changeMap import changes
 from ReShapeITSlicer.console import ReShapeITLogic
 from ReShapeITSlicer.engine import EngineSettings
 from ReShapeITSlicer.errors import RefinementError
 from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid
 from ReShapeITSlicer.options import IN_PLACE, RefinementOptions
 from ReShapeITSlicer.refinement import RefinementTask
+from ReShapeITSlicer.review.changeMap import changes
 from ReShapeITSlicer.segmentVoxels import LABELMAP, newSegment, ownMask, segmentMask
 
 from ReShapeITLib.core.geometry import ImageGeometry

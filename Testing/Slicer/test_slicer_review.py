@@ -7,7 +7,6 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer.changeMap import CHANGE, changes, largestChanges
 from ReShapeITSlicer.errors import RefinementError
 from ReShapeITSlicer.options import (
     ALLOW_OVERLAP,
@@ -19,7 +18,8 @@ from ReShapeITSlicer.options import (
     TAKE_FROM_NEIGHBOURS,
     RefinementOptions,
 )
-from ReShapeITSlicer.review import Review
+from ReShapeITSlicer.review.changeMap import CHANGE, changes, largestChanges
+from ReShapeITSlicer.review.review import Review
 from ReShapeITSlicer.segmentVoxels import LABELMAP, SURFACE, newSegment, segmentMask, writeMask
 
 from Testing.Slicer.refined_boxes import (

@@ -11,9 +11,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 import vtk
-from ReShapeITSlicer.changeMap import removeEmptyFolders
 from ReShapeITSlicer.errors import RefinementError
 from ReShapeITSlicer.options import IN_PLACE, NEW_SEGMENTS, RESULT_MODES
+from ReShapeITSlicer.review.changeMap import removeEmptyFolders
 from ReShapeITSlicer.segmentVoxels import writeMask
 
 from Testing.Slicer.refined_boxes import (

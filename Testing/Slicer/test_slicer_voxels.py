@@ -7,9 +7,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer.blending import Blend
 from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid
 from ReShapeITSlicer.nrrd import readSegments, writeSegments
+from ReShapeITSlicer.review.blending import Blend
 from ReShapeITSlicer.segmentVoxels import (
     LABELMAP,
     SURFACE,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ReShapeITLib", "ReShapeIT")
 MOST_LINES, MOST_FILES = 60, 14
 # Folders with more files than they should have, and how many those are: the numbers only fall.
-PILES = {"ReShapeIT/ReShapeITSlicer": 21, "ReShapeIT/ReShapeITPanel": 18}
+PILES = {"ReShapeIT/ReShapeITPanel": 15}
 # What Slicer's Python has before the user installs the engine's packages; the application alone has qt and ctk.
 SLICER_SIDE = {"slicer", "vtk", "numpy", "ReShapeITSlicer"}
 PANEL_SIDE = {*SLICER_SIDE, "qt", "ctk", "SampleData", "ReShapeITPanel"}
@@ -77,8 +77,8 @@ def test_no_folder_is_a_pile_of_files(package):
 
 @pytest.mark.parametrize("path", files("ReShapeIT"), ids=lambda path: path.relative_to(ROOT / "ReShapeIT").as_posix())
 def test_the_module_loads_before_the_engines_packages_are_installed(path):
-    folder = path.relative_to(ROOT / "ReShapeIT").parent.as_posix().replace(".", "")
-    assert imported(parsed(path).body) - MAY_IMPORT[folder] - sys.stdlib_module_names == set()
+    package = path.relative_to(ROOT / "ReShapeIT").as_posix().rpartition("/")[0].partition("/")[0]
+    assert imported(parsed(path).body) - MAY_IMPORT[package] - sys.stdlib_module_names == set()
 
 
 def test_the_scene_side_knows_nothing_of_the_panel():

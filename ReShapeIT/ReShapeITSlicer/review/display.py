@@ -10,7 +10,7 @@ from __future__ import annotations
 import slicer
 import vtk
 
-from .observers import Observers
+from ..observers import Observers
 
 REVIEW = "ReShapeIT.review"
 # Copied one by one: CopyContent() of a display node leaves them out.

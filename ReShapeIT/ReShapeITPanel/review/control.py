@@ -2,11 +2,11 @@
 
 import qt
 from ReShapeITSlicer.errors import RefinementError
-from ReShapeITSlicer.reviewExport import addTableNode, writeTable
+from ReShapeITSlicer.review.export import addTableNode, writeTable
 from slicer.i18n import tr as _
 
-from .changeView import colourBar, jumpTo
-from .reviewTable import ReviewTable
+from .table import ReviewTable
+from .views import colourBar, jumpTo
 
 BLEND_DELAY_MS = 150
 BAR_WIDTH, BAR_HEIGHT = 300, 32

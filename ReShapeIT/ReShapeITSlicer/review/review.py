@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import RefinementError
+from ..geometry import localToWorld
+from ..observers import Observers
+from ..segmentVoxels import segmentName
 from .changeMap import Change, ChangeMap, largestChanges
-from .errors import RefinementError
-from .geometry import localToWorld
-from .observers import Observers
+from .display import ReviewDisplay
 from .results import Results
-from .reviewDisplay import ReviewDisplay
-from .segmentVoxels import segmentName
 
 GONE = "The segmentation with the results is no longer in the scene; refine again."
 UNDONE = "Everything was taken back; refine again."

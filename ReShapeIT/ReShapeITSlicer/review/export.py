@@ -2,7 +2,7 @@
 
 Usage, from the Python console::
 
-    from ReShapeITSlicer.reviewExport import addTableNode, writeTable
+    from ReShapeITSlicer.review.export import addTableNode, writeTable
     writeTable("review.csv", task.summary())
     addTableNode(slicer.mrmlScene, task.summary())
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import vtk
 
-from .errors import RefinementError
+from ..errors import RefinementError
 
 STATES = {"pending": "to decide", "accepted": "accepted", "rejected": "rejected"}
 # Column, value of a SummaryRow, digits after the point (None: text).

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import Grid, toGrid
-from .segmentVoxels import LABELMAP, ownMask, restoreSegment, savedSegment, segmentGrid, segmentMask, writeMask
+from ..geometry import Grid, toGrid
+from ..segmentVoxels import LABELMAP, ownMask, restoreSegment, savedSegment, segmentGrid, segmentMask, writeMask
 
 
 @dataclass(frozen=True, eq=False)

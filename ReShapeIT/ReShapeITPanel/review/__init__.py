@@ -1,0 +1,1 @@
+"""The lower half of the panel: the review of a finished refinement."""

@@ -27,7 +27,7 @@ _LEAST_NEAR = 1e-5  # surface at the end of what a section reaches, 16 mm away
 
 @dataclass(frozen=True)
 class ImageNumbers:
-    """What an organ's evidence must reach; chosen by cross-validation over patients.
+    """What the evidence must reach, of every organ alike; chosen by cross-validation over patients.
 
     Args:
         least_inside: mean P inside the organ below which the image has no say.

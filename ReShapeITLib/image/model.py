@@ -51,7 +51,7 @@ class ImageModel:
         info: organs, origin, licence.
         layers: weight (out, in) and bias (out,) of each layer; SiLU stands between two.
         mean, deviation: (F,) of each feature in training.
-        numbers: of each organ, what its evidence must reach.
+        numbers: what the evidence must reach, of every organ alike.
         name: of the file.
     """
 
@@ -59,7 +59,7 @@ class ImageModel:
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     mean: torch.Tensor
     deviation: torch.Tensor
-    numbers: dict[str, ImageNumbers]
+    numbers: ImageNumbers = field(default_factory=ImageNumbers)
     name: str = ""
 
     def probability(self, features: np.ndarray, organ: str) -> np.ndarray:
@@ -100,17 +100,17 @@ def image_model(path: Path, with_numbers: bool = True) -> ImageModel:
         layers = tuple((weights[f"{n}.weight"], weights[f"{n}.bias"]) for n in range(count))
         if not set(info.features) <= set(NAMES):
             raise KeyError("features of another version")
-        numbers = _numbers(path) if with_numbers else {}
+        numbers = _numbers(path) if with_numbers else ImageNumbers()
         return ImageModel(info, layers, weights["mean"], weights["deviation"], numbers, path.name)
     except (KeyError, TypeError) as error:
         raise _KIND.lacks_parts(path, error) from error
 
 
-def _numbers(path: Path) -> dict[str, ImageNumbers]:
+def _numbers(path: Path) -> ImageNumbers:
     file = path.with_name(NUMBERS)
     try:
         told = json.loads(file.read_text(encoding="utf-8"))[path.name.removesuffix(SUFFIX)]
-        return {organ: ImageNumbers(**_tuples(numbers)) for organ, numbers in told.items()}
+        return ImageNumbers(**_tuples(told))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         words, hint = "{input}, which says how certain an image must be, is absent or damaged", "reinstall the program"
         raise BadInputError(words, hint, "image.numbers", input=file) from error

@@ -112,9 +112,9 @@ def agreed_with_image(
         return Agreed(shape, ImageSaid(UNCERTAIN, **asked))
     probability = np.zeros(grid.shape_kji, dtype=np.float32)
     probability[band.where] = model.probability(band.features, organ)
-    moved = moved_surface(probability, band.where, shape_mm, model.numbers[organ])
+    moved = moved_surface(probability, band.where, shape_mm, model.numbers)
     asked |= {"inside": moved.inside, "separability": band.separability}
-    if moved.inside < model.numbers[organ].least_inside:
+    if moved.inside < model.numbers.least_inside:
         words = "The image {input} has no say on the {organ}: it does not tell the organ from its surroundings."
         notice(Notice(words, "image.uncertain", **about))
         return Agreed(shape, ImageSaid(UNCERTAIN, **asked))

@@ -1,9 +1,9 @@
-"""Choose what an organ's evidence must reach, over patients that the networks have not seen.
+"""Choose what the evidence must reach, over patients that the networks have not seen.
 
     python -m Testing.Studies.image_numbers --work FOLDER --output Resources/Image/numbers.json
 
 Every setting is tried on all real outputs, truths and made damage that FOLDER has. Of the settings that leave truths as
-good as whole and harm few inputs, the one with the best mean Dice is taken, for each organ; both kidneys share one.
+good as whole and harm few inputs, the one with the best mean Dice is taken, one for all organs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ReShapeITLib.image.model import image_model
 from .image_cases import DAMAGES, FOLDS, ORGANS, PATIENTS, SIX_NETWORKS, TRUTH, Case, made_case, real_case, real_inputs
 from .image_training import fold_model
 
-KIDNEY = "kidney"
 LEAST_TRUTH_MEAN, LEAST_TRUTH, MOST_HARMED, DICE_LOSS = 0.995, 0.985, 0.05, 0.005
 SHIFTS_MM = ((0.6, 1.2), (0.8, 1.6), (1.0, 1.8), (1.4, 2.2))
 THRESHOLDS = (0.4, 0.5)
@@ -79,7 +78,7 @@ def dice_of(told: Told, numbers: ImageNumbers) -> tuple[float, float]:
 
 
 def chosen(told: list[Told]) -> tuple[ImageNumbers, dict[str, float]]:
-    """The best setting for an organ, and how it does; where none keeps truths, the one that keeps them best."""
+    """The best setting, and how it does; where none keeps truths, the one that keeps them best."""
     is_truth = np.array([one.case.given == TRUTH for one in told])
     best: tuple[tuple[float, float], ImageNumbers, dict[str, float]] | None = None
     for numbers in settings():
@@ -102,19 +101,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is computed once")
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the chosen numbers")
-    parser.add_argument(
-        "--groups", nargs="+", default=["spleen", KIDNEY, "liver", "pancreas"], help="organs to choose for"
-    )
     arguments = parser.parse_args()
-    there = arguments.output.exists()
-    found = json.loads(arguments.output.read_text(encoding="utf-8"))["ct"] if there else {}
-    for group in arguments.groups:
-        organs = [organ for organ in ORGANS if organ.startswith(group)]
-        numbers, result = chosen([told for organ in organs for told in told_cases(arguments.work, organ)])
-        print(group, {name: round(float(value), 4) for name, value in result.items()}, flush=True)
-        found |= {organ: asdict(numbers) for organ in organs}
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({"ct": found}, indent=1) + "\n", encoding="utf-8")
+    numbers, result = chosen([told for organ in ORGANS for told in told_cases(arguments.work, organ)])
+    print({name: round(float(value), 4) for name, value in result.items()}, flush=True)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps({"ct": asdict(numbers)}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def moved(case: Case, band: Band, work: Path, blind: bool = False) -> Moved:
     model = model_for(work, case.patient, blind)
     probability = np.zeros(case.grid.shape_kji, dtype=np.float32)
     probability[band.where] = model.probability(band.features, case.organ)
-    return moved_surface(probability, band.where, case.shape_mm, model.numbers[case.organ])
+    return moved_surface(probability, band.where, case.shape_mm, model.numbers)
 
 
 def voxels(case: Case, change: Moved | None, own: np.ndarray, grid: ImageGeometry) -> np.ndarray:

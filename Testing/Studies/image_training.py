@@ -97,7 +97,7 @@ def trained(cells: Path, patients: Sequence[str], features: Sequence[str] = NAME
     layers = tuple((layer.weight.detach(), layer.bias.detach()) for layer in network)
     training = {"cells": len(rows), "epochs": EPOCHS, "seed": seed, "damages": list(DAMAGES)}
     info = ImageModelInfo(CT, GROUPS, "CC-BY-4.0", SOURCE, list(patients), list(features), training)
-    return ImageModel(info, layers, mean, deviation, {})
+    return ImageModel(info, layers, mean, deviation)
 
 
 def _loaded(cells: Path, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

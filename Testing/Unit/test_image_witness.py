@@ -9,7 +9,6 @@ import torch
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.image.band import Image
-from ReShapeITLib.image.decision import ImageNumbers
 from ReShapeITLib.image.features import NAMES
 from ReShapeITLib.image.model import ImageModel, ImageModelInfo, image_model
 from ReShapeITLib.image.witness import agreed_with_image
@@ -28,7 +27,7 @@ def model():
     info = ImageModelInfo("CT", {"spleen": 0}, "CC-BY-4.0", "made", ["a"])
     layers = ((weight, torch.tensor([3.0 * HALF_WAY_SD])),)
     ones = torch.ones(len(NAMES))
-    return ImageModel(info, layers, 0.0 * ones, ones, {"spleen": ImageNumbers()})
+    return ImageModel(info, layers, 0.0 * ones, ones)
 
 
 def agreed(image, model, given_mm=17.0, organ="spleen"):
@@ -81,16 +80,16 @@ def test_an_image_that_does_not_cover_the_organ_is_refused(rng, model, shift_mm,
 def test_weights_come_back_from_their_file_with_the_numbers_beside_them(tmp_path, model, rng):
     path = tmp_path / "ct.safetensors"
     model.write(path)
-    (tmp_path / "numbers.json").write_text(json.dumps({"ct": {"spleen": {"shift_mm": [1.0, 2.0]}}}))
+    (tmp_path / "numbers.json").write_text(json.dumps({"ct": {"shift_mm": [1.0, 2.0]}}))
     again = image_model(path)
     features = rng.normal(size=(50, len(NAMES))).astype(np.float32)
     assert np.allclose(again.probability(features, "spleen"), model.probability(features, "spleen"), atol=1e-3)
-    assert again.numbers["spleen"].shift_mm == (1.0, 2.0) and again.info == model.info
+    assert again.numbers.shift_mm == (1.0, 2.0) and again.info == model.info
 
 
 def test_numbers_that_are_damaged_are_told_with_their_file(tmp_path, model):
     model.write(tmp_path / "ct.safetensors")
-    (tmp_path / "numbers.json").write_text('{"ct": {"spleen": {"unheard_of": 1}}}')
+    (tmp_path / "numbers.json").write_text('{"ct": {"unheard_of": 1}}')
     with pytest.raises(BadInputError, match=r"numbers\.json") as error:
         image_model(tmp_path / "ct.safetensors")
     assert error.value.code == "image.numbers"

@@ -62,7 +62,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         addLibraryToPath()
         from ReShapeITPanel.panel import Panel
-        from ReShapeITSlicer.exchange import removeLeftovers
+        from ReShapeITSlicer.exchange.folders import removeLeftovers
 
         removeLeftovers(slicer.app.temporaryPath)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/ReShapeIT.ui"))
@@ -236,12 +236,17 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
         options.setdefault("engineSettings", self._engineSettings())
         return ConsoleLogic(slicer.mrmlScene).refine(segmentationNode, templates, **options)
 
-    def createTask(self, segmentationNode, templates, options):
+    def createTask(self, segmentationNode, templates, options, volumeNode=None):
         """A RefinementTask that is not started; the panel polls it."""
         from ReShapeITSlicer.refinement import RefinementTask
 
         return RefinementTask(
-            slicer.mrmlScene, segmentationNode, templates, options, engineSettings=self._engineSettings()
+            slicer.mrmlScene,
+            segmentationNode,
+            templates,
+            options,
+            engineSettings=self._engineSettings(),
+            imageNode=volumeNode,
         )
 
     @staticmethod

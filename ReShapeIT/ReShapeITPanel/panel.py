@@ -6,6 +6,7 @@ so that the panel runs under any Qt with any scene.
 
 from dataclasses import dataclass
 
+from ReShapeITSlicer.exchange.image import proposedImage
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
@@ -23,7 +24,7 @@ class PanelEnvironment:
     """What the panel needs of the world around it.
 
     :param templates: function to the list of TemplateChoice.
-    :param createTask: function (segmentationNode, templates, options) to a RefinementTask.
+    :param createTask: function (segmentationNode, templates, options, volumeNode) to a RefinementTask.
     :param missing: function to what is not installed, see ``dependencies.Missing``.
     :param install: function of that to a sentence, or ""; raises an Exception with a sentence for the user.
     :param reinstall: the same, of names of packages.
@@ -83,7 +84,7 @@ class Panel:
         problem = self.problem()
         self.ui.refineButton.enabled = not problem
         self.ui.refineButton.toolTip = problem or _("Refine the checked segments.")
-        for widget in (self.ui.segmentationSelector, self.ui.optionsCollapsibleButton):
+        for widget in (self.ui.segmentationSelector, self.ui.volumeSelector, self.ui.optionsCollapsibleButton):
             widget.enabled = not self.run.isRunning
         self.segments.setEnabled(not self.run.isRunning)
 
@@ -120,8 +121,8 @@ class Panel:
         self.review.setTask(None)
         templates = self.segments.templates()
         chosen = {segmentId: templates[segmentId] for segmentId in self.segments.selected()}
-        segmentation, options = self._parameters.segmentation, self.options()
-        self.run.start(lambda: self._environment.createTask(segmentation, chosen, options))
+        segmentation, options, volume = self._parameters.segmentation, self.options(), self._parameters.volume
+        self.run.start(lambda: self._environment.createTask(segmentation, chosen, options, volume))
         self.refresh()
 
     def options(self) -> RefinementOptions:
@@ -151,6 +152,7 @@ class Panel:
         if node is not self._segmentation:
             self._segmentation = node
             self.show3D.setSegmentation(node)
+            self._proposeVolume(node)
         wanted = self._wanted(node)
         if wanted == self._shown and node is not None:
             return
@@ -164,6 +166,15 @@ class Panel:
         self._shown = wanted
         if node is not None:
             self._store()
+
+    def _proposeVolume(self, node) -> None:
+        """Choose the volume that a segmentation was made on; once, then the user's choice stays."""
+        if node is None or self._parameters.volumeProposedFor is node:
+            return
+        proposed = proposedImage(self._scene, node)
+        wasModified = self._parameters.StartModify()
+        self._parameters.volumeProposedFor, self._parameters.volume = node, proposed
+        self._parameters.EndModify(wasModified)
 
     def _wanted(self, node) -> tuple:
         """What the table should show of a segmentation: its id, its segments, the choices."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from slicer import vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from .choices import Device, OverlapPolicy, Preset, ResultMode
@@ -13,6 +13,8 @@ class ReShapeITParameterNode:
     """What the user chose.
 
     segmentation - holds the organs.
+    volume - the image that was segmented, or none.
+    volumeProposedFor - the segmentation that a volume was proposed for; afterwards the choice is the user's.
     selected - ids of the segments to refine.
     templates - name of the template by segment id, where the user chose one or accepted the proposal.
     preset, device, resultMode, overlapPolicy, keepUnion, sparse, force - see ReShapeITSlicer's RefinementOptions.
@@ -20,6 +22,8 @@ class ReShapeITParameterNode:
     """
 
     segmentation: vtkMRMLSegmentationNode
+    volume: vtkMRMLScalarVolumeNode
+    volumeProposedFor: vtkMRMLSegmentationNode
     selected: list[str]
     templates: dict[str, str]
     preset: Preset = Preset.STANDARD

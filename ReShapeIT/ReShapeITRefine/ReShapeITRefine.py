@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ReShapeITRefine", description="Repair organs of a label map.", allow_abbrev=False)
     parser.add_argument("inputVolume", help="label map or segmentation to refine")
     parser.add_argument("outputVolume", help="label map or segmentation to write")
+    parser.add_argument("--image", help="CT that was segmented, of any grid; without it the shape decides alone")
     parser.add_argument("--surface", help="model file (.vtp) to write")
     parser.add_argument("--report", help="JSON file to write")
     parser.add_argument("--template", default="pancreas", help="organ of the label")
@@ -142,6 +143,7 @@ def refine(arguments: argparse.Namespace) -> None:
         templates=parse_templates(*((arguments.templates, None) if arguments.templates else (template, label))),
         output=written,
         report=report,
+        image=Path(arguments.image) if arguments.image else None,
         strict=True,
         **option_values(arguments),
     )

@@ -40,8 +40,9 @@ Public API (module: names)::
                  Engine(settings).start(arguments), .poll(), .wait(callback), .cancel(), .notices, .error, .log
 
     refinement:  RefinementTask(scene, segmentationNode, templates, options=None, referenceVolumeNode=None,
-                                engineSettings=None, segmentationsLogic=None)
+                                engineSettings=None, segmentationsLogic=None, imageNode=None)
                      templates: {segment id: template name or file}
+                     imageNode: volume that was segmented, which is asked where the organ ends; None for shape alone
                      referenceVolumeNode: None takes the segmentation's own reference volume or geometry
                  task.start()                       raises RefinementError
                  task.poll() -> TaskStatus          never raises; also imports the result when the engine is done
@@ -66,15 +67,18 @@ Public API (module: names)::
                  task.resultSegmentationNode        node that holds the results
                  SummaryRow(segmentId, resultSegmentId, modelNodeId, name, organ, volumeBeforeMl, volumeAfterMl,
                             largestMoveMm, meanMoveMm, dscToInput, plausibility, isPlausible, licence, nonCommercial,
-                            device, deviceReason, state)             state: "pending", "accepted", "rejected"
+                            device, deviceReason, state, image)      state: "pending", "accepted", "rejected"
+                     image: what the image said, "" where none was asked: "used", "unchanged", "uncertain", "no_model",
+                     "modality", "sparse"
 
     templates:   availableTemplates() -> list of TemplateChoice(name, organ, snomedCode, licence, nonCommercial, file)
                  (reads the headers of the template files; no torch)
     console:     ReShapeITLogic(scene=None, temporaryFolder=None).refine(segmentationNode, templates, progress=print,
-                 referenceVolumeNode=None, **options) -> RefinementTask
+                 referenceVolumeNode=None, image=None, **options) -> RefinementTask
                  blocking; templates by segment id or name; raises RefinementError
     review.export: summaryTable(rows), writeTable(path, rows), addTableNode(scene, rows)
-    exchange:    removeLeftovers(folder=None) -> number of folders that earlier sessions left and that are gone now
+    exchange.image: proposedImage(scene, segmentationNode) -> the volume that it was made on, or None
+    exchange.folders: removeLeftovers(folder=None) -> number of folders that earlier sessions left and that are gone now
     processTree: quietProcess(ownGroup=False) -> keyword arguments of subprocess: no console window on Windows
     wording:     inWords(told, names=None) -> what the engine told by code and fields as a sentence
 

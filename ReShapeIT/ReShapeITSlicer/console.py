@@ -21,13 +21,14 @@ class ReShapeITLogic:
     def __init__(self, scene=None, temporaryFolder=None):
         self._scene, self._temporaryFolder = scene, temporaryFolder
 
-    def refine(self, segmentationNode, templates, progress=print, referenceVolumeNode=None, **options):
+    def refine(self, segmentationNode, templates, progress=print, referenceVolumeNode=None, image=None, **options):
         """Refine segments and wait for the result.
 
         :param segmentationNode: vtkMRMLSegmentationNode.
         :param templates: template name or file by segment id or name.
         :param progress: function of a text, called when a stage begins; None for silence.
         :param referenceVolumeNode: volume whose grid the results get.
+        :param image: volume that was segmented; None for shape alone.
         :param options: as of RefinementOptions, e.g. preset="draft", nonCommercial=True; also engineSettings.
         :returns: RefinementTask with the results.
         :raises RefinementError: one sentence says what is wrong; the scene is as it was.
@@ -45,6 +46,7 @@ class ReShapeITLogic:
             chosen,
             referenceVolumeNode,
             settings,
+            imageNode=image,
         )
         task.start()
         status = task.wait(_teller(progress))

@@ -93,6 +93,11 @@ class Engine:
         return tuple(dict.fromkeys(inWords(told) for told in self._notices))
 
     @property
+    def toldNotices(self) -> tuple[Told, ...]:
+        """The same by code and fields."""
+        return tuple(self._notices)
+
+    @property
     def processId(self) -> int | None:
         """Of the running process."""
         return self._process.pid if self._process else None

@@ -134,7 +134,7 @@ def referenceGrid(segmentationNode, referenceVolumeNode, segmentGrids) -> Grid:
     elif referenceVolumeNode is not None:
         raise RefinementError(f"The reference volume {volume.GetName()} has no image; choose another.")
     else:
-        grid = _conversionGrid(segmentationNode.GetSegmentation())
+        grid = conversionGrid(segmentationNode.GetSegmentation())
     known, grid = grid is not None, grid or segmentGrids[0]
     for segmentGrid in segmentGrids:
         grid = grid.enlarged(segmentGrid)
@@ -142,15 +142,7 @@ def referenceGrid(segmentationNode, referenceVolumeNode, segmentGrids) -> Grid:
     return grid if known else grid.grown(GROW_MM, toWorld)
 
 
-def gridOfImage(image) -> Grid:
-    """Of a vtkOrientedImageData."""
-    matrix, extent = vtk.vtkMatrix4x4(), image.GetExtent()
-    image.GetImageToWorldMatrix(matrix)
-    size = tuple(max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in range(3))
-    return Grid(slicer.util.arrayFromVTKMatrix(matrix), extent[::2], size)
-
-
-def _conversionGrid(segmentation) -> Grid | None:
+def conversionGrid(segmentation) -> Grid | None:
     """The geometry that a segmentation remembers: 16 matrix elements and 6 bounds of the extent."""
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     numbers = [float(word) for word in segmentation.GetConversionParameter(name).split(";") if word]
@@ -159,6 +151,14 @@ def _conversionGrid(segmentation) -> Grid | None:
     extent = np.array(numbers[16:]).astype(int)
     size = tuple(int(n) for n in extent[1::2] - extent[::2] + 1)
     return Grid(np.reshape(numbers[:16], (4, 4)), tuple(map(int, extent[::2])), size) if min(size) > 0 else None
+
+
+def gridOfImage(image) -> Grid:
+    """Of a vtkOrientedImageData."""
+    matrix, extent = vtk.vtkMatrix4x4(), image.GetExtent()
+    image.GetImageToWorldMatrix(matrix)
+    size = tuple(max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in range(3))
+    return Grid(slicer.util.arrayFromVTKMatrix(matrix), extent[::2], size)
 
 
 def _boxOf(grid: Grid, localToIndex: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

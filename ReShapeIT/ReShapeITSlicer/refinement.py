@@ -11,7 +11,7 @@ import numpy as np
 
 from .engine import CANCELLED, Engine, EngineSettings, EngineStatus
 from .errors import RefinementError
-from .exchange import Exchange
+from .exchange.exchange import Exchange
 from .options import RefinementOptions
 from .review.review import Review, SummaryRow
 from .segmentVoxels import segmentMask
@@ -38,6 +38,7 @@ class RefinementTask:
     :param referenceVolumeNode: volume whose grid the results get; None for the segmentation's own geometry.
     :param engineSettings: EngineSettings.
     :param segmentationsLogic: vtkSlicerSegmentationsModuleLogic; accepted for callers that have one, not needed.
+    :param imageNode: volume that was segmented, which is asked where the organ ends; None for shape alone.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class RefinementTask:
         referenceVolumeNode=None,
         engineSettings=None,
         segmentationsLogic=None,
+        imageNode=None,
     ):
         self._scene, self._node, self._templates = scene, segmentationNode, dict(templates)
         self._nodeId = segmentationNode.GetID() if segmentationNode is not None else None
         self._options, self._volume = options or RefinementOptions(), referenceVolumeNode
+        self._image = imageNode
         self._settings = engineSettings or EngineSettings()
         self._engine, self._exchange, self._trace = None, None, ""
         self.review: Review | None = None
@@ -61,7 +64,8 @@ class RefinementTask:
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that the user should read: licences, changes of device, fall-backs."""
-        return self._engine.notices if self._engine else ()
+        told = self._engine.toldNotices if self._engine else ()
+        return tuple(dict.fromkeys(map(self._exchange.inWords, told)))
 
     @property
     def log(self) -> str:
@@ -85,7 +89,9 @@ class RefinementTask:
         if self._volume is not None and not self._scene.IsNodePresent(self._volume):
             raise RefinementError("The reference volume is not in the scene; choose another.")
         self._checkLicences()
-        self._exchange = Exchange(self._node, self._templates, self._volume, self._settings.temporaryFolder)
+        self._exchange = Exchange(
+            self._node, self._templates, self._volume, self._settings.temporaryFolder, self._image
+        )
         try:
             arguments = [*self._exchange.write(), *self._options.arguments()]
             self._engine = Engine(self._settings)

@@ -13,6 +13,7 @@ DAMAGED = "The temporary file of the segmentation is missing or damaged"
 SEE_LOG = "the log has the details"
 REFINE_EVEN_IF = "Refine even if it does not look like the organ"  # as the panel calls it
 DRAWN_ON_FEW = "Drawn on a few slices only"  # likewise
+IMAGE_NAME = "image"  # among the names of segments, what to call the volume beside them
 
 # What the engine finds in a temporary file that was damaged.
 DAMAGE = (
@@ -29,6 +30,8 @@ DAMAGE = (
     "seg.field",
     "seg.layer",
 )
+# A volume that is not the image of the segmentation.
+IMAGE_ERRORS = ("image.constant", "image.in_part", "image.labels", "image.no_overlap", "image.not_finite")
 # Format strings of the fields of that code.
 MESSAGES = {
     **dict.fromkeys(DAMAGE, DAMAGED),
@@ -49,6 +52,7 @@ HINTS = {
     "out_of_memory": "close other programs or use a draft",
     "missing_package": f"open the ReShapeIT module and press Install; {SEE_LOG}",
     "licence.non_commercial": "confirm in the panel, or with nonCommercial=True, that your use is non-commercial",
+    **dict.fromkeys(IMAGE_ERRORS, "choose the volume that was segmented, or none"),
     "unexpected": f"refine again; {SEE_LOG}",
 }
 
@@ -93,7 +97,8 @@ def inWords(told: Told, names: Mapping[str, str] | None = None) -> str:
     if name is not None:
         fields |= {"label": name, "subject": f"segment '{name}'"}
     if "input" in fields:
-        fields["input"] = "the segmentation"
+        volume = f"'{names[IMAGE_NAME]}'" if names and IMAGE_NAME in names else "beside the segmentation"
+        fields["input"] = volume if told.code.startswith("image.") else "the segmentation"
     message = (_worded(MESSAGES.get(told.code) or told.template, fields) or told.message).rstrip(".")
     hint = HINTS.get(told.code) or _worded(told.hintTemplate, fields) or told.hint
     sentence = f"{message}; {hint}." if hint else f"{message}."

@@ -1,4 +1,4 @@
-"""Damaged generated organs in a scene, with a volume as their reference."""
+"""Damaged generated organs in a scene, with a CT-like volume as their reference."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def add_organs(scene, names) -> tuple:
     grid = Grid(geometry.ijk_to_ras, (0, 0, 0), geometry.size_ijk)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
     node.CreateDefaultDisplayNodes()
-    masks = {}
+    masks, voxels = {}, np.full(geometry.shape_kji, -80, dtype=np.int16)
     for index, name in enumerate(names):
         organ = ellipsoid_mask(geometry, CENTRE + [0.0, index * APART_MM, 0.0], RADII)
         masks.setdefault("truth", organ)
+        voxels[organ] = 90
         damaged = bite(organ, geometry, np.random.default_rng(3 + index), radius_mm=12.0)
         source = slicer.vtkSegment()
         source.SetName(name)
@@ -47,12 +48,10 @@ def add_organs(scene, names) -> tuple:
         masks[f"organ{index}"] = damaged
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     reference = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
-    image = vtk.vtkImageData()
-    image.SetDimensions(geometry.size_ijk)
-    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    voxels += np.random.default_rng(1).integers(-15, 16, voxels.shape, dtype=np.int16)
+    slicer.util.updateVolumeFromArray(reference, voxels)
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(geometry.ijk_to_ras.ravel().tolist())
-    reference.SetAndObserveImageData(image)
     reference.SetIJKToRASMatrix(matrix)
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
     return node, grid, masks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from ReShapeITSlicer.exchange import Given, Refined
+from ReShapeITSlicer.exchange.exchange import Given, Refined
 from ReShapeITSlicer.geometry import Grid, toGrid
 from ReShapeITSlicer.options import RefinementOptions
 from ReShapeITSlicer.review.changeMap import CHANGE

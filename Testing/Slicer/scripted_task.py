@@ -23,6 +23,7 @@ ROW = SimpleNamespace(
     device="cpu",
     deviceReason="no GPU",
     state="pending",
+    image="",
 )
 
 

@@ -79,9 +79,9 @@ def world(application, monkeypatch):
     node = organs(application)
     around = World(application, application.open(), node, [])
 
-    def create(segmentationNode, templates, options):
+    def create(segmentationNode, templates, options, volumeNode=None):
         task = around.tasks.pop(0)
-        task.made = (segmentationNode, templates, options)
+        task.made = (segmentationNode, templates, options, volumeNode)
         return task
 
     around.widget.logic.createTask = create
@@ -117,7 +117,7 @@ def test_every_connected_parameter_is_one_of_the_parameter_node():
     source = (MODULE / "ReShapeITPanel" / "parameterNode.py").read_text(encoding="utf-8")
     declared = set(re.findall(r"^    (\w+): ", source, re.MULTILINE))
     assert connected and set(connected) <= declared and len(set(connected)) == len(connected)
-    assert declared - set(connected) == {"selected", "templates"}  # those are the table's
+    assert declared - set(connected) == {"selected", "templates", "volumeProposedFor"}  # tables and proposals
 
 
 def test_all_texts_of_the_panel_explain_themselves(world):
@@ -200,8 +200,8 @@ def test_the_task_gets_segments_templates_and_options(world):
 
     world.parameters.preset, world.parameters.device = Preset.DRAFT, Device.CPU
     world.parameters.resultMode, world.parameters.keepUnion = ResultMode.IN_PLACE, True
-    node, templates, options = finished(world, done_task()).made
-    assert node is world.node and templates == {"a": "liver"}
+    node, templates, options, volume = finished(world, done_task()).made
+    assert node is world.node and volume is None and templates == {"a": "liver"}
     assert (options.preset, options.device, options.resultMode, options.keepUnion) == ("draft", "cpu", IN_PLACE, True)
     assert not options.nonCommercial and ResultMode.NEW_SEGMENTS.value == NEW_SEGMENTS
 
@@ -286,8 +286,8 @@ def test_the_log_can_be_copied(world):
 
 def test_the_review_shows_the_numbers_and_the_notices(world):
     finished(world, done_task(notices=("The GPU ran out of memory; going on on the processor.",)))
-    texts = [world.ui.reviewTable.item(0, column).text() for column in range(8)]
-    assert texts == ["liver", "1500.0", "1550.0", "31.3", "1.23", "0.977", "yes", "to decide"]
+    texts = [world.ui.reviewTable.item(0, column).text() for column in range(9)]
+    assert texts == ["liver", "1500.0", "1550.0", "31.3", "1.23", "0.977", "yes", "–", "to decide"]
     assert "ran out of memory" in world.ui.statusLabel.text
     assert "computed on cpu: no GPU" in world.ui.plausibilityLabel.text
     implausible = SimpleNamespace(**{**vars(ROW), "isPlausible": False, "largestMoveMm": None})
@@ -297,11 +297,11 @@ def test_the_review_shows_the_numbers_and_the_notices(world):
 def test_accept_and_reject_are_decided_once(world):
     task = finished(world, done_task())
     world.ui.acceptButton.click()
-    assert ("accept", "a") in task.calls and world.ui.reviewTable.item(0, 7).text() == "accepted"
+    assert ("accept", "a") in task.calls and world.ui.reviewTable.item(0, 8).text() == "accepted"
     assert not world.ui.acceptButton.enabled and not world.ui.blendSlider.enabled
     task = finished(world, done_task())
     world.ui.rejectButton.click()
-    assert ("reject", "a") in task.calls and world.ui.reviewTable.item(0, 7).text() == "rejected"
+    assert ("reject", "a") in task.calls and world.ui.reviewTable.item(0, 8).text() == "rejected"
 
 
 def test_the_blend_is_made_once_when_the_slider_rests(world):

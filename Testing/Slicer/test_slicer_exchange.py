@@ -16,11 +16,12 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
-from ReShapeITSlicer import exchange
+import ReShapeITSlicer
 from ReShapeITSlicer.console import ReShapeITLogic
 from ReShapeITSlicer.engine import EngineSettings
 from ReShapeITSlicer.errors import RefinementError
-from ReShapeITSlicer.exchange import MARKER, Exchange, removeLeftovers
+from ReShapeITSlicer.exchange.exchange import Exchange
+from ReShapeITSlicer.exchange.folders import MARKER, removeLeftovers
 from ReShapeITSlicer.geometry import Grid
 from ReShapeITSlicer.options import RefinementOptions
 from ReShapeITSlicer.refinement import RefinementTask
@@ -71,7 +72,7 @@ def test_what_the_engine_says_of_a_label_is_said_of_the_segment():
     words = inWords(told, {"organ1": "My 'organ1' {liver}"})
     assert words.startswith("Segment 'My 'organ1' {liver}' does not look like liver: is {odd}; check segment")
     assert "--force" not in words and words.endswith("(in scripts force=True).")
-    panel = Path(exchange.__file__).parents[1] / "Resources" / "UI" / "ReShapeIT.ui"
+    panel = Path(ReShapeITSlicer.__file__).parents[1] / "Resources" / "UI" / "ReShapeIT.ui"
     assert f"<string>{REFINE_EVEN_IF}</string>" in panel.read_text(encoding="utf-8")
 
 

@@ -7,8 +7,8 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
+from ReShapeITSlicer.exchange.nrrd import readSegments, writeSegments
 from ReShapeITSlicer.geometry import Grid, gridOfImage, toGrid
-from ReShapeITSlicer.nrrd import readSegments, writeSegments
 from ReShapeITSlicer.review.blending import Blend
 from ReShapeITSlicer.segmentVoxels import (
     LABELMAP,

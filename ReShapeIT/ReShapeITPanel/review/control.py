@@ -5,7 +5,7 @@ from ReShapeITSlicer.errors import RefinementError
 from ReShapeITSlicer.review.export import addTableNode, writeTable
 from slicer.i18n import tr as _
 
-from .table import ReviewTable
+from .table import ReviewTable, imageSentence
 from .views import colourBar, jumpTo
 
 BLEND_DELAY_MS = 150
@@ -189,7 +189,7 @@ def _askFile(title: str, name: str, fileFilter: str) -> str:
 
 def _detail(row) -> str:
     """Plausibility, device and licence of a row in words."""
-    parts = [str(row.plausibility)]
+    parts = [str(row.plausibility), imageSentence(row.image) if row.image else ""]
     parts.append(_("computed on {device}: {reason}").format(device=row.device, reason=row.deviceReason))
     if row.nonCommercial:
         parts.append(_("for non-commercial use only ({licence})").format(licence=row.licence))

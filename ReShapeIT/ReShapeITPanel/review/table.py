@@ -11,6 +11,7 @@ COLUMNS = (
     "meanMoveMm",
     "dscToInput",
     "isPlausible",
+    "image",
     "state",
 )
 _FORMATS = {
@@ -66,6 +67,8 @@ def cellText(summary, name: str) -> str:
     value = getattr(summary, name)
     if name == "isPlausible":
         return _("yes") if value else _("look closely")
+    if name == "image":
+        return imageText(value)
     if name == "state":
         return {"pending": _("to decide"), "accepted": _("accepted"), "rejected": _("rejected")}[value]
     if value is None:
@@ -73,10 +76,39 @@ def cellText(summary, name: str) -> str:
     return _FORMATS.get(name, "{}").format(value)
 
 
+def imageText(status: str) -> str:
+    """What the image said, in a word."""
+    words = {
+        "": "\N{EN DASH}",
+        "used": _("used"),
+        "unchanged": _("agrees"),
+        "uncertain": _("unsure"),
+        "no_model": _("no network"),
+        "modality": _("no CT"),
+        "sparse": "\N{EN DASH}",
+    }
+    return words.get(status, status)
+
+
+def imageSentence(status: str) -> str:
+    """What the image said, for a tooltip."""
+    sentences = {
+        "": _("no image was asked"),
+        "used": _("the surface went to the organ's edge in the image"),
+        "unchanged": _("the surface lies on the organ's edge in the image"),
+        "uncertain": _("the image does not tell the organ from its surroundings; shape alone decided"),
+        "no_model": _("there is no network that reads the image for this organ; shape alone decided"),
+        "modality": _("the image is no CT in Hounsfield units; shape alone decided"),
+        "sparse": _("the organ was drawn on a few slices; shape alone decided"),
+    }
+    return sentences.get(status, status)
+
+
 def _item(summary, name: str):
     item = qt.QTableWidgetItem(cellText(summary, name))
     item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
     if name in _FORMATS:
         item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-    item.setToolTip(str(summary.plausibility) if name == "isPlausible" else cellText(summary, name))
+    told = {"isPlausible": lambda: str(summary.plausibility), "image": lambda: imageSentence(summary.image)}
+    item.setToolTip(told[name]() if name in told else cellText(summary, name))
     return item

@@ -17,6 +17,16 @@ import vtk
 
 from ..errors import RefinementError
 
+# What the image said, by the word of the report.
+IMAGE_WORDS = {
+    "": "not asked",
+    "used": "used",
+    "unchanged": "agrees",
+    "uncertain": "unsure",
+    "no_model": "no network",
+    "modality": "no CT",
+    "sparse": "not asked",
+}
 STATES = {"pending": "to decide", "accepted": "accepted", "rejected": "rejected"}
 # Column, value of a SummaryRow, digits after the point (None: text).
 COLUMNS = (
@@ -29,6 +39,7 @@ COLUMNS = (
     ("Dice to the input", lambda row: row.dscToInput, 4),
     ("Plausible", lambda row: "yes" if row.isPlausible else "look closely", None),
     ("Plausibility", lambda row: row.plausibility, None),
+    ("Image", lambda row: IMAGE_WORDS.get(row.image, row.image), None),
     ("State", lambda row: STATES[row.state], None),
     ("Device", lambda row: row.device, None),
     ("Licence of the template", lambda row: row.licence, None),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import vtk
 
-from ..exchange import Refined
+from ..exchange.exchange import Refined
 from ..geometry import toGrid
 from ..options import IN_PLACE, KEEP_NEIGHBOURS, NEW_SEGMENTATION, TAKE_FROM_NEIGHBOURS
 from ..segmentVoxels import newSegment, restoreSegment, savedSegment, shareLabelmaps, writeMask

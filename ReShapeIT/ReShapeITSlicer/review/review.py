@@ -41,6 +41,7 @@ class SummaryRow:
     device: str
     deviceReason: str
     state: str
+    image: str = ""
 
 
 class Review:
@@ -257,6 +258,7 @@ class Review:
             report["device"],
             report["device_reason"],
             item.state,
+            (report.get("image") or {}).get("status", ""),
         )
 
     def _voxelCounts(self, item) -> tuple[int, int, int]:

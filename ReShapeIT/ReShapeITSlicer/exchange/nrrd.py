@@ -1,4 +1,4 @@
-"""Segmentations as .seg.nrrd files, as small as the exchange with the engine needs.
+"""Segmentations and images as NRRD files, as small as the exchange with the engine needs.
 
 Slicer's own writers want nodes in a scene, which must not change while a refinement runs.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from .errors import RefinementError
+from ..errors import RefinementError
 
 _TYPES = {
     "unsigned char": "u1",
@@ -29,6 +29,18 @@ _TYPES = {
     "unsigned int": "u4",
     "uint32": "u4",
 }
+_NAMES = {
+    "u1": "uint8",
+    "i1": "int8",
+    "i2": "int16",
+    "u2": "uint16",
+    "i4": "int32",
+    "u4": "uint32",
+    "i8": "int64",
+    "u8": "uint64",
+    "f4": "float",
+    "f8": "double",
+}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -40,29 +52,50 @@ def writeSegments(path, layers: list[np.ndarray], ijkToRas: np.ndarray, segments
     :param segments: (layer, label value) by segment id.
     :raises OSError: the file cannot be written.
     """
-    ijkToLps, size = _LPS @ np.asarray(ijkToRas, dtype=float), layers[0].shape[::-1]
-    several = len(layers) > 1
-    vectors = [_vector(ijkToLps[:3, axis]) for axis in range(3)]
-    lines = [
-        "NRRD0004",
-        "type: unsigned char",
-        f"dimension: {3 + several}",
-        "space: left-posterior-superior",
-        f"sizes: {' '.join(map(str, (len(layers), *size) if several else size))}",
-        f"space directions: {' '.join(['none'] * several + vectors)}",
-        f"kinds: {'list ' * several}domain domain domain",
-        "encoding: raw",
-        f"space origin: {_vector(ijkToLps[:3, 3])}",
-    ]
+    size, several = layers[0].shape[::-1], len(layers) > 1
+    sizes = (len(layers), *size) if several else size
+    lines = _header("unsigned char", sizes, ijkToRas)
     for index, (segmentId, (layer, value)) in enumerate(segments.items()):
         fields = {"ID": segmentId, "Name": segmentId, "Layer": layer, "LabelValue": value, "Tags": ""}
         lines += [f"Segment{index}_{name}:={text}" for name, text in fields.items()]
+    # Layers are the fastest axis; a slice at a time, since a grid may be large.
+    slabs = (np.stack([layer[k] for layer in layers], axis=-1).astype(np.uint8) for k in range(size[2]))
+    _write(path, lines, slabs)
+
+
+def writeVolume(path, voxels: np.ndarray, ijkToRas: np.ndarray) -> None:
+    """Write an image.
+
+    :param voxels: (K, J, I) numbers of any type.
+    :param ijkToRas: (4, 4).
+    :raises OSError: the file cannot be written.
+    """
+    kind = voxels.dtype.newbyteorder("<")
+    lines = [*_header(_NAMES[kind.str[1:]], voxels.shape[::-1], ijkToRas), "endian: little"]
+    _write(path, lines, (voxels[k].astype(kind, copy=False) for k in range(len(voxels))))
+
+
+def _header(kind: str, sizes: tuple[int, ...], ijkToRas: np.ndarray) -> list[str]:
+    """First lines of a file; sizes with the layers in front where there are several."""
+    ijkToLps = _LPS @ np.asarray(ijkToRas, dtype=float)
+    layers, vectors = len(sizes) - 3, [_vector(ijkToLps[:3, axis]) for axis in range(3)]
+    return [
+        "NRRD0004",
+        f"type: {kind}",
+        f"dimension: {len(sizes)}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, sizes))}",
+        f"space directions: {' '.join(['none'] * layers + vectors)}",
+        f"kinds: {'list ' * layers}domain domain domain",
+        "encoding: raw",
+        f"space origin: {_vector(ijkToLps[:3, 3])}",
+    ]
+
+
+def _write(path, lines: list[str], slabs: Iterable[np.ndarray]) -> None:
     with open(path, "wb") as stream:
         stream.write(("\n".join(lines) + "\n\n").encode())
-        # Layers are the fastest axis; a slice at a time, since a grid may be large.
-        for k in range(size[2]):
-            slab = np.stack([layer[k] for layer in layers], axis=-1)
-            stream.write(np.ascontiguousarray(slab, dtype=np.uint8).tobytes())
+        stream.writelines(np.ascontiguousarray(slab).tobytes() for slab in slabs)
         stream.flush()
         os.fsync(stream.fileno())  # a full disk shows here at the latest
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import socket
-import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +12,17 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .errors import RefinementError
-from .geometry import Grid, localToWorld, referenceGrid, toGrid
+from ..errors import RefinementError
+from ..geometry import Grid, localToWorld, referenceGrid, toGrid
+from ..segmentVoxels import segmentGrid, segmentMask, segmentName
+from ..templates import TemplateChoice, chosenTemplate
+from ..wording import IMAGE_NAME, Told, inWords
+from .folders import newFolder, removeFolder
+from .image import checkImage, writeImage
 from .nrrd import readSegments, writeSegments
-from .segmentVoxels import segmentGrid, segmentMask, segmentName
-from .templates import TemplateChoice, chosenTemplate
-from .wording import Told, inWords
 
-PREFIX, MARKER = "reshapeit-", "reshapeit-exchange.json"
-PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-LEFTOVER_S = 24 * 3600
-INPUT, OUTPUT, SURFACE, REPORT = "input.seg.nrrd", "output.seg.nrrd", "surface.vtp", "report.json"
+INPUT, IMAGE = "input.seg.nrrd", "image.nrrd"
+OUTPUT, SURFACE, REPORT = "output.seg.nrrd", "surface.vtp", "report.json"
 NO_ROOM = "Temporary files cannot be written ({}: {}); free some space or choose another temporary folder."
 
 
@@ -79,10 +73,11 @@ class Exchange:
     :param templates: template name or file by segment id.
     :param referenceVolumeNode: whose grid the results get, None for the segmentation's own.
     :param temporaryFolder: where the folder is made, None for the system's.
+    :param imageNode: volume that was segmented, None where none is asked.
     :raises RefinementError: anything is wrong with the input.
     """
 
-    def __init__(self, segmentationNode, templates, referenceVolumeNode=None, temporaryFolder=None):
+    def __init__(self, segmentationNode, templates, referenceVolumeNode=None, temporaryFolder=None, imageNode=None):
         segmentation = segmentationNode.GetSegmentation()
         if not templates:
             raise RefinementError("No segment is chosen; choose at least one.")
@@ -97,8 +92,11 @@ class Exchange:
             self._given(segmentation, index, segmentId, choice)
             for index, (segmentId, choice) in enumerate(choices.items())
         )
-        self._folder, self._parent = None, temporaryFolder
+        self._folder, self._parent, self._image = None, temporaryFolder, imageNode
         self._names = {given.key: segmentName(segmentation, given.segmentId) for given in self.given}
+        if imageNode is not None:
+            checkImage(segmentationNode.GetScene(), imageNode)
+            self._names[IMAGE_NAME] = imageNode.GetName()
 
     def write(self) -> list[str]:
         """Write the input; returns the files as arguments of ``reshapeit refine``.
@@ -106,10 +104,12 @@ class Exchange:
         :raises RefinementError: the files cannot be written.
         """
         try:
-            self._folder = _newFolder(self._parent)
+            self._folder = newFolder(self._parent)
             layers, places = self._layers()
             ijkToRas = self.localToWorld @ self.grid.firstVoxelToLocal
             writeSegments(self._folder / INPUT, layers, ijkToRas, places)
+            if self._image is not None:
+                writeImage(self._folder / IMAGE, self._image)
             pairs = ",".join(f"{given.key}={self._template(given)}" for given in self.given)
         except OSError as error:
             self.remove()
@@ -117,6 +117,7 @@ class Exchange:
             raise RefinementError(NO_ROOM.format(where, error.strerror or error)) from error
         outputs = {"--output": OUTPUT, "--surface": SURFACE, "--report": REPORT}
         words = [word for option, name in outputs.items() for word in (option, str(self._folder / name))]
+        words += ["--image", str(self._folder / IMAGE)] if self._image is not None else []
         # All or nothing: what a user reviews must not lack a segment that was chosen.
         return ["refine", str(self._folder / INPUT), "--template", pairs, "--strict", *words]
 
@@ -145,8 +146,7 @@ class Exchange:
         """Remove the files; what something still holds is tried again for some seconds, in the background."""
         if self._folder:
             folder, self._folder = self._folder, None
-            if not _removed(folder):
-                threading.Thread(target=_removeSoon, args=(folder,), daemon=True).start()
+            removeFolder(folder)
 
     def _given(self, segmentation, index: int, segmentId: str, template: TemplateChoice) -> Given:
         name = segmentation.GetSegment(segmentId).GetName() or segmentId
@@ -185,84 +185,6 @@ class Exchange:
         surface = _readSurface(self._folder / name, np.linalg.inv(self.localToWorld))
         after = toGrid(mask, self.grid, box)
         return Refined(given, box, toGrid(given.mask, given.grid, box), after, surface, report)
-
-
-def removeLeftovers(folder: str | None = None) -> int:
-    """Remove what runs of earlier sessions could not; returns how many folders went.
-
-    Leftovers carry the marker of ``Exchange`` and belong to a process that is gone, or are older than a day.
-
-    :param folder: the temporary folder that the runs used; None for the system's.
-    """
-    try:
-        found = [path for path in Path(folder or tempfile.gettempdir()).glob(f"{PREFIX}*") if not path.is_symlink()]
-    except OSError:
-        return 0
-    return sum(_removed(path) for path in found if path not in _open and _isLeftover(path))
-
-
-_open: set[Path] = set()  # folders of runs of this process
-
-
-def _newFolder(parent: str | None) -> Path:
-    """A folder that nobody else may read, with the marker of its owner.
-
-    :raises OSError: there is no place for it.
-    """
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    _open.add(folder)
-    (folder / MARKER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
-    return folder
-
-
-def _isLeftover(folder: Path) -> bool:
-    try:
-        owner = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        age = time.time() - (folder / MARKER).stat().st_mtime
-        isOwn = sys.platform == "win32" or folder.stat().st_uid == os.getuid()
-        gone = owner["host"] == socket.gethostname() and not _isRunning(int(owner["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return isOwn and (gone or age > LEFTOVER_S)
-
-
-def _isRunning(pid: int) -> bool:
-    """Whether there is such a process; True where nobody here can tell."""
-    try:
-        import psutil
-    except ImportError:
-        if sys.platform == "win32":  # os.kill would end it there
-            return True
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-        return True
-    return psutil.pid_exists(pid)
-
-
-def _removed(folder: Path) -> bool:
-    """Remove a folder as far as that is possible; the marker goes last, so that a later session knows what is left."""
-    for path in folder.glob("*"):
-        if path.name != MARKER:
-            with contextlib.suppress(OSError):
-                path.unlink()
-    if {path.name for path in folder.glob("*")} <= {MARKER}:
-        shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        return False
-    _open.discard(folder)
-    return True
-
-
-def _removeSoon(folder: Path) -> None:
-    for pause in PAUSES_S:
-        time.sleep(pause)
-        if _removed(folder):
-            return
-    _open.discard(folder)
 
 
 def _readSurface(path: Path, worldToLocal: np.ndarray):

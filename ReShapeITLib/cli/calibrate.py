@@ -9,8 +9,9 @@ from ..core.errors import BadInputError
 
 _NOTES = """\
 TABLE is a CSV file with the columns given, truth (label files of one organ each; paths from the table's folder),
-template and patient. Use patients that the template's restoration network was not trained on: probabilities from others
-are too sure. Printed is how far they can be relied on for patients left out. Put the file as calibration.json into a
+template and patient. Each organ is looked at without a restoration network, and with one where the template has one.
+Use patients that neither was trained on: probabilities from others are too sure. Printed is how far they can be relied
+on for patients left out. What the table does not tell stays as it is in use. Put the file as calibration.json into a
 folder of restoration networks that RESHAPEIT_RESTORATION names, and it counts.
 """
 _COLUMNS = ("given", "truth", "template", "patient")
@@ -27,49 +28,50 @@ def add_arguments(parser) -> None:
 def run(arguments) -> None:
     """Judge every suggestion, fit, say what it is worth and write."""
     from ..io.atomic import check_writable
+    from ..refinement.decision.calibration import calibration
     from ..restoration_training.calibrating import calibrated
 
     check_writable(arguments.output)
     judged = _judged(Path(arguments.table))
-    patients = {row.patient for row in judged}
-    if len(patients) < 2:
-        raise BadInputError(
-            "{input} leads to suggestions about {patients} patients only",
-            "add pairs of other patients, so that each can be left out",
-            "calibrate.few_patients",
-            input=arguments.table,
-            patients=len(patients),
-        )
-    model, found = calibrated(judged)
+    for name, rows in judged.items():
+        patients = {row.patient for row in rows}
+        if len(patients) < 2:
+            raise BadInputError(
+                "{input} leads to suggestions of the {witness} about {patients} patients only",
+                "add pairs of other patients, so that each can be left out",
+                "calibrate.few_patients",
+                input=arguments.table,
+                witness=name,
+                patients=len(patients),
+            )
+    model, found = calibrated(judged, calibration())
     model.write(arguments.output)
-    print(
-        f"{len(judged)} suggestions about {len(patients)} patients; on patients left out: "
-        f"log loss {found.log_loss:.3f} (by kind alone {found.log_loss_by_kind:.3f}), Brier score {found.brier:.3f}, "
-        f"expected calibration error {found.calibration_error:.1%}\nwrote {arguments.output}"
-    )
+    for name, worth in found.items():
+        about = model.witnesses[name].about
+        print(
+            f"{name}: {about['suggestions']} suggestions about {about['patients']} patients; on patients left out: "
+            f"log loss {worth.log_loss:.3f} (by kind alone {worth.log_loss_by_kind:.3f}), Brier score "
+            f"{worth.brier:.3f}, expected calibration error {worth.calibration_error:.1%}"
+        )
+    print(f"wrote {arguments.output}")
 
 
-def _judged(table: Path) -> list:
+def _judged(table: Path) -> dict[str, list]:
+    """Suggestions by witness: the fitted field's, and a network's about templates that have one."""
     from ..io.volumes import read_labels
-    from ..restoration.model import RestorationModel
+    from ..restoration.model import FIELD, NETWORK, RestorationModel
     from ..restoration_training.judging import judged_suggestions
     from ..templates.store import find_template
     from ..templates.template import OrganTemplate
 
-    judged = []
+    judged: dict[str, list] = {}
     for line in _lines(table):
         file = find_template(line["template"])
         template, model = OrganTemplate.load(file), RestorationModel.for_template(file)
-        if model is None:
-            raise BadInputError(
-                "There is no restoration network for the template {template}",
-                "train one with 'reshapeit train-restoration', or leave its lines out",
-                "calibrate.no_network",
-                template=line["template"],
-            )
         given, truth = (read_labels(table.parent / line[name]) for name in ("given", "truth"))
         masks = [(volume.mask(volume.single_label()), volume.geometry) for volume in (given, truth)]
-        judged += judged_suggestions(line["patient"], *masks, template, model)
+        for name, asked in {FIELD: None, **({NETWORK: model} if model else {})}.items():
+            judged.setdefault(name, []).extend(judged_suggestions(line["patient"], *masks, template, asked))
     return judged
 
 

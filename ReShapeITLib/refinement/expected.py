@@ -12,12 +12,14 @@ from ..core.progress import Progress
 from ..distance.between_slices import SparseAnnotation
 from ..distance.combinators import WeightedMean
 from ..distance.protocol import SignedDistance
-from ..interaction.candidates import CandidateOptions, Candidates, select_candidates
+from ..interaction.candidates import CandidateOptions, Candidates
 from ..interaction.fitting import FittedField, PendingFit, fit_field
 from ..interaction.options import FitOptions
 from ..restoration.model import Restoration
 from ..templates.template import OrganTemplate
 from .completion import in_shape_space, likeliest_between, trusting_contours
+from .decision.field_witness import restored_by_field
+from .healing import Healed, Rule, heal_by, healed_candidates
 from .options import RefineOptions
 from .restored import CandidatesOf, Restored
 
@@ -31,11 +33,14 @@ class Expected:
 
     Args:
         restored: the organ.
+        healed: the given organ with the suggestions that are taken, the network's or the fitted field's; None for a
+            sparse annotation without a network.
         expected: what belongs where the given organ is not believed.
         fit: of the patient's field (Eq. 8).
     """
 
     restored: Restored
+    healed: Healed | None
     expected: SignedDistance
     fit: PendingFit
 
@@ -75,25 +80,42 @@ class _Fitting:
         return self.fit(shape.field, candidates, self.options.fit)
 
 
-def expect(restored: Restored, template: OrganTemplate, options: RefineOptions, progress: Progress) -> Expected:
+def expect(
+    restored: Restored,
+    template: OrganTemplate,
+    options: RefineOptions,
+    progress: Progress,
+    rule: Rule | None = None,
+) -> Expected:
     """Fit the field to the candidates and say what belongs where the given organ is not believed.
 
-    With a network the fits wait until somebody asks for them: where nothing is doubted no field is needed.
+    With a network the fits wait until somebody asks for them: where nothing is doubted no field is needed. Without one
+    the field itself says what is doubted.
+
+    Args:
+        rule: which of the field's suggestions are taken; None is that of the options.
     """
     fitting = _Fitting(template, options, restored.stream.generator(), progress)
     if restored.given.annotation is not None:
         return _between_slices(restored, fitting)
+    frame, within = restored.aligned.alignment.ras_to_unit, in_shape_space(options.fit)
+    shape = PendingFit(partial(fitting.fit, frame, restored.given_candidates, within))
     if restored.healed is None:
-        fit = PendingFit(partial(fitting.fit, restored.alignment.ras_to_unit, restored.candidates, options.fit))
-        fit.finish()
-        return Expected(restored, fit.field, fit)
-    aligned = restored.aligned
-    given = partial(
-        select_candidates, aligned.points_ras, aligned.normals_ras, aligned.alignment.confidence, restored.given.grid
-    )
-    shape = PendingFit(partial(fitting.fit, aligned.alignment.ras_to_unit, given, in_shape_space(options.fit)))
-    fit = PendingFit(partial(fitting.fit_on, shape, restored.candidates))
-    return Expected(restored, _likeliest(shape, restored.healed.restoration), fit)
+        healed = _healed_by(shape, restored, template, rule or Rule.of(options.boldness))
+        expected: SignedDistance = healed.restoration.limited(shape)
+    else:
+        healed = restored.healed
+        expected = _likeliest(shape, healed.restoration)
+    fit = PendingFit(partial(fitting.fit_on, shape, partial(healed_candidates, healed)))
+    return Expected(restored, healed, expected, fit)
+
+
+def _healed_by(shape: PendingFit, restored: Restored, template: OrganTemplate, rule: Rule) -> Healed:
+    """The given organ with what the fitted field says of it; the fit is made now."""
+    grid, frame, truncation = restored.given.grid, restored.alignment.ras_to_unit, restored.truncation
+    answer = restored_by_field(shape, template, grid, frame, truncation)
+    unlike = restored.aligned.plausibility.shape_distance
+    return heal_by(answer, grid, rule, truncation, unlike)
 
 
 def _likeliest(shape: SignedDistance, answer: Restoration) -> SignedDistance:
@@ -110,7 +132,8 @@ def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:
     for candidates, begin in ((restored.candidates, 0.3), (trusting, 0.55)):
         fits.append(PendingFit(partial(fitting.fit, start, candidates, within, (begin, 0.25))))
         fits[-1].finish()
-    return Expected(restored, likeliest_between(fits, annotation, restored.healed), fits[1])
+    likeliest = likeliest_between(fits, annotation, restored.healed)
+    return Expected(restored, restored.healed, likeliest, fits[1])
 
 
 def _trusting(

@@ -6,16 +6,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
-from ..core.geometry import ImageGeometry, Similarity
+from ..core.geometry import Similarity
 from ..core.mesh import TriangleSurface
 from ..distance.between_slices import SparseAnnotation
 from ..distance.combinators import BlendedField, WithinImage
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
-from ..restoration.grid import CanonicalGrid
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
@@ -23,7 +21,7 @@ from .decision.calibration import Calibration, calibration
 from .decision.suggestions import REACH_CELLS, TYPICALLY_UNLIKE, Suggestions, find_suggestions
 from .truncation import Truncation, expected_within_image
 
-# What a point that the network put in is worth beside one that was seen.
+# What a point that a witness put in is worth beside one that was seen.
 TRUST_IN_GUESSES = 0.2
 
 
@@ -33,8 +31,8 @@ class Healed:
 
     Args:
         field: given and restored distance with the weight of doubt.
-        surface: its zero level on the network's grid.
-        restoration: what the network said.
+        surface: its zero level on the witness's grid.
+        restoration: what the network said, or the fitted field.
         suggestions: where it contradicts the given organ; None for a sparse annotation.
         taken: numbers of the suggestions that were put in.
     """
@@ -89,11 +87,27 @@ def heal(
     if annotation is not None:
         everywhere = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
         return _healed(BlendedField(grid, restoration.restored, everywhere), restoration)
+    return heal_by(restoration, grid, rule, truncation, unlike)
+
+
+def heal_by(
+    restoration: Restoration,
+    grid: DistanceGrid,
+    rule: Rule,
+    truncation: Truncation | None = None,
+    unlike: float = TYPICALLY_UNLIKE,
+) -> Healed:
+    """Put in what a witness says in the suggestions that are taken.
+
+    Args:
+        restoration: what it said.
+        grid, rule, truncation, unlike: see :func:`heal`.
+    """
     suggestions = find_suggestions(restoration, rule.calibration, unlike)
-    return decided(grid, restoration, suggestions, suggestions.likelier_than(rule.least), truncation)
+    return with_taken(grid, restoration, suggestions, suggestions.likelier_than(rule.least), truncation)
 
 
-def decided(
+def with_taken(
     grid: DistanceGrid,
     restoration: Restoration,
     suggestions: Suggestions,
@@ -104,7 +118,7 @@ def decided(
 
     Args:
         grid: signed distance of the given organ.
-        restoration, suggestions: what the network said of it.
+        restoration, suggestions: what the witness said of it.
         taken: numbers of the suggestions.
         truncation: where the organ was cut off.
     """
@@ -151,26 +165,3 @@ def healed_candidates(
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
     weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
     return with_free_space(points, normals, weights, MeshDistance(healed.surface), ras_to_unit, options, rng)
-
-
-def without_components_out_of_reach(
-    mask: np.ndarray, geometry: ImageGeometry, template: OrganTemplate, ras_to_unit: Similarity
-) -> np.ndarray:
-    """The mask without the components that lie wholly outside the template's surroundings; the largest always stays.
-
-    The network does not see them, and no organ reaches there.
-    """
-    pieces, n_pieces = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    if n_pieces < 2:
-        return mask
-    grid = CanonicalGrid.around(template.points_unit)
-    where = np.argwhere(mask)
-    unit = ras_to_unit.apply(geometry.ijk_to_ras_points(where[:, ::-1]))
-    lower = np.array(grid.lower_unit)
-    upper = lower + grid.cell_unit * (np.array(grid.shape_zyx[::-1]) - 1)
-    near = ((unit > lower) & (unit < upper)).all(axis=1)
-    owner = pieces[tuple(where.T)]
-    sizes = np.bincount(owner, minlength=n_pieces + 1)
-    kept = np.bincount(owner[near], minlength=n_pieces + 1) > 0
-    kept[sizes.argmax()] = True
-    return mask & kept[pieces]

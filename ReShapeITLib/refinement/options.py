@@ -8,7 +8,6 @@ from ..distance.surface import SurfaceOptions
 from ..interaction.alignment import AlignmentOptions, check_backend
 from ..interaction.candidates import CandidateOptions
 from ..interaction.options import FitOptions
-from .blending import BlendOptions
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class RefineOptions:
         boldness: how likely a change must be: a name in the calibration, or a probability as text.
         candidates: which points TIM keeps.
         fit: steps of the fit.
-        blend: when the field wins over the given surface, where there is no restoration network.
         sparse: the mask is a sparse annotation on parallel slices; the rest of the organ is to be found.
         surface_cell_mm: cell size of the extracted surface.
         seed: of every draw.
@@ -43,7 +41,6 @@ class RefineOptions:
     boldness: str = "balanced"
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     fit: FitOptions = field(default_factory=FitOptions)
-    blend: BlendOptions = field(default_factory=BlendOptions)
     sparse: bool = False
     surface_cell_mm: float = 1.5
     seed: int = 0
@@ -58,7 +55,6 @@ REFINE_PRESETS = {
         restoration_passes=1,
         restoration_poses=2,
         fit=FitOptions(code_steps=30, weight_steps=30, weight_learning_rate=4e-4),
-        blend=BlendOptions(cell_mm=3.0),
         surface_cell_mm=2.0,
     ),
     "standard": RefineOptions(),
@@ -70,7 +66,6 @@ REFINE_PRESETS = {
             free_points=500,
             weight_learning_rate=2e-4,
         ),
-        blend=BlendOptions(cell_mm=1.5),
         surface_cell_mm=1.0,
     ),
 }

@@ -19,7 +19,7 @@ from .aligned import align
 from .decided import decide
 from .expected import expect
 from .given import given_organ
-from .healing import decided
+from .healing import with_taken
 from .options import REFINE_PRESETS, RefineOptions
 from .refined import RefinedShape, refined_shape
 from .restored import restore_organ
@@ -44,8 +44,7 @@ def refine(
         options: a preset of :data:`options.REFINE_PRESETS` or one's own.
         progress: gets the stages; its cancel check ends the work.
         force: go on although the input does not look like the organ.
-        restoration: network that says what of the given organ is to be believed; None leaves that to the agreement
-            of given organ and fitted field.
+        restoration: network that says what of the given organ is to be believed; None leaves that to the fitted field.
         others: templates of organs that the given one might be instead (``template_store.known_templates``).
 
     Raises:
@@ -63,7 +62,7 @@ def refine(
         progress.stage("restore", 0.2)
     restored = restore_organ(aligned, template, restoration, options)
     expected = expect(restored, template, options, progress)
-    return refined_shape(decide(expected, options, progress))
+    return refined_shape(decide(expected, progress))
 
 
 def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShape:
@@ -74,8 +73,10 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
         taken: numbers of the suggestions to take.
 
     Raises:
-        BadInputError: no network was asked, so that there are none, or a number is none of theirs.
+        BadInputError: a number is none of theirs.
     """
+    expected = shape.decided.expected
+    healed, restored = expected.healed, expected.restored
     known = {entry.number for entry in shape.suggestions.entries} if shape.suggestions else set()
     unknown = sorted(set(taken) - known)
     if unknown:
@@ -86,11 +87,8 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
             number=unknown[0],
             known=", ".join(map(str, sorted(known))),
         )
-    expected = shape.decided.expected
-    restored, given = expected.restored, expected.restored.given
-    if restored.healed is None or restored.healed.suggestions is None:
+    if healed is None or healed.suggestions is None:
         return shape
-    answer = restored.healed.restoration
-    healed = decided(given.grid, answer, shape.suggestions, frozenset(taken), restored.truncation)
-    again = replace(expected, restored=replace(restored, healed=healed))
-    return refined_shape(decide(again, RefineOptions(), Progress("none")))
+    chosen = frozenset(taken)
+    healed = with_taken(restored.given.grid, healed.restoration, healed.suggestions, chosen, restored.truncation)
+    return refined_shape(decide(replace(expected, healed=healed), Progress("none")))

@@ -15,10 +15,12 @@ from ..distance.protocol import Box, SignedDistance
 from ..distance.surface import CleaningReport
 from ..interaction.alignment import Alignment
 from ..interaction.fitting import FittedField, PendingFit
-from .blending import without_small_components
+from .components import without_small_components
 from .decided import Decided
-from .decision.suggestions import Suggestions
+from .decision.suggestions import Suggestion, Suggestions
 from .plausibility import Plausibility
+
+Point = tuple[float, float, float]  # r, a, s in mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +36,10 @@ class RefinedShape:
         given_surface: the given organ's surface.
         cleaning: what was dropped or filled before anything else.
         plausibility: whether the given organ looks like the template's organ.
-        detailed: a network was asked what the given organ's coarse voxels hide.
-        suggestions: where the expected organ contradicts the given one; None where no network was asked.
-        taken: numbers of the suggestions that were taken.
         decided: the stage before, from which another choice goes on.
+        detailed: a network was asked what the given organ's coarse voxels hide.
+        clicked: what points made beside the suggestions, numbered after them.
+        included, excluded: (r, a, s) of all points that a user set; they lie where he said.
     """
 
     distance: SignedDistance
@@ -48,10 +50,23 @@ class RefinedShape:
     given_surface: TriangleSurface
     cleaning: CleaningReport
     plausibility: Plausibility
+    decided: Decided
     detailed: bool = False
-    suggestions: Suggestions | None = None
-    taken: frozenset[int] = frozenset()
-    decided: Decided | None = None
+    clicked: tuple[Suggestion, ...] = ()
+    included: tuple[Point, ...] = ()
+    excluded: tuple[Point, ...] = ()
+
+    @property
+    def suggestions(self) -> Suggestions | None:
+        """Where the expected organ contradicts the given one; None for a sparse annotation."""
+        healed = self.decided.expected.healed
+        return healed.suggestions if healed else None
+
+    @property
+    def taken(self) -> frozenset[int]:
+        """Numbers of the suggestions that were taken."""
+        healed = self.decided.expected.healed
+        return healed.taken if healed else frozenset()
 
     @property
     def fitted(self) -> FittedField:
@@ -106,7 +121,6 @@ def refined_shape(decided: Decided) -> RefinedShape:
     if given.annotation is None:
         field = without_small_components(given.kept, given.geometry, field, given.distance_of)
     restored = decided.expected.restored
-    healed = restored.healed
     return RefinedShape(
         distance=field,
         field=field,
@@ -116,8 +130,6 @@ def refined_shape(decided: Decided) -> RefinedShape:
         given_surface=given.surface,
         cleaning=given.cleaning,
         plausibility=restored.aligned.plausibility,
-        detailed=given.detail is not None,
-        suggestions=healed and healed.suggestions,
-        taken=healed.taken if healed else frozenset(),
         decided=decided,
+        detailed=given.detail is not None,
     )

@@ -17,8 +17,9 @@ from ..restoration.detail import Detail, expected_detail
 from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate
 from .aligned import Aligned, alignment_options
+from .components import without_components_out_of_reach
 from .given import Given
-from .healing import Healed, Rule, heal, healed_candidates, without_components_out_of_reach
+from .healing import Healed, Rule, heal, healed_candidates
 from .options import RefineOptions
 from .random_stream import RandomStream
 from .truncation import Truncation, find_truncation, own_flat_shares
@@ -48,26 +49,38 @@ class Restored:
     stream: RandomStream
 
     @property
+    def given_candidates(self) -> CandidatesOf:
+        """Draws what TIM fits the field to: points of the given organ by their matching probability."""
+        aligned = self.aligned
+        confidence = aligned.alignment.confidence
+        return partial(select_candidates, aligned.points_ras, aligned.normals_ras, confidence, self.given.grid)
+
+    @property
     def candidates(self) -> CandidatesOf:
-        """Draws what TIM fits the field to: points of the restored organ, or else of the given one."""
-        if self.healed is not None:
-            return partial(healed_candidates, self.healed)
-        points, normals, confidence = self.aligned.points_ras, self.aligned.normals_ras, self.alignment.confidence
-        return partial(select_candidates, points, normals, confidence, self.given.grid)
+        """The same of the restored organ, where there is one."""
+        return partial(healed_candidates, self.healed) if self.healed is not None else self.given_candidates
 
 
 def restore_organ(
-    aligned: Aligned, template: OrganTemplate, restoration: RestorationModel | None, options: RefineOptions
+    aligned: Aligned,
+    template: OrganTemplate,
+    restoration: RestorationModel | None,
+    options: RefineOptions,
+    rule: Rule | None = None,
 ) -> Restored:
-    """Ask the network, if there is one, and align the template to the organ that it restored."""
+    """Ask the network, if there is one, and align the template to the organ that it restored.
+
+    Args:
+        rule: which suggestions are taken; None is that of the options.
+    """
     if restoration is None:
-        truncation = truncation_of(aligned.given, template)
-        return Restored(aligned, aligned.given, aligned.alignment, None, truncation, aligned.stream)
+        given = within_reach(aligned.given, template, aligned.alignment.ras_to_unit)
+        return Restored(aligned, given, aligned.alignment, None, truncation_of(given, template), aligned.stream)
     rng, alignment = aligned.stream.generator(), aligned.alignment
     given = with_detail(aligned.given, restoration, template, alignment.ras_to_unit, options.restoration_poses)
     given = within_reach(given, template, alignment.ras_to_unit)
     truncation = truncation_of(given, template)
-    rule = Rule.of(options.boldness)
+    rule = rule or Rule.of(options.boldness)
     for _ in range(max(1, options.restoration_passes)):
         healed = heal(
             restoration,

@@ -17,7 +17,6 @@ from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from ..distance.narrow_band import extract_zero_level
 from ..templates.template import OrganTemplate
-from .blending import grid_points
 
 LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
 LEAST_FLAT_SHARE = 0.12  # of the organ's shadow along the body that a flat end covers beyond what is flat by nature
@@ -174,6 +173,12 @@ def _fullest(values: np.ndarray, weights: np.ndarray, width: float) -> float:
     values, sums = values[order], np.concatenate([[0.0], np.cumsum(weights[order])])
     last = np.searchsorted(values, values + width, side="right")
     return float(values[int(np.argmax(sums[last] - sums[:-1]))] + 0.5 * width)
+
+
+def grid_points(geometry: ImageGeometry) -> np.ndarray:
+    """(K * J * I, 3) RAS mm of all voxel centres, in the order of a raveled [k, j, i] array."""
+    k, j, i = np.indices(geometry.shape_kji).reshape(3, -1)
+    return geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1))
 
 
 def expected_within_image(

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..core.geometry import ImageGeometry, Similarity
-from ..distance.surface import DistanceGrid
+from ..distance.protocol import SignedDistance
 from ..templates.template import OrganTemplate
 
 CELL_UNIT = 0.036
@@ -57,7 +57,7 @@ class CanonicalGrid:
         matrix[:3, 3] = to_ras.apply(np.array([self.lower_unit]))[0]
         return ImageGeometry(matrix, self.shape_zyx[::-1])
 
-    def sample_cells(self, distance: DistanceGrid, ras_to_unit: Similarity, most_cells: float) -> np.ndarray:
+    def sample_cells(self, distance: SignedDistance, ras_to_unit: Similarity, most_cells: float) -> np.ndarray:
         """[z, y, x] float32 signed distance of an organ on this grid, in cells, limited to +-``most_cells``."""
         points = ras_to_unit.inverse().apply(self.points_unit())
         cells = distance.sdf_mm(points) * (ras_to_unit.scale / self.cell_unit)

@@ -21,6 +21,7 @@ from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 from .store import ChosenNetworks, chosen_networks
 
+NETWORK, FIELD = WITNESSES = ("network", "field")
 _KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or 'none'", "reshapeit-restoration-1")
 
 
@@ -126,25 +127,27 @@ class RestorationModel:
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """What the network makes of a given organ.
+    """What a witness, the network or a fitted field, makes of a given organ.
 
     Args:
         restored: signed distance of the restored organ, limited to a few cells, on an oblique image grid in RAS mm.
         given: the given organ's on the same grid, with the same limit.
         cell_mm: edge of a cell.
-        spread: [z, y, x] standard deviation of the answers in the several poses, cells.
+        spread: [z, y, x] standard deviation of the network's answers in the several poses, cells; None of a field.
         unseen: [z, y, x] bool cells of that grid of which the given organ says nothing; None where there are none.
+        witness: ``NETWORK`` or ``FIELD``.
     """
 
     restored: DistanceGrid
     given: DistanceGrid
     cell_mm: float
-    spread: np.ndarray
+    spread: np.ndarray | None
     unseen: np.ndarray | None = None
+    witness: str = NETWORK
 
     def limited(self, organ: SignedDistance) -> SignedDistance:
         """A distance held to within a cell of the restored one: smooth where the grid is coarse, and without pieces
-        that the network does not know of."""
+        that the witness does not know of."""
         return Restricted(organ, self.restored, self.cell_mm)
 
 
@@ -172,7 +175,7 @@ def restore(
     grid = CanonicalGrid.around(template.points_unit)
     frames = [ras_to_unit, *(jitter.after(ras_to_unit) for jitter in _jitters(poses - 1, grid.cell_unit))]
     given = together(lambda frame: grid.sample_cells(distance, frame, GIVEN_LIMIT_CELLS), frames)
-    known = [_known(seen, grid, frame) for frame in frames]
+    known = [known_cells(seen, grid, frame) for frame in frames]
     answers = _ask(model, template.info.organ, template_cells(template, grid), np.stack(given), np.stack(known))
     cell_mm = grid.cell_unit / ras_to_unit.scale
     cells_ras = ras_to_unit.inverse().apply(grid.points_unit())
@@ -188,7 +191,7 @@ def restore(
     return Restoration(restored, given_mm, cell_mm, all_answers.std(axis=0, dtype=np.float32), known[0] == 0.0)
 
 
-def _known(seen: Seen | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
+def known_cells(seen: Seen | None, grid: CanonicalGrid, ras_to_unit: Similarity) -> np.ndarray:
     """[z, y, x] how much the given organ says about each cell: 1 everywhere, unless ``seen`` tells otherwise."""
     if seen is None:
         return np.ones(grid.shape_zyx, dtype=np.float32)

@@ -1,20 +1,21 @@
 """Fitting the calibration: suggestions about patients whose truth is known, and a logistic model of them.
 
-The model is small on purpose: a number for each kind of suggestion and one for each kind of evidence, for all organs
-alike, held towards 0. What it is worth is measured on patients left out, one at a time.
+The model of a witness is small on purpose: a number for each kind of suggestion and one for each kind of evidence, for
+all organs alike, held towards 0. What it is worth is measured on patients left out, one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..refinement.decision.calibration import Calibration
+from ..refinement.decision.calibration import Calibration, Coefficients
 from ..refinement.decision.suggestions import KINDS
+from ..restoration.model import FIELD, NETWORK
 
-EVIDENCE = ("network", "spread", "depth", "unlike")
+EVIDENCE = {NETWORK: ("network", "spread", "depth", "unlike"), FIELD: ("field", "depth", "unlike")}
 BOLD, CAUTIOUS = 0.4, 0.8
 _RIDGE = 5.0  # against standardised evidence; with 1 and 20 the log loss on patients left out is the same to 0.01
 _KIND_RIDGE = 0.1
@@ -54,35 +55,49 @@ class Reliability:
         probabilities: (n,) of each suggestion, by a model without its patient.
         log_loss, brier: means over suggestions.
         calibration_error: expected calibration error over ten equal bins.
-        log_loss_by_network, log_loss_by_kind: of models with the network's evidence alone, and with none.
+        log_loss_by_answer, log_loss_by_kind: of models with the witness's answer alone as evidence, and with none.
     """
 
     probabilities: np.ndarray
     log_loss: float
     brier: float
     calibration_error: float
-    log_loss_by_network: float
+    log_loss_by_answer: float
     log_loss_by_kind: float
 
 
-def calibrated(judged: Sequence[Judged]) -> tuple[Calibration, Reliability]:
-    """The calibration of some judged suggestions with names for boldness, and how far it can be relied on."""
-    found = reliability(judged)
-    about = {
-        "suggestions": len(judged),
-        "patients": len({row.patient for row in judged}),
-        "log_loss_left_out": round(found.log_loss, 3),
-        "expected_calibration_error_left_out": round(found.calibration_error, 3),
-    }
-    return replace(with_boldness(fit_calibration(judged), judged, found.probabilities), about=about), found
+def calibrated(
+    judged: Mapping[str, Sequence[Judged]], known: Calibration
+) -> tuple[Calibration, dict[str, Reliability]]:
+    """The calibration of some judged suggestions, and how far each witness can be relied on.
+
+    Args:
+        judged: the suggestions of each witness, by its name.
+        known: what stays of the other witnesses, and of the boldness where there are none of the network's.
+    """
+    witnesses, found = dict(known.witnesses), {}
+    for name, rows in judged.items():
+        found[name] = reliability(rows, EVIDENCE[name])
+        about = {
+            "suggestions": len(rows),
+            "patients": len({row.patient for row in rows}),
+            "log_loss_left_out": round(found[name].log_loss, 3),
+            "expected_calibration_error_left_out": round(found[name].calibration_error, 3),
+        }
+        witnesses[name] = replace(fit_coefficients(rows, EVIDENCE[name]), about=about)
+    boldness = known.boldness
+    if NETWORK in judged or not boldness:
+        name = NETWORK if NETWORK in judged else FIELD
+        boldness = names_for_boldness(judged[name], found[name].probabilities)
+    return Calibration(witnesses, boldness), found
 
 
-def fit_calibration(judged: Sequence[Judged], names: Sequence[str] = EVIDENCE) -> Calibration:
-    """The calibration of some judged suggestions, without names for boldness.
+def fit_coefficients(judged: Sequence[Judged], names: Sequence[str]) -> Coefficients:
+    """The model of some judged suggestions.
 
     Args:
         judged: at least one.
-        names: of the evidence that counts; the other is worth nothing.
+        names: of the evidence that counts.
     """
     from scipy.optimize import minimize
 
@@ -101,26 +116,26 @@ def fit_calibration(judged: Sequence[Judged], names: Sequence[str] = EVIDENCE) -
     weights = minimize(loss, np.zeros(columns.shape[1]), jac=True).x
     slopes = weights[len(KINDS) :] / spread
     offset = float(slopes @ mean)
-    evidence = dict.fromkeys(EVIDENCE, 0.0) | {name: _short(s) for name, s in zip(names, slopes, strict=True)}
+    evidence = {name: _short(s) for name, s in zip(names, slopes, strict=True)}
     by_kind = {kind: _short(w - offset) for kind, w in zip(KINDS, weights[: len(KINDS)], strict=True)}
-    return Calibration(by_kind, evidence)
+    return Coefficients(by_kind, evidence)
 
 
-def left_out(judged: Sequence[Judged], names: Sequence[str] = EVIDENCE) -> np.ndarray:
-    """(n,) probability of each suggestion by a calibration of all other patients' suggestions."""
+def left_out(judged: Sequence[Judged], names: Sequence[str]) -> np.ndarray:
+    """(n,) probability of each suggestion by a model of all other patients' suggestions; ``names`` of the evidence."""
     patients = np.array([row.patient for row in judged])
     found = np.zeros(len(judged))
     for patient in np.unique(patients):
         own = patients == patient
-        model = fit_calibration([row for row, out in zip(judged, own, strict=True) if not out], names)
+        model = fit_coefficients([row for row, out in zip(judged, own, strict=True) if not out], names)
         found[own] = [model.probability(judged[i].kind, judged[i].evidence) for i in np.flatnonzero(own)]
     return found
 
 
-def reliability(judged: Sequence[Judged]) -> Reliability:
-    """How far the probabilities can be relied on; see :class:`Reliability`."""
+def reliability(judged: Sequence[Judged], names: Sequence[str]) -> Reliability:
+    """How far the probabilities can be relied on, see :class:`Reliability`; the first of ``names`` is the answer."""
     right = np.array([row.right for row in judged])
-    found = left_out(judged)
+    found = left_out(judged, names)
     bins = np.minimum((found * 10).astype(int), 9)
     gaps = [abs(float((found - right)[bins == b].sum())) for b in range(10)]
     return Reliability(
@@ -128,20 +143,24 @@ def reliability(judged: Sequence[Judged]) -> Reliability:
         _log_loss(found, right),
         float(((found - right) ** 2).mean()),
         sum(gaps) / len(judged),
-        _log_loss(left_out(judged, ("network",)), right),
+        _log_loss(left_out(judged, names[:1]), right),
         _log_loss(left_out(judged, ()), right),
     )
 
 
-def with_boldness(calibration: Calibration, judged: Sequence[Judged], found: np.ndarray) -> Calibration:
-    """The calibration with names for boldness. "balanced" is the most cautious choice that wins nearly as many cells on
-    patients left out as the best one; a cell that was right before and is not after it counts twice."""
+def names_for_boldness(judged: Sequence[Judged], found: np.ndarray) -> dict[str, float]:
+    """Probabilities by name. "balanced" is the most cautious choice that wins nearly as many cells on patients left out
+    as the best one; a cell that was right before and is not after it counts twice.
+
+    Args:
+        judged: suggestions.
+        found: (n,) probability of each, by a model without its patient.
+    """
     won = np.array([row.won_cells for row in judged])
     worth = np.where(won < 0, 2.0 * won, won)
     won_by = np.array([worth[found > least].sum() for least in _BALANCED])
     balanced = round(float(_BALANCED[won_by >= _NEARLY * won_by.max()].max()), 2)
-    boldness = {"cautious": CAUTIOUS, "balanced": balanced, "bold": BOLD}
-    return Calibration(calibration.kinds, calibration.evidence, boldness, calibration.about)
+    return {"cautious": CAUTIOUS, "balanced": balanced, "bold": BOLD}
 
 
 def _design(judged: Sequence[Judged], names: Sequence[str]) -> np.ndarray:

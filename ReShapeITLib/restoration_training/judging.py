@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..core.geometry import ImageGeometry
+from ..core.progress import Progress
 from ..distance.surface import signed_distance_grid
 from ..refinement.aligned import align
-from ..refinement.decision.calibration import Calibration
-from ..refinement.decision.suggestions import KINDS, find_suggestions
+from ..refinement.decision.calibration import Calibration, Coefficients
+from ..refinement.decision.suggestions import KINDS
+from ..refinement.expected import expect
 from ..refinement.given import given_organ
+from ..refinement.healing import Healed, Rule
 from ..refinement.options import REFINE_PRESETS, RefineOptions
-from ..refinement.restored import truncation_of, with_detail, within_reach
-from ..restoration.model import RestorationModel, restore
+from ..refinement.restored import restore_organ
+from ..restoration.model import WITNESSES, RestorationModel
 from ..templates.template import OrganTemplate
-from .calibrating import EVIDENCE, Judged
+from .calibrating import Judged
 
-_UNDECIDED = Calibration(dict.fromkeys(KINDS, 0.0), dict.fromkeys(EVIDENCE, 0.0))
+_NOTHING_KNOWN = Coefficients(dict.fromkeys(KINDS, 0.0), {})
+_TAKE_NOTHING = Rule(Calibration(dict.fromkeys(WITNESSES, _NOTHING_KNOWN)), 1.0)
 
 
 def judged_suggestions(
@@ -24,30 +30,31 @@ def judged_suggestions(
     given: tuple[np.ndarray, ImageGeometry],
     truth: tuple[np.ndarray, ImageGeometry],
     template: OrganTemplate,
-    model: RestorationModel,
+    model: RestorationModel | None,
     options: RefineOptions | None = None,
 ) -> list[Judged]:
     """Every suggestion that a refinement would have about a given organ, with how much of it is right.
 
-    The network is asked once, in the frame that the given organ alone leads to.
+    A network is asked once, in the frame that the given organ alone leads to.
 
     Args:
         patient: what stands on one side when patients are left out.
         given, truth: (K, J, I) bool mask and geometry; the grids may differ.
-        template, model: of the organ.
+        template, model: of the organ; None for the suggestions of the fitted field.
         options: the standard preset where None.
 
     Raises:
         BadInputError: a mask is empty or too small.
     """
-    options = options or REFINE_PRESETS["standard"]
-    organ = given_organ(*given, options)
-    aligned = align(organ, template, options, force=True)
-    frame = aligned.alignment.ras_to_unit
-    organ = within_reach(with_detail(organ, model, template, frame, options.restoration_poses), template, frame)
-    answer = restore(model, template, organ.grid, frame, options.restoration_poses, truncation_of(organ, template))
-    found = find_suggestions(answer, _UNDECIDED, aligned.plausibility.shape_distance)
-    cells_ras = answer.restored.geometry.ijk_to_ras_points(np.argwhere(found.regions > 0)[:, ::-1])
+    options = replace(options or REFINE_PRESETS["standard"], restoration_passes=1)
+    aligned = align(given_organ(*given, options), template, options, force=True)
+    restored = restore_organ(aligned, template, model, options, _TAKE_NOTHING)
+    return _judged(patient, expect(restored, template, options, Progress("none"), _TAKE_NOTHING).healed, truth)
+
+
+def _judged(patient: str, healed: Healed, truth: tuple[np.ndarray, ImageGeometry]) -> list[Judged]:
+    found, answer = healed.suggestions, healed.restoration
+    cells_ras = found.geometry.ijk_to_ras_points(np.argwhere(found.regions > 0)[:, ::-1])
     true = np.zeros(found.regions.shape, dtype=bool)
     true[found.regions > 0] = signed_distance_grid(*truth).sdf_mm(cells_ras) < 0
     restored = answer.restored.values_mm < 0

@@ -4,8 +4,9 @@
     python -m Testing.Studies.calibration --output FOLDER --write Resources/Restoration/calibration.json
 
 Needs the development data beside the repository (``../shared/data``). Every organ as networks predicted it, with made
-damage, cut by the border of the image, on coarse voxels, and as it is; a suggestion is a line of ``judged.jsonl``, and
-a second start goes on there. Printed are the reliability on patients left out, and what each choice of boldness wins.
+damage, cut by the border of the image, on coarse voxels, and as it is, once with the restoration network and once
+without one. The suggestions about an input are a line of ``judged.jsonl``, and a second start goes on there. Printed
+are the reliability of each witness on patients left out, and what each choice of boldness wins.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.refinement.decision.calibration import calibration
+from ReShapeITLib.restoration.model import NETWORK, WITNESSES, RestorationModel
 from ReShapeITLib.restoration_training.calibrating import Judged, Reliability, calibrated
+from ReShapeITLib.restoration_training.judging import judged_suggestions
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
 from Testing.Studies.wrong_organs import DATA, LOBES, ORGANS
 
 LEAST_SPACING_MM = 1.4
@@ -98,37 +105,44 @@ def _cut(truth: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator) -
     return mask, geometry.cropped(first, mask.shape[::-1])
 
 
-def collect(file: Path, organs: Sequence[str] = ORGANS) -> list[dict]:
-    """All rows: organ, case, input and the judged suggestion; inputs that are in the file are not looked at again."""
-    from ReShapeITLib.restoration.model import RestorationModel
-    from ReShapeITLib.restoration_training.judging import judged_suggestions
-    from ReShapeITLib.templates.store import find_template
-    from ReShapeITLib.templates.template import OrganTemplate
+def collect(file: Path, organs: Sequence[str], witnesses: Sequence[str]) -> list[dict]:
+    """All rows: witness, organ, case, input and the judged suggestions; what is in the file is not looked at again.
 
+    The first case of every organ comes first, so that a part of the study has all organs.
+    """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     rows = [json.loads(line) for line in lines]
-    done = {(row["organ"], row["case"], row["input"]) for row in rows}
-    for organ in organs:
-        path = find_template(organ)
-        template, model = OrganTemplate.load(path), RestorationModel.for_template(path)
-        for case in cases_of(organ):
+    done = {(row["witness"], row["organ"], row["case"], row["input"]) for row in rows}
+    cases = {organ: cases_of(organ) for organ in organs}
+    for rank in range(max(map(len, cases.values()))):
+        for organ in (organ for organ in organs if rank < len(cases[organ])):
+            case = cases[organ][rank]
             for name, given, truth in inputs_of(organ, case):
-                if (organ, case, name) in done:
-                    continue
-                found = judged_suggestions(LIVERS.get(case, case), given, truth, template, model)
-                new = [{"organ": organ, "case": case, "input": name, "judged": [asdict(row) for row in found]}]
-                rows += new
-                with open(file, "a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(new[0]) + "\n")
-                print(organ, case, name, len(found), flush=True)
+                for witness in witnesses:
+                    if (witness, organ, case, name) in done:
+                        continue
+                    template, model = _models(organ)
+                    patient, asked = LIVERS.get(case, case), model if witness == NETWORK else None
+                    found = judged_suggestions(patient, given, truth, template, asked)
+                    row = {"witness": witness, "organ": organ, "case": case, "input": name}
+                    rows.append(row | {"judged": [asdict(one) for one in found]})
+                    with open(file, "a", encoding="utf-8") as stream:
+                        stream.write(json.dumps(rows[-1]) + "\n")
+                    print(*row.values(), len(found), flush=True)
     return rows
+
+
+@cache
+def _models(organ: str):
+    path = find_template(organ)
+    return OrganTemplate.load(path), RestorationModel.for_template(path)
 
 
 def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> str:
     """Reliability, and for each organ what each boldness wins and what decisions with the truth in hand would."""
-    measured = (found.log_loss, found.log_loss_by_network, found.log_loss_by_kind, found.brier)
+    measured = (found.log_loss, found.log_loss_by_answer, found.log_loss_by_kind, found.brier)
     lines = [
-        "| log loss | by network alone | by kind alone | Brier score | expected calibration error |",
+        "| log loss | by its answer alone | by kind alone | Brier score | expected calibration error |",
         "|---" * 5 + "|",
         "| " + " | ".join(f"{value:.3f}" for value in measured) + f" | {found.calibration_error:.1%} |",
         "",
@@ -156,14 +170,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--organs", nargs="*", choices=ORGANS, help="these alone, for several processes at once")
+    parser.add_argument("--witnesses", nargs="*", choices=WITNESSES, default=WITNESSES, help="these alone")
     parser.add_argument("--write", type=Path, help="calibration file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    rows = collect(arguments.output / "judged.jsonl", arguments.organs or ORGANS)
-    judged = [Judged(**one) for row in rows for one in row["judged"]]
-    model, found = calibrated(judged)
-    print(table(rows, found, dict(model.boldness)))
+    rows = collect(arguments.output / "judged.jsonl", arguments.organs or ORGANS, arguments.witnesses)
+    by_witness = {name: [row for row in rows if row["witness"] == name] for name in arguments.witnesses}
+    judged = {name: [Judged(**one) for row in own for one in row["judged"]] for name, own in by_witness.items()}
+    model, found = calibrated(judged, calibration())
+    for name, own in by_witness.items():
+        print(f"\n{name}, {len(own)} inputs\n\n{table(own, found[name], dict(model.boldness))}")
     if arguments.write:
         model.write(arguments.write)
 

@@ -19,9 +19,9 @@ from ReShapeITLib.distance.surface import (
 )
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
+from ReShapeITLib.refinement.components import without_components_out_of_reach
 from ReShapeITLib.refinement.decision.calibration import calibration
 from ReShapeITLib.refinement.decision.suggestions import find_suggestions
-from ReShapeITLib.refinement.healing import without_components_out_of_reach
 from ReShapeITLib.refinement.options import RefineOptions
 from ReShapeITLib.refinement.truncation import find_truncation, own_flat_shares
 from ReShapeITLib.restoration.grid import CanonicalGrid

@@ -180,7 +180,7 @@ def test_the_papers_interaction_and_the_refinement_return_the_templates_own_orga
     given = voxelised(organ, geometry)
     few = {"fit": {"code_steps": 4, "weight_steps": 2, "surface_points": 100, "free_points": 50}}
     few |= {"alignment": {"n_points": 300, "coarse_points": 100}}
-    coarse = {"surface_cell_mm": 8.0, "blend": {"cell_mm": 8.0}, **few}
+    coarse = {"surface_cell_mm": 8.0, **few}
     entries = [{"name": "tim_paper", **coarse}, {"name": "field", **coarse}]
     for name, method in make_methods(entries, "pancreas", TEMPLATE).items():
         result = method(given, geometry)

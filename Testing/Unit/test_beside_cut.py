@@ -9,10 +9,9 @@ from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.combinators import BlendedField, FunctionDistance, WithinImage
 from ReShapeITLib.distance.surface import DistanceGrid, surface_from_mask
 from ReShapeITLib.io.volumes import read_labels
-from ReShapeITLib.refinement.blending import grid_points
 from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.refine import refine
-from ReShapeITLib.refinement.truncation import Truncation, expected_within_image, find_truncation
+from ReShapeITLib.refinement.truncation import Truncation, expected_within_image, find_truncation, grid_points
 from ReShapeITLib.restoration.model import RestorationModel
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate

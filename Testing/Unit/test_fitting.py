@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from ReShapeITLib.core.errors import CancelledError
-from ReShapeITLib.core.geometry import Similarity
+from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.interaction.adam import Adam
 from ReShapeITLib.interaction.candidates import CandidateOptions, Candidates, select_candidates
 from ReShapeITLib.interaction.fitting import PendingFit, fit_field
 from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.interaction.prior import CodePrior
-from ReShapeITLib.refinement.blending import grid_points, working_geometry
+from ReShapeITLib.refinement.truncation import grid_points
 from Testing.oracles import MM_PER_UNIT, RADII, ellipsoid_sdf, ellipsoid_surface, tiny_template
 
 UNIT = Similarity(1.0 / MM_PER_UNIT, np.eye(3), np.zeros(3))
@@ -90,7 +90,7 @@ def test_a_template_of_one_case_has_a_finite_prior(template):
 
 @functools.cache
 def ellipsoid_grid():
-    geometry = working_geometry(np.full(3, -110.0), np.full(3, 110.0), 5.0)
+    geometry = ImageGeometry.from_parts((45, 45, 45), (5.0, 5.0, 5.0), np.full(3, -110.0))
     values = ellipsoid_sdf(grid_points(geometry), np.array(RADII[1]) * MM_PER_UNIT)
     return DistanceGrid(values.reshape(geometry.shape_kji).astype(np.float32), geometry)
 

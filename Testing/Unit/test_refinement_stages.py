@@ -52,7 +52,7 @@ def test_the_stages_one_by_one_give_what_refine_gives(organ, template):
     aligned = align(given, template, DRAFT)
     restored = restore_organ(aligned, template, None, DRAFT)
     expected = expect(restored, template, DRAFT, Progress("none"))
-    shape = refined_shape(decide(expected, DRAFT, Progress("none")))
+    shape = refined_shape(decide(expected, Progress("none")))
     np.testing.assert_array_equal(shape.mask(geometry), refine(mask, geometry, template, DRAFT).mask(geometry))
 
 

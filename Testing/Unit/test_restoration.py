@@ -14,7 +14,7 @@ from ReShapeITLib.damage import on_grid as damage
 from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid
 from ReShapeITLib.io.weights_file import WeightsKind
-from ReShapeITLib.refinement.healing import without_components_out_of_reach
+from ReShapeITLib.refinement.components import without_components_out_of_reach
 from ReShapeITLib.refinement.options import REFINE_PRESETS
 from ReShapeITLib.refinement.refine import refine
 from ReShapeITLib.restoration.grid import MARGIN_UNIT, MULTIPLE, CanonicalGrid

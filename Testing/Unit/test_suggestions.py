@@ -8,7 +8,7 @@ import pytest
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.surface import DistanceGrid
-from ReShapeITLib.refinement.decision.calibration import Calibration, calibration
+from ReShapeITLib.refinement.decision.calibration import Calibration, Coefficients, calibration
 from ReShapeITLib.refinement.decision.suggestions import (
     APART,
     ATTACHED,
@@ -18,18 +18,21 @@ from ReShapeITLib.refinement.decision.suggestions import (
     REACH_CELLS,
     find_suggestions,
 )
-from ReShapeITLib.restoration.model import Restoration
+from ReShapeITLib.restoration.model import FIELD, NETWORK, WITNESSES, Restoration
 from ReShapeITLib.restoration_training.calibrating import (
     EVIDENCE,
     Judged,
-    fit_calibration,
+    calibrated,
+    fit_coefficients,
     left_out,
+    names_for_boldness,
     reliability,
-    with_boldness,
 )
 
 CELL_MM = 2.0
-EVEN = Calibration(dict.fromkeys(KINDS, 0.0), dict.fromkeys(EVIDENCE, 0.0))
+NOTHING_KNOWN = Coefficients(dict.fromkeys(KINDS, 0.0), {})
+EVEN = Calibration(dict.fromkeys(WITNESSES, NOTHING_KNOWN))
+NAMES = EVIDENCE[NETWORK]
 BITE, BESIDE, FAR = (16, 16, 29), (16, 16, 31), (16, 16, 36)
 
 
@@ -96,7 +99,7 @@ def test_the_evidence_is_what_the_witness_says_and_how_much_would_change():
 
 def test_the_one_rule_takes_what_is_likelier_than_asked_and_the_rest_stays_as_given():
     given = np.minimum(bitten(), ball(3.0, (16, 5, 36)))
-    model = Calibration({**EVEN.kinds, MISSING: 1.0, APART: -1.0}, EVEN.evidence)
+    model = Calibration({NETWORK: Coefficients({**NOTHING_KNOWN.kinds, MISSING: 1.0, APART: -1.0}, {})})
     found = find_suggestions(answer(given, ball(9.0)), model)
     assert [entry.kind for entry in found.entries] == [MISSING, APART]
     taken = found.likelier_than(0.5)
@@ -120,32 +123,32 @@ def judged(rng, n=300) -> list[Judged]:
     for index in range(n):
         network, spread, depth, unlike = rng.uniform(0, (3.0, 0.5, 3.0, 2.0))
         odds = -3.0 + 1.5 * network + 1.0 * depth
-        evidence = dict(zip(EVIDENCE, (network, spread, depth, unlike), strict=True))
+        evidence = dict(zip(NAMES, (network, spread, depth, unlike), strict=True))
         right = float(rng.random() < 1.0 / (1.0 + np.exp(-odds)))
         rows.append(Judged(f"patient{index % 20}", KINDS[index % 4], evidence, right, 10))
     return rows
 
 
 def test_a_known_law_is_found_again(rng):
-    found = fit_calibration(judged(rng, 4000))
+    found = fit_coefficients(judged(rng, 4000), NAMES)
     assert found.evidence["network"] == pytest.approx(1.5, abs=0.2)
     assert found.evidence["depth"] == pytest.approx(1.0, abs=0.2)
     assert abs(found.evidence["spread"]) < 0.6 and abs(found.evidence["unlike"]) < 0.2
 
 
 def test_probabilities_of_patients_left_out_are_calibrated_and_better_than_by_less_evidence(rng):
-    found = reliability(judged(rng, 1500))
+    found = reliability(judged(rng, 1500), NAMES)
     assert found.calibration_error < 0.05
-    assert found.log_loss < found.log_loss_by_network < found.log_loss_by_kind
+    assert found.log_loss < found.log_loss_by_answer < found.log_loss_by_kind
 
 
 def test_a_patients_own_suggestions_do_not_teach_their_probabilities(rng):
     rows = judged(rng)
-    before = left_out(rows)
+    before = left_out(rows, NAMES)
     turned = [
         Judged(r.patient, r.kind, r.evidence, 1.0 - r.right, r.cells) if r.patient == "patient3" else r for r in rows
     ]
-    after = left_out(turned)
+    after = left_out(turned, NAMES)
     own = np.array([row.patient == "patient3" for row in rows])
     np.testing.assert_array_equal(before[own], after[own])
     assert (before[~own] != after[~own]).any()
@@ -153,13 +156,13 @@ def test_a_patients_own_suggestions_do_not_teach_their_probabilities(rng):
 
 def test_balanced_is_the_most_cautious_choice_that_wins_nearly_as_much_as_the_best():
     rows = [Judged("a", MISSING, {}, right, cells) for right, cells in ((0.0, 10), (1.0, 1), (1.0, 99), (1.0, 900))]
-    model = with_boldness(EVEN, rows, np.array([0.48, 0.57, 0.68, 0.9]))
+    model = Calibration({}, names_for_boldness(rows, np.array([0.48, 0.57, 0.68, 0.9])))
     assert model.least("balanced") == pytest.approx(0.65)
     assert model.least("cautious") > model.least("balanced") > model.least("bold")
 
 
 def test_boldness_is_a_name_or_a_probability_and_nothing_else():
-    model = Calibration(EVEN.kinds, EVEN.evidence, {"balanced": 0.6})
+    model = Calibration(EVEN.witnesses, {"balanced": 0.6})
     assert model.least("balanced") == 0.6 and model.least("0.35") == 0.35
     for wrong in ("brave", "1.5", "-1", "nan"):
         with pytest.raises(BadInputError, match="boldness is"):
@@ -167,12 +170,12 @@ def test_boldness_is_a_name_or_a_probability_and_nothing_else():
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path):
-    model = Calibration(EVEN.kinds, EVEN.evidence, {"balanced": 0.6}, {"patients": 3})
+    model = Calibration({FIELD: Coefficients({MISSING: -1.0}, {"depth": 2.0}, {"patients": 3})}, {"balanced": 0.6})
     model.write(tmp_path / "calibration.json")
     assert Calibration.read(tmp_path / "calibration.json") == model
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": "x"}', '{"format": "reshapeit-calibration-1"}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "x"}', '{"format": "reshapeit-calibration-2"}', "[" * 100_000])
 def test_a_damaged_calibration_is_told(tmp_path, text):
     (tmp_path / "calibration.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadInputError, match="cannot be read as a calibration"):
@@ -181,6 +184,18 @@ def test_a_damaged_calibration_is_told(tmp_path, text):
 
 def test_the_shipped_numbers_that_decide_are_few_and_none_is_an_organs_own():
     model = calibration()
-    assert set(model.kinds) == set(KINDS) and set(model.evidence) == set(EVIDENCE)
-    assert len(model.kinds) + len(model.evidence) + len(model.boldness) <= 25
-    assert model.evidence["network"] > 0 and model.evidence["spread"] < 0 and model.evidence["depth"] > 0
+    assert set(model.witnesses) == set(WITNESSES)
+    for name, one in model.witnesses.items():
+        assert set(one.kinds) == set(KINDS) and set(one.evidence) == set(EVIDENCE[name])
+        assert one.evidence[name] > 0 and one.evidence["depth"] > 0
+    assert sum(len(one.kinds) + len(one.evidence) for one in model.witnesses.values()) + len(model.boldness) <= 25
+    assert model.witnesses[NETWORK].evidence["spread"] < 0
+
+
+def test_what_is_calibrated_anew_leaves_the_other_witness_and_the_boldness_as_they_were(rng):
+    known = calibration()
+    rows = [Judged(r.patient, r.kind, {"field": r.evidence["network"], **r.evidence}, r.right, 10) for r in judged(rng)]
+    anew, found = calibrated({FIELD: rows}, known)
+    assert anew.witnesses[NETWORK] == known.witnesses[NETWORK] and anew.boldness == known.boldness
+    assert set(found) == {FIELD} and anew.witnesses[FIELD] != known.witnesses[FIELD]
+    assert anew.witnesses[FIELD].about["patients"] == 20

@@ -13,7 +13,7 @@ from ...core.errors import BadInputError, ImplausibleError, Notice, label_subjec
 from ...core.geometry import ImageGeometry
 from ...core.label_scan import extent
 from ...core.labels import LabelVolume
-from ...refinement.blending import SMALL_COMPONENT_GAP_MM
+from ...refinement.components import SMALL_COMPONENT_GAP_MM
 from ..labels import parsed_label
 from .likeness import KnownOrgans, is_solid, points_of, voxel_moments
 from .removed import LEAST_TOLD_ML

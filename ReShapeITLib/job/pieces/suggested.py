@@ -32,7 +32,7 @@ def suggestion_volume(volume: LabelVolume, shapes: Mapping[int | str, RefinedSha
     for label, shape in shapes.items():
         if shape.suggestions is None:
             continue
-        changes = _changes(shape, shape.suggestions, volume)
+        changes = changes_of(shape, shape.suggestions, volume)
         given, final = volume.mask(label), shape.mask(volume.geometry)
         # What goes or comes whatever is decided, as specks that lie apart once all else is taken.
         otherwise = final != given ^ np.isin(changes, list(shape.taken))
@@ -105,7 +105,7 @@ def _segment(number: int, label: int | str, entry: Suggestion | None, taken: Col
     return Segment(number, name, f"Suggestion_{number}", color, 0, {_TAG + key: value for key, value in told.items()})
 
 
-def _changes(shape: RefinedShape, found: Suggestions, volume: LabelVolume) -> np.ndarray:
+def changes_of(shape: RefinedShape, found: Suggestions, volume: LabelVolume) -> np.ndarray:
     """(K, J, I) number of the suggestion that decides about a voxel, 0 where none does."""
     from ...refinement.refine import with_suggestions
 
@@ -120,7 +120,7 @@ def _changes(shape: RefinedShape, found: Suggestions, volume: LabelVolume) -> np
     where = np.argwhere(none != everything)
     # What is changed at the border of a region lies up to a cell outside of it.
     nearest = ndimage.distance_transform_edt(found.regions == 0, return_distances=False, return_indices=True)
-    cells = found.restored.geometry.ras_to_ijk_points(part.ijk_to_ras_points(where[:, ::-1]))[:, ::-1]
+    cells = found.geometry.ras_to_ijk_points(part.ijk_to_ras_points(where[:, ::-1]))[:, ::-1]
     at = tuple(np.clip(np.rint(cells).astype(int), 0, np.array(found.regions.shape) - 1).T)
     changes[box][tuple(where.T)] = found.regions[tuple(nearest[axis][at] for axis in range(3))]
     return changes

@@ -1,7 +1,8 @@
 """From the evidence for a suggestion to its probability of being right.
 
-One logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on, and the
-probabilities from which suggestions are taken. Both are in ``calibration.json`` beside the networks.
+Two witnesses make suggestions: the restoration network, and for a template without one the fitted field. Each has one
+logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on. They are in
+``calibration.json`` beside the networks, with the probabilities from which suggestions are taken.
 """
 
 from __future__ import annotations
@@ -18,29 +19,44 @@ from ...io.atomic import atomic_path
 from ...restoration.store import restoration_folders
 
 FILE_NAME = "calibration.json"
-_FORMAT = "reshapeit-calibration-1"
+_FORMAT = "reshapeit-calibration-2"
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The model.
+class Coefficients:
+    """The model of one witness.
 
     Args:
         kinds: log odds of each kind of suggestion where all evidence is 0.
         evidence: by how much each kind of evidence raises the log odds, per unit; see ``suggestions.Suggestion``.
-        boldness: by name, the probability above which a suggestion is taken.
         about: what it was fitted on, for people.
     """
 
     kinds: Mapping[str, float]
     evidence: Mapping[str, float]
-    boldness: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
 
     def probability(self, kind: str, evidence: Mapping[str, float]) -> float:
-        """Probability (0 to 1) that a suggestion is right."""
-        odds = self.kinds[kind] + sum(self.evidence[name] * value for name, value in evidence.items())
+        """Probability (0 to 1) that a suggestion is right; ``evidence`` may hold more than the model weighs."""
+        odds = self.kinds[kind] + sum(slope * evidence[name] for name, slope in self.evidence.items())
         return 1.0 / (1.0 + math.exp(-min(max(odds, -50.0), 50.0)))
+
+    def as_dict(self) -> dict:
+        """Plain values."""
+        return {"kinds": dict(self.kinds), "evidence": dict(self.evidence), "about": dict(self.about)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What decides about suggestions.
+
+    Args:
+        witnesses: the model of each, by name.
+        boldness: by name, the probability above which a suggestion is taken.
+    """
+
+    witnesses: Mapping[str, Coefficients]
+    boldness: Mapping[str, float] = field(default_factory=dict)
 
     def least(self, boldness: str) -> float:
         """The probability above which a suggestion is taken: of a name, or a number from 0 to 1 as text.
@@ -70,8 +86,8 @@ class Calibration:
         Raises:
             BadInputError: it cannot be written.
         """
-        told = {"format": _FORMAT, "kinds": self.kinds, "evidence": self.evidence}
-        told |= {"boldness": self.boldness, "about": self.about}
+        witnesses = {name: model.as_dict() for name, model in self.witnesses.items()}
+        told = {"format": _FORMAT, "witnesses": witnesses, "boldness": dict(self.boldness)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
@@ -86,8 +102,11 @@ class Calibration:
             told = json.loads(Path(path).read_text(encoding="utf-8"))
             if told["format"] != _FORMAT:
                 raise ValueError(f"format {told['format']}")
-            numbers = ({str(k): float(v) for k, v in told[name].items()} for name in _PARTS)
-            return cls(*numbers, about=told["about"])
+            witnesses = {
+                str(name): Coefficients(_numbers(one["kinds"]), _numbers(one["evidence"]), dict(one["about"]))
+                for name, one in told["witnesses"].items()
+            }
+            return cls(witnesses, _numbers(told["boldness"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 "{input} cannot be read as a calibration ({reason})",
@@ -98,7 +117,8 @@ class Calibration:
             ) from error
 
 
-_PARTS = ("kinds", "evidence", "boldness")
+def _numbers(told: Mapping[str, float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in told.items()}
 
 
 def calibration() -> Calibration:
@@ -113,7 +133,7 @@ def calibration() -> Calibration:
             return _read(path, path.stat().st_mtime_ns)
     raise BadInputError(
         "{name} is in none of the folders of restoration networks",
-        "install the program again, or make one with 'reshapeit calibrate'",
+        "install the program again",
         "calibration.missing",
         name=FILE_NAME,
     )

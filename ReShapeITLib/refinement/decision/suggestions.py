@@ -1,8 +1,9 @@
 """Suggestions: the regions in which given and expected organ contradict each other, each with its evidence.
 
-The network answers on a coarse grid and is right to about half a cell, so the given surface, which came from the image,
-stands wherever the two agree to within a cell. What is left falls into connected regions. Each is one suggestion, with
-one calibrated probability of being right (:mod:`calibration`), and is taken as a whole where that is high enough.
+A witness (the restoration network, or the fitted field of a template without one) answers on a coarse grid and is right
+to about half a cell, so the given surface, which came from the image, stands wherever the two agree to within a cell.
+What is left falls into connected regions. Each is one suggestion, with one calibrated probability of being right
+(:mod:`calibration`), and is taken as a whole where that is high enough.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...core.geometry import ImageGeometry
 from ...distance.surface import DistanceGrid
 from ...restoration.model import Restoration
 from .calibration import Calibration
@@ -36,9 +38,10 @@ class Suggestion:
         volume_ml: of the cells that would change.
         centre_ras: (x, y, z) of their middle, mm.
         extent_mm: diagonal of the box around them.
-        evidence: by name. "network": how far its answer has the cells on the other side, top tenth, in cells (at most
-            three); "spread": standard deviation of its answers in several poses, mean in cells; "depth": how deep the
-            change goes below the given surface, top tenth, in cells; "unlike": see :func:`find_suggestions`.
+        evidence: by name. "network" or "field", by the witness: how far its answer has the cells on the other side, top
+            tenth, in cells (at most three); "spread": standard deviation of the network's answers in several poses,
+            mean in cells; "depth": how deep the change goes below the given surface, top tenth, in cells; "unlike": see
+            :func:`find_suggestions`.
         probability: that more of the change is right than wrong.
     """
 
@@ -69,12 +72,12 @@ class Suggestions:
 
     Args:
         regions: [z, y, x] int32 number of the suggestion that a cell belongs to, 0 for none.
-        restored: the expected distance on the same grid; its geometry is the cells' (RAS mm).
+        geometry: of the cells, RAS mm.
         entries: the suggestions, likeliest first.
     """
 
     regions: np.ndarray
-    restored: DistanceGrid
+    geometry: ImageGeometry
     entries: tuple[Suggestion, ...]
 
     def likelier_than(self, least: float) -> frozenset[int]:
@@ -95,48 +98,51 @@ class Suggestions:
         if inside.any():
             cells = ndimage.distance_transform_edt(~inside)
             weight = np.clip(1.0 - (cells - 1.0) / TRANSITION_CELLS, 0.0, 1.0).astype(np.float32)
-        return DistanceGrid(weight, self.restored.geometry)
+        return DistanceGrid(weight, self.geometry)
 
 
 def find_suggestions(
     restoration: Restoration, calibration: Calibration, unlike: float = TYPICALLY_UNLIKE
 ) -> Suggestions:
-    """Every region in which the network's organ contradicts the given one.
+    """Every region in which a witness's organ contradicts the given one.
 
     Args:
-        restoration: given and restored organ.
-        calibration: from evidence to probability.
+        restoration: given organ and the witness's.
+        calibration: from evidence to probability; knows the witness.
         unlike: how far the given organ's form as a whole is from those of the training cases
             (``Plausibility.shape_distance``).
     """
     unlike = TYPICALLY_UNLIKE if np.isnan(unlike) else unlike
     given, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     regions = np.zeros(given.shape, dtype=np.int32)
+    model = calibration.witnesses[restoration.witness]
     entries = []
     found = _contradictions(given, restored, restoration.unseen)
     for number, (kind, region, core) in enumerate(found, start=1):
         regions[region] = number
-        evidence = {**_evidence(kind, core, given, restored, restoration.spread), "unlike": float(unlike)}
-        entries.append(_suggestion(number, kind, core, restoration, evidence, calibration.probability(kind, evidence)))
+        evidence = {**_evidence(kind, core, given, restored, restoration), "unlike": float(unlike)}
+        entries.append(_suggestion(number, kind, core, restoration, evidence, model.probability(kind, evidence)))
     entries.sort(key=lambda entry: -entry.probability)
-    return Suggestions(regions, restoration.restored, tuple(entries))
+    return Suggestions(regions, restoration.restored.geometry, tuple(entries))
 
 
 def _evidence(
-    kind: str, core: np.ndarray, given: np.ndarray, restored: np.ndarray, spread: np.ndarray
+    kind: str, core: np.ndarray, given: np.ndarray, restored: np.ndarray, restoration: Restoration
 ) -> dict[str, float]:
     """What speaks for a change and against it; see :attr:`Suggestion.evidence`.
 
     Args:
         kind: one of ``KINDS``.
         core: (n, 3) the cells that would change, [z, y, x].
-        given, restored, spread: [z, y, x] in cells.
+        given, restored: [z, y, x] in cells.
+        restoration: that they come from.
     """
     cells = tuple(core.T)
     sign = -1.0 if kind in (MISSING, BEYOND) else 1.0
+    spread = {} if restoration.spread is None else {"spread": float(restoration.spread[cells].mean())}
     return {
-        "network": float(np.percentile(sign * restored[cells], _TOP)),
-        "spread": float(spread[cells].mean()),
+        restoration.witness: float(np.percentile(sign * restored[cells], _TOP)),
+        **spread,
         "depth": float(np.percentile(-sign * given[cells], _TOP)),
     }
 

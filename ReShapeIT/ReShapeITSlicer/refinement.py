@@ -13,8 +13,11 @@ from .engine import CANCELLED, Engine, EngineSettings, EngineStatus
 from .errors import RefinementError
 from .exchange.exchange import Exchange
 from .options import RefinementOptions
-from .review.review import Review, SummaryRow
+from .review.review import Review
+from .review.summary import SummaryRow
 from .segmentVoxels import segmentMask
+from .suggestions.deciding import Deciding
+from .suggestions.suggestion import Suggestion
 from .templates import chosenTemplate
 from .wording import Told, inWords
 
@@ -39,6 +42,8 @@ class RefinementTask:
     :param engineSettings: EngineSettings.
     :param segmentationsLogic: vtkSlicerSegmentationsModuleLogic; accepted for callers that have one, not needed.
     :param imageNode: volume that was segmented, which is asked where the organ ends; None for shape alone.
+    :param resident: ResidentEngine that refines and stays for what is decided afterwards; None starts a process for
+        this refinement alone, whose suggestions stay as it decided them.
     """
 
     def __init__(
@@ -51,14 +56,16 @@ class RefinementTask:
         engineSettings=None,
         segmentationsLogic=None,
         imageNode=None,
+        resident=None,
     ):
         self._scene, self._node, self._templates = scene, segmentationNode, dict(templates)
         self._nodeId = segmentationNode.GetID() if segmentationNode is not None else None
         self._options, self._volume = options or RefinementOptions(), referenceVolumeNode
-        self._image = imageNode
+        self._image, self._resident = imageNode, resident
         self._settings = engineSettings or EngineSettings()
         self._engine, self._exchange, self._trace = None, None, ""
         self.review: Review | None = None
+        self.deciding: Deciding | None = None
         self.status = TaskStatus()
 
     @property
@@ -94,7 +101,7 @@ class RefinementTask:
         )
         try:
             arguments = [*self._exchange.write(), *self._options.arguments()]
-            self._engine = Engine(self._settings)
+            self._engine = self._resident.engine(self._settings) if self._resident else Engine(self._settings)
             self._engine.start(arguments)
         except RefinementError:
             self._exchange.remove()
@@ -161,6 +168,47 @@ class RefinementTask:
     def undo(self) -> None:
         """See Review.undo."""
         self._reviewed().undo()
+        if self.deciding is not None:
+            self.deciding.close()
+
+    def suggestions(self) -> list[Suggestion]:
+        """What the engine found, organ by organ, what matters first; empty where the refinement is not done."""
+        return self.deciding.suggestions() if self.deciding else []
+
+    def take(self, segmentId: str, number: int) -> None:
+        """Take a suggestion and wait until the scene shows it; see Deciding.decide."""
+        self._decided(lambda deciding: deciding.decide(segmentId, number, True))
+
+    def leave(self, segmentId: str, number: int) -> None:
+        """Leave a suggestion and wait until the scene shows it; see Deciding.decide."""
+        self._decided(lambda deciding: deciding.decide(segmentId, number, False))
+
+    def setLeast(self, probability: float | None) -> None:
+        """Take all likelier suggestions that nobody decided, and wait; see Deciding.setLeast."""
+        self._decided(lambda deciding: deciding.setLeast(probability))
+
+    def include(self, points, segmentId: str = "") -> None:
+        """Points (world RAS mm) that belong to an organ; it can be left out where one was refined."""
+        self._decided(lambda deciding: deciding.addPoints(self._theOrgan(segmentId), include=points))
+
+    def exclude(self, points, segmentId: str = "") -> None:
+        """Points (world RAS mm) that do not belong to an organ; it can be left out where one was refined."""
+        self._decided(lambda deciding: deciding.addPoints(self._theOrgan(segmentId), exclude=points))
+
+    def undoDecision(self) -> None:
+        """Take the last decision about suggestions and points back."""
+        self._decided(lambda deciding: deciding.undo())
+
+    def _decided(self, decide: Callable[[Deciding], object]) -> None:
+        self._reviewed()
+        decide(self.deciding)
+        self.deciding.settle()
+
+    def _theOrgan(self, segmentId: str) -> str:
+        rows = self.summary()
+        if segmentId or len(rows) == 1:
+            return segmentId or rows[0].segmentId
+        raise RefinementError("Several organs were refined; say which one the points are about.")
 
     def _reviewed(self) -> Review:
         if self.review is None:
@@ -171,7 +219,11 @@ class RefinementTask:
         try:
             self._checkUnchanged()
             refined = self._exchange.read()
-            self.review = Review(self._scene, self._node, refined, self._options, self._exchange.localToWorld)
+            toWorld = self._exchange.localToWorld
+            self.review = Review(self._scene, self._node, refined, self._options, toWorld)
+            ask = self._engine.ask if self._resident else None
+            given, folder = self._exchange.given, self._settings.temporaryFolder
+            self.deciding = Deciding(self.review, given, self._exchange.grid, self._node, toWorld, ask, folder)
         except Exception as error:  # noqa: BLE001 - becomes the task's status
             self._trace = traceback.format_exc()
             text = NO_MEMORY if isinstance(error, MemoryError) else NOT_IMPORTED

@@ -2,9 +2,10 @@
 
 import qt
 from ReShapeITSlicer.errors import RefinementError
-from ReShapeITSlicer.review.export import addTableNode, writeTable
+from ReShapeITSlicer.review.export import addTableNode, writeSuggestions, writeTable
 from slicer.i18n import tr as _
 
+from .suggestionControl import SuggestionControl
 from .table import ReviewTable, imageSentence
 from .views import colourBar, jumpTo
 
@@ -25,6 +26,7 @@ class ReviewControl:
         self._ui, self._scene, self._say, self._askFile = ui, scene, say, askFile or _askFile
         self._task, self._blends = None, {}
         self._table = ReviewTable(ui.reviewTable, self._onSelection, self.centre)
+        self.suggestions = SuggestionControl(ui, scene, say, self._refill)
         # Blending makes voxels anew: only when the slider rests.
         self._blendTimer = qt.QTimer()
         self._blendTimer.setSingleShot(True)
@@ -60,6 +62,7 @@ class ReviewControl:
         self._ui.changeLabel.setText("")
         self._ui.plausibilityLabel.setText("")
         self._table.fill(task.summary() if task else [])
+        self.suggestions.setTask(task, getattr(task, "resultSegmentationNode", None))
         self.updateViews()
 
     def updateViews(self) -> None:
@@ -97,6 +100,10 @@ class ReviewControl:
         path = self._askFile(_("Export the review table"), "review.csv", _("Comma-separated values (*.csv)"))
         if path:
             written = self._attempt(lambda: writeTable(path, self._task.summary()))
+            found = getattr(self._task, "deciding", None) and self._task.suggestions()
+            if written is not None and found:
+                names = {row.segmentId: row.name for row in self._task.summary()}
+                self._attempt(lambda: writeSuggestions(written, found, names))
             if written is not None:
                 self._say(_("The table was written to {path}.").format(path=written))
 
@@ -119,6 +126,7 @@ class ReviewControl:
             if row.state == "pending":
                 self._attempt(lambda segmentId=row.segmentId: self._task.accept(segmentId))
         self._refill()
+        self.suggestions.refresh()
 
     def undo(self) -> None:
         """Take everything back and end the review."""
@@ -136,6 +144,7 @@ class ReviewControl:
         self._blendTimer.stop()
         self._attempt(lambda: getattr(self._task, what)(row.segmentId))
         self._refill()
+        self.suggestions.refresh()
 
     def _onBlend(self, value: float) -> None:
         row = self._table.selected()

@@ -182,13 +182,16 @@ class Exchange:
             raise RefinementError("The refined voxels are on another grid than the segmentation; refine again.")
         box = self.grid.cropped(mask | toGrid(given.mask, given.grid, self.grid), margin=1)
         name = SURFACE if len(self.given) == 1 else SURFACE.replace(".", f"_{given.key}.")
-        surface = _readSurface(self._folder / name, np.linalg.inv(self.localToWorld))
+        surface = readSurface(self._folder / name, np.linalg.inv(self.localToWorld))
         after = toGrid(mask, self.grid, box)
         return Refined(given, box, toGrid(given.mask, given.grid, box), after, surface, report)
 
 
-def _readSurface(path: Path, worldToLocal: np.ndarray):
-    """vtkPolyData in local mm of a file in LPS."""
+def readSurface(path: Path, worldToLocal: np.ndarray):
+    """vtkPolyData in local mm of a file in LPS, with its change and confidence.
+
+    :raises RefinementError: the file is missing or damaged.
+    """
     reader = vtk.vtkXMLPolyDataReader()
     reader.SetFileName(str(path))
     reader.Update()

@@ -41,6 +41,7 @@ _NAMES = {
     "f4": "float",
     "f8": "double",
 }
+DAMAGED = "The refined voxels cannot be read ({}); is the disk full?"
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -105,6 +106,30 @@ def readSegments(path) -> dict[str, np.ndarray]:
 
     :raises RefinementError: the file is missing or damaged.
     """
+    array, values = _read(path)
+    array = array if array.ndim == 4 else array[..., None]
+    masks, index = {}, 0
+    try:
+        while f"Segment{index}_ID" in values:
+            layer, label = (int(values[f"Segment{index}_{name}"]) for name in ("Layer", "LabelValue"))
+            masks[values[f"Segment{index}_ID"]] = array[..., layer] == label
+            index += 1
+    except (KeyError, ValueError, IndexError) as error:
+        raise RefinementError(DAMAGED.format(error)) from error
+    return masks
+
+
+def readVoxels(path) -> np.ndarray:
+    """(K, J, I) numbers of a file with one layer.
+
+    :raises RefinementError: the file is missing or damaged.
+    """
+    array, _values = _read(path)
+    return array if array.ndim == 3 else array[..., 0]
+
+
+def _read(path) -> tuple[np.ndarray, dict[str, str]]:
+    """Voxels, layers last where there are several, and the values that are kept beside them."""
     try:
         data = Path(path).read_bytes()
         head, _blank, body = data.partition(b"\n\n")
@@ -115,16 +140,9 @@ def readSegments(path) -> dict[str, np.ndarray]:
             body = gzip.decompress(body)
         order = ">" if fields.get("endian") == "big" else "<"
         sizes = [int(n) for n in fields["sizes"].split()]
-        array = np.frombuffer(body, np.dtype(order + _TYPES[fields["type"]])).reshape(sizes[::-1])
-        array = array if array.ndim == 4 else array[..., None]
-        masks, index = {}, 0
-        while f"Segment{index}_ID" in values:
-            layer, label = (int(values[f"Segment{index}_{name}"]) for name in ("Layer", "LabelValue"))
-            masks[values[f"Segment{index}_ID"]] = array[..., layer] == label
-            index += 1
-        return masks
-    except (OSError, EOFError, KeyError, ValueError, IndexError) as error:
-        raise RefinementError(f"The refined voxels cannot be read ({error}); is the disk full?") from error
+        return np.frombuffer(body, np.dtype(order + _TYPES[fields["type"]])).reshape(sizes[::-1]), values
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise RefinementError(DAMAGED.format(error)) from error
 
 
 def _vector(values) -> str:

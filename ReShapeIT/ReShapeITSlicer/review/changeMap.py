@@ -61,6 +61,12 @@ class ChangeMap:
             self._models[segmentId] = model, model.GetDisplayNode()
             _putInFolder(self._scene, model, self._source)
 
+    def update(self, segmentId: str, surface) -> None:
+        """Show another surface of an organ; the colours keep their meaning."""
+        if self.modelId(segmentId):
+            surface.GetPointData().SetActiveScalars(CHANGE)
+            self._models[segmentId][0].SetAndObservePolyData(surface)
+
     def modelId(self, segmentId: str) -> str:
         """Id of the model of an organ; empty where it is not in the scene."""
         model, _display = self._models.get(segmentId, (None, None))
@@ -163,6 +169,16 @@ def commonRangeMm(surfaces) -> float:
 def changes(surface) -> np.ndarray:
     """(N,) signed change in mm of a surface's points."""
     return vtk_to_numpy(surface.GetPointData().GetArray(CHANGE)).astype(float)
+
+
+def statisticsMm(surface) -> dict[str, float]:
+    """Largest change outwards and inwards and the mean of all, by area, under the names of the engine's report."""
+    moved = changes(surface)
+    triangles = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    a, b, c = (vtk_to_numpy(surface.GetPoints().GetData()).astype(float)[triangles[:, corner]] for corner in range(3))
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    mean = float(areas @ np.abs(moved)[triangles].mean(axis=1) / max(areas.sum(), 1e-12))
+    return {"max_out": float(max(moved.max(), 0.0)), "max_in": float(max(-moved.min(), 0.0)), "mean_abs": mean}
 
 
 def largestChanges(surface) -> list[tuple[np.ndarray, float]]:

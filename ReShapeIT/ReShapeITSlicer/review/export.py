@@ -44,6 +44,18 @@ COLUMNS = (
     ("Device", lambda row: row.device, None),
     ("Licence of the template", lambda row: row.licence, None),
 )
+SUGGESTION_COLUMNS = (
+    ("Number", lambda one: one.number),
+    ("Change", lambda one: one.kindText()),
+    ("Volume (mL)", lambda one: round(one.volumeMl, 3)),
+    ("Probability", lambda one: round(one.probability, 4)),
+    ("Evidence", lambda one: one.evidenceText()),
+    ("Taken", lambda one: "yes" if one.taken else "no"),
+    ("Decided", lambda one: "by hand" if one.byHand or one.isClicked else "by the engine"),
+    ("R (mm)", lambda one: round(one.centreRas[0], 2)),
+    ("A (mm)", lambda one: round(one.centreRas[1], 2)),
+    ("S (mm)", lambda one: round(one.centreRas[2], 2)),
+)
 NOTHING = "There is no review to export; refine first."
 
 
@@ -67,16 +79,37 @@ def writeTable(path, rows) -> Path:
     """
     header, table = _filled(rows)
     path = Path(path) if Path(path).suffix else Path(f"{path}.csv")
+    _write(path, [header, *table])
+    return path
+
+
+def writeSuggestions(path, suggestions, names) -> Path:
+    """Write what the engine found and what was decided about it, beside the table of a review.
+
+    :param path: of that table; the file's name gets ``_suggestions``.
+    :param suggestions: Suggestion objects, as of ``task.suggestions()``.
+    :param names: of the segments by id.
+    :returns: the file's path.
+    :raises RefinementError: the file cannot be written.
+    """
+    path = Path(path)
+    path = path.with_name(f"{path.stem}_suggestions.csv")
+    header = ["Segment", *(name for name, _read in SUGGESTION_COLUMNS)]
+    rows = [[names.get(one.segmentId, one.segmentId), *(r(one) for _n, r in SUGGESTION_COLUMNS)] for one in suggestions]
+    _write(path, [header, *rows])
+    return path
+
+
+def _write(path: Path, rows: list[list]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *table])
+            csv.writer(file).writerows(rows)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise RefinementError(f"The table cannot be written to {path} ({reason}); choose another file.") from error
-    return path
 
 
 def addTableNode(scene, rows, name: str = "ReShapeIT review"):

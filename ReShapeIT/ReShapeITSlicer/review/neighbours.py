@@ -38,18 +38,25 @@ class Neighbours:
         self._segmentation, self._taken = segmentation, {}
         chosen = {one.given.segmentId for one in refined}
         ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-        self._masks = [
-            self._near(one.grid, [segmentId for segmentId in ids if segmentId not in chosen], one.before)
-            for one in refined
-        ]
+        self._ids = [segmentId for segmentId in ids if segmentId not in chosen]
+        self._masks = [self._near(one.grid, one.before) for one in refined]
         self._grids = [one.grid for one in refined]
         self._before = [one.before for one in refined]
 
-    def _near(self, grid, ids, before) -> dict[str, np.ndarray]:
-        """(K, J, I) voxels, on the box of one refined organ, of each neighbour."""
+    def widen(self, index: int, grid: Grid, before: np.ndarray) -> None:
+        """Look around a refined organ that has a larger box now."""
+        self._masks[index] = self._near(grid, before)
+        self._grids[index], self._before[index] = grid, before
+
+    def _near(self, grid, before) -> dict[str, np.ndarray]:
+        """(K, J, I) voxels, on the box of one refined organ, of each neighbour as it was given."""
         near = {}
-        for segmentId in ids:
+        for segmentId in self._ids:
+            if self._segmentation.GetSegment(segmentId) is None:
+                continue
             mask = segmentMask(self._segmentation, segmentId, grid)
+            if segmentId in self._taken:
+                mask = mask | toGrid(self._taken[segmentId].voxels, self._taken[segmentId].grid, grid)
             smaller = min(np.count_nonzero(before), max(np.count_nonzero(mask), 1))
             if mask.any() and np.count_nonzero(mask & before) <= 0.5 * smaller:
                 near[segmentId] = mask

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import vtk
 
 from ..exchange.exchange import Refined
-from ..geometry import toGrid
+from ..geometry import Grid, toGrid
 from ..options import IN_PLACE, KEEP_NEIGHBOURS, NEW_SEGMENTATION, TAKE_FROM_NEIGHBOURS
 from ..segmentVoxels import newSegment, restoreSegment, savedSegment, shareLabelmaps, writeMask
 from .blending import Blend
@@ -27,6 +27,7 @@ class Result:
     :param fraction: 0 input .. 1 refined.
     :param state: "pending", "accepted" or "rejected".
     :param written: voxels that the segment holds now.
+    :param hasSurface: ``refined.surface`` is that of ``refined.after``; otherwise one is made of the voxels.
     """
 
     refined: Refined
@@ -37,6 +38,7 @@ class Result:
     fraction: float = 1.0
     state: str = "pending"
     written: np.ndarray | None = None
+    hasSurface: bool = True
 
 
 class Results:
@@ -52,7 +54,7 @@ class Results:
     def __init__(self, scene, segmentationNode, refined, options, spacing_mm):
         self._scene, self._options, self._source = scene, options, segmentationNode
         self._neighbours = Neighbours(segmentationNode.GetSegmentation(), refined)
-        self.node, self.items = segmentationNode, []
+        self.node, self.items, self._spacing_mm = segmentationNode, [], spacing_mm
         for index, one in enumerate(refined):
             keep = options.overlapPolicy == KEEP_NEIGHBOURS
             after = self._neighbours.kept(index, one.after) if keep else one.after
@@ -91,6 +93,27 @@ class Results:
                 item.written = mask
         if self._options.overlapPolicy == TAKE_FROM_NEIGHBOURS and self._options.resultMode != NEW_SEGMENTATION:
             self._neighbours.take(masks)
+
+    def redecide(self, item: Result, mask: np.ndarray, grid: Grid, surface=None) -> None:
+        """Another refined organ in the place of one; blend and state stay as they are.
+
+        :param mask: (K, J, I) bool voxels on ``grid``, a part of the lattice of the results.
+        :param surface: vtkPolyData of the mask as in Refined; None keeps the old one for what it says about changes.
+        """
+        index, refined = self.items.index(item), item.refined
+        box, before = refined.grid.enlarged(grid.cropped(mask)) if mask.any() else refined.grid, refined.before
+        if box.size != refined.grid.size:
+            before = toGrid(before, refined.grid, box)
+            if item.written is not None:
+                item.written = toGrid(item.written, refined.grid, box)
+            self._neighbours.widen(index, box, before)
+        after = toGrid(mask, grid, box)
+        item.refined = replace(refined, grid=box, before=before, after=after, surface=surface or refined.surface)
+        keep = self._options.overlapPolicy == KEEP_NEIGHBOURS
+        item.after = self._neighbours.kept(index, after) if keep else after
+        item.blend, item.hasSurface = Blend(before, item.after, self._spacing_mm), surface is not None
+        if surface is not None:
+            item.written = None  # the segment gets it, too
 
     def undo(self) -> None:
         """Take all segments back."""
@@ -183,7 +206,8 @@ class Results:
 
 def _surfaceFor(item: Result, mask: np.ndarray):
     """A copy of the refined surface where it is that of the mask, else None; finer than what voxels give."""
-    if mask is not item.refined.after and not np.array_equal(mask, item.refined.after):
+    isRefined = mask is item.refined.after or np.array_equal(mask, item.refined.after)
+    if not item.hasSurface or not isRefined:
         return None
     surface = vtk.vtkPolyData()
     surface.DeepCopy(item.refined.surface)

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..errors import RefinementError
 from ..geometry import localToWorld
 from ..observers import Observers
 from ..segmentVoxels import segmentName
-from .changeMap import Change, ChangeMap, largestChanges
+from .changeMap import Change, ChangeMap, largestChanges, statisticsMm
 from .display import ReviewDisplay
 from .results import Results
+from .summary import SummaryRow, rowOf
 
 GONE = "The segmentation with the results is no longer in the scene; refine again."
 UNDONE = "Everything was taken back; refine again."
 REJECTED = "'{}' was rejected; refine it again to {} it."
+ACCEPTED = "'{}' was accepted; its suggestions stay as they are."
 DELETED = "The result of '{}' was deleted; refine again."
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """What the refinement did to one segment; see the package's documentation."""
-
-    segmentId: str
-    resultSegmentId: str
-    modelNodeId: str
-    name: str
-    organ: str
-    volumeBeforeMl: float
-    volumeAfterMl: float
-    largestMoveMm: float
-    meanMoveMm: float
-    dscToInput: float
-    plausibility: str
-    isPlausible: bool
-    licence: str
-    nonCommercial: bool
-    device: str
-    deviceReason: str
-    state: str
-    image: str = ""
 
 
 class Review:
@@ -110,6 +86,41 @@ class Review:
         """
         self._present(segmentId, "blend").fraction = min(max(float(fraction), 0.0), 1.0)
         self._results.update()
+
+    def redecide(self, segmentId: str, mask: np.ndarray, grid, surface=None) -> None:
+        """Put another refined organ into the place of one that is not decided; its blend stays.
+
+        :param mask: (K, J, I) bool voxels on ``grid``, a Grid of the results' lattice.
+        :param surface: vtkPolyData of it in local mm with its change; None where it is not known yet.
+        :raises RefinementError: it was accepted, rejected or deleted.
+        """
+        self.checkPending(segmentId)
+        item = self._item(segmentId)
+        self._results.redecide(item, mask, grid, surface)
+        change = statisticsMm(surface) if surface is not None else None
+        item.refined.report["signed_change_mm"] = change
+        if surface is not None:
+            self._map.update(item.refined.given.segmentId, surface)
+            self._changes = None
+        self._results.update()
+
+    def checkPending(self, segmentId: str) -> None:
+        """Complain about a result that is decided.
+
+        :raises RefinementError: it was accepted, rejected or deleted.
+        """
+        if self._present(segmentId, "change").state == "accepted":
+            raise RefinementError(ACCEPTED.format(self._names[segmentId]))
+
+    def reportOf(self, segmentId: str) -> dict:
+        """What the engine reported about a result."""
+        return self._item(segmentId).refined.report
+
+    def isPending(self, segmentId: str) -> bool:
+        """True where a result is neither accepted nor rejected and still there."""
+        item = self._item(segmentId)
+        there = not self._undone and self._scene.IsNodePresent(self._results.node)
+        return there and item.state == "pending" and bool(self._results.segmentation.GetSegment(item.resultSegmentId))
 
     def nextLargestChange(self) -> Change | None:
         """The next place in the order of how far the surface moved; starts again after the last."""
@@ -236,30 +247,9 @@ class Review:
         raise RefinementError(f"'{segmentId}' was not refined; choose one of the segments of the summary.")
 
     def _row(self, item) -> SummaryRow:
-        given, report = item.refined.given, item.refined.report
-        before, after, both = self._voxelCounts(item)
-        change, fraction = report["signed_change_mm"], 0.0 if item.state == "rejected" else item.fraction
-        plausibility = report["plausibility"]
-        return SummaryRow(
-            given.segmentId,
-            item.resultSegmentId,
-            self._map.modelId(given.segmentId),
-            self._names[given.segmentId],
-            report["organ"],
-            before * self._voxelMl,
-            after * self._voxelMl,
-            fraction * max(change["max_out"], change["max_in"]),
-            fraction * change["mean_abs"],
-            2.0 * both / max(before + after, 1),
-            _inWords(plausibility),
-            not plausibility["problems"],
-            report["licence"],
-            report["non_commercial"],
-            report["device"],
-            report["device_reason"],
-            item.state,
-            (report.get("image") or {}).get("status", ""),
-        )
+        segmentId = item.refined.given.segmentId
+        counts = self._voxelCounts(item)
+        return rowOf(item, self._names[segmentId], self._map.modelId(segmentId), counts, self._voxelMl)
 
     def _voxelCounts(self, item) -> tuple[int, int, int]:
         """Voxels of an organ before, after and both; counted again only when the result changed."""
@@ -270,10 +260,3 @@ class Review:
             counts = np.count_nonzero(before), np.count_nonzero(after), np.count_nonzero(before & after)
             known = self._counts[segmentId] = after, tuple(map(int, counts))
         return known[1]
-
-
-def _inWords(plausibility: dict) -> str:
-    """How a given organ compares with the training cases."""
-    if plausibility["problems"]:
-        return "; ".join(plausibility["problems"])
-    return f"as in the training cases (volume {plausibility['volume_z']:+.1f} SD)"

@@ -20,7 +20,8 @@ from ..distance.combinators import WeightedMean
 from ..distance.protocol import SignedDistance
 from ..interaction.candidates import Candidates
 from ..interaction.options import FitOptions
-from .healing import TRUST_IN_GUESSES, Healed
+from .decision.calibration import calibration
+from .healing import Healed
 
 _POSE_RATE = 5e-3
 _MOST_POINTS = 4000
@@ -97,10 +98,11 @@ def trusting_contours(candidates: Candidates, annotation: SparseAnnotation, ras_
     normals = candidates.normals[cKDTree(candidates.points).query(contours)[1]]
     # As many of the others, so that a step draws as many of either.
     others = rng.permutation(len(candidates.points))[: len(contours)]
+    guesses = calibration().constants.trust_in_guesses
     return replace(
         candidates,
         points=np.concatenate([contours, candidates.points[others]]),
         normals=np.concatenate([normals, candidates.normals[others]]),
-        weights=np.concatenate([np.ones(len(contours)), np.full(len(others), TRUST_IN_GUESSES)]),
-        free_weights=np.full(len(candidates.free_points), TRUST_IN_GUESSES),
+        weights=np.concatenate([np.ones(len(contours)), np.full(len(others), guesses)]),
+        free_weights=np.full(len(candidates.free_points), guesses),
     )

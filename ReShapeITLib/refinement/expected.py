@@ -18,13 +18,13 @@ from ..interaction.options import FitOptions
 from ..restoration.model import Restoration
 from ..templates.template import OrganTemplate
 from .completion import in_shape_space, likeliest_between, trusting_contours
+from .decision.calibration import calibration
 from .decision.field_witness import restored_by_field
 from .healing import Healed, Rule, heal_by, healed_candidates
 from .options import RefineOptions
 from .restored import CandidatesOf, Restored
 
 _STAGE = "fit"
-SHARE_OF_SHAPE = 0.25  # beside the network, whose error in what is taken is smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,8 @@ def _healed_by(shape: PendingFit, restored: Restored, template: OrganTemplate, r
 
 def _likeliest(shape: SignedDistance, answer: Restoration) -> SignedDistance:
     """What is expected in the place of the given organ: the network's, and in part the fitted shape's."""
-    return WeightedMean(((SHARE_OF_SHAPE, answer.limited(shape)), (1.0 - SHARE_OF_SHAPE, answer.restored)))
+    share = calibration().constants.share_of_shape
+    return WeightedMean(((share, answer.limited(shape)), (1.0 - share, answer.restored)))
 
 
 def _between_slices(restored: Restored, fitting: _Fitting) -> Expected:

@@ -18,11 +18,8 @@ from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
 from ..templates.template import OrganTemplate
 from .decision.calibration import Calibration, calibration
-from .decision.suggestions import REACH_CELLS, TYPICALLY_UNLIKE, Suggestions, find_suggestions
+from .decision.suggestions import TYPICALLY_UNLIKE, Suggestions, find_suggestions
 from .truncation import Truncation, expected_within_image
-
-# What a point that a witness put in is worth beside one that was seen.
-TRUST_IN_GUESSES = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +143,7 @@ def _as_given_within_image(restoration: Restoration, truncation: Truncation) -> 
         given.geometry,
         truncation,
         reach_mm=GIVEN_LIMIT_CELLS * cell_mm,
-        least_mm=REACH_CELLS * cell_mm,
+        least_mm=calibration().constants.reach_cells * cell_mm,
     )
     return expected_mm != restored.values_mm
 
@@ -163,5 +160,6 @@ def healed_candidates(
         ras_to_unit: the alignment.
     """
     points, normals, _ = healed.surface.sample_points(options.n_surface, rng)
-    weights = 1.0 - (1.0 - TRUST_IN_GUESSES) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
+    guesses = calibration().constants.trust_in_guesses
+    weights = 1.0 - (1.0 - guesses) * np.clip(healed.field.weight_at(points), 0.0, 1.0)
     return with_free_space(points, normals, weights, MeshDistance(healed.surface), ras_to_unit, options, rng)

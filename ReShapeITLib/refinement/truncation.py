@@ -17,9 +17,9 @@ from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from ..distance.narrow_band import extract_zero_level
 from ..templates.template import OrganTemplate
+from .decision.calibration import calibration
 
 LEAST_BORDER_SHARE = 0.1  # of the largest cross-section that lies on the image's border
-LEAST_FLAT_SHARE = 0.12  # of the organ's shadow along the body that a flat end covers beyond what is flat by nature
 _TEMPLATE_CELLS = 96
 _CONE_DEGREES = 14.0  # between the plane's normal and the axis of the body
 _FLAT_DEGREES = 9.0  # between a triangle of a flat end and the plane
@@ -74,9 +74,10 @@ def find_truncation(
     found = [*faces_that_cut(mask, geometry)]
     n_faces = len(found)
     surface = surface.components()[0]  # stray pieces may lie beyond
+    least = calibration().constants.least_flat_share
     for side, own in zip((-1.0, 1.0), own_shares, strict=True):
         share, point, normal = flat_end(surface, side)
-        if share > own + LEAST_FLAT_SHARE:
+        if share > own + least:
             found.append((point, normal))
     if not found:
         return None

@@ -73,7 +73,8 @@ def calibrated(
 
     Args:
         judged: the suggestions of each witness, by its name.
-        known: what stays of the other witnesses, and of the boldness where there are none of the network's.
+        known: what stays as it is: other witnesses, constants, and the boldness, which the network's suggestions alone
+            change.
     """
     witnesses, found = dict(known.witnesses), {}
     for name, rows in judged.items():
@@ -86,10 +87,9 @@ def calibrated(
         }
         witnesses[name] = replace(fit_coefficients(rows, EVIDENCE[name]), about=about)
     boldness = known.boldness
-    if NETWORK in judged or not boldness:
-        name = NETWORK if NETWORK in judged else FIELD
-        boldness = names_for_boldness(judged[name], found[name].probabilities)
-    return Calibration(witnesses, boldness), found
+    if NETWORK in judged:
+        boldness = names_for_boldness(judged[NETWORK], found[NETWORK].probabilities)
+    return replace(known, witnesses=witnesses, boldness=boldness), found
 
 
 def fit_coefficients(judged: Sequence[Judged], names: Sequence[str]) -> Coefficients:

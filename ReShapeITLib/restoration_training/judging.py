@@ -10,7 +10,7 @@ from ..core.geometry import ImageGeometry
 from ..core.progress import Progress
 from ..distance.surface import signed_distance_grid
 from ..refinement.aligned import align
-from ..refinement.decision.calibration import Calibration, Coefficients
+from ..refinement.decision.calibration import Coefficients, calibration
 from ..refinement.decision.suggestions import KINDS
 from ..refinement.expected import expect
 from ..refinement.given import given_organ
@@ -22,7 +22,6 @@ from ..templates.template import OrganTemplate
 from .calibrating import Judged
 
 _NOTHING_KNOWN = Coefficients(dict.fromkeys(KINDS, 0.0), {})
-_TAKE_NOTHING = Rule(Calibration(dict.fromkeys(WITNESSES, _NOTHING_KNOWN)), 1.0)
 
 
 def judged_suggestions(
@@ -47,9 +46,10 @@ def judged_suggestions(
         BadInputError: a mask is empty or too small.
     """
     options = replace(options or REFINE_PRESETS["standard"], restoration_passes=1)
+    rule = Rule(replace(calibration(), witnesses=dict.fromkeys(WITNESSES, _NOTHING_KNOWN)), 1.0)  # takes nothing
     aligned = align(given_organ(*given, options), template, options, force=True)
-    restored = restore_organ(aligned, template, model, options, _TAKE_NOTHING)
-    return _judged(patient, expect(restored, template, options, Progress("none"), _TAKE_NOTHING).healed, truth)
+    restored = restore_organ(aligned, template, model, options, rule)
+    return _judged(patient, expect(restored, template, options, Progress("none"), rule).healed, truth)
 
 
 def _judged(patient: str, healed: Healed, truth: tuple[np.ndarray, ImageGeometry]) -> list[Judged]:

@@ -10,7 +10,7 @@ import pytest
 from ReShapeITLib.core.geometry import ImageGeometry, Similarity
 from ReShapeITLib.distance.combinators import BlendedField, FunctionDistance
 from ReShapeITLib.distance.surface import DistanceGrid
-from ReShapeITLib.refinement.decision.calibration import Calibration, Coefficients
+from ReShapeITLib.refinement.decision.calibration import Coefficients, calibration
 from ReShapeITLib.refinement.decision.field_witness import main_piece, restored_by_field
 from ReShapeITLib.refinement.decision.suggestions import APART, ATTACHED, BEYOND, KINDS, MISSING, find_suggestions
 from ReShapeITLib.refinement.options import REFINE_PRESETS
@@ -24,7 +24,7 @@ CELL_MM = 3.0
 GEOMETRY = ImageGeometry.from_parts((41, 41, 41), (CELL_MM,) * 3, np.full(3, -60.0))
 POINTS = grid_points(GEOMETRY)
 BITE_CENTRE, LEAK_CENTRE = np.array([40.0, 0, 0]), np.array([-40.0, 0, 0])
-EVEN = Calibration({FIELD: Coefficients(dict.fromkeys(KINDS, 0.0), {})})
+EVEN = replace(calibration(), witnesses={FIELD: Coefficients(dict.fromkeys(KINDS, 0.0), {})})
 DRAFT = REFINE_PRESETS["draft"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,6 @@ from ReShapeITLib.refinement.decision.suggestions import (
     BEYOND,
     KINDS,
     MISSING,
-    REACH_CELLS,
     find_suggestions,
 )
 from ReShapeITLib.restoration.model import FIELD, NETWORK, WITNESSES, Restoration
@@ -31,7 +32,7 @@ from ReShapeITLib.restoration_training.calibrating import (
 
 CELL_MM = 2.0
 NOTHING_KNOWN = Coefficients(dict.fromkeys(KINDS, 0.0), {})
-EVEN = Calibration(dict.fromkeys(WITNESSES, NOTHING_KNOWN))
+EVEN = replace(calibration(), witnesses=dict.fromkeys(WITNESSES, NOTHING_KNOWN))
 NAMES = EVIDENCE[NETWORK]
 BITE, BESIDE, FAR = (16, 16, 29), (16, 16, 31), (16, 16, 36)
 
@@ -54,7 +55,7 @@ def bitten() -> np.ndarray:
 
 
 def would_change(given: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    far = np.abs(np.clip(given, -3, 3) - np.clip(restored, -3, 3)) > REACH_CELLS
+    far = np.abs(np.clip(given, -3, 3) - np.clip(restored, -3, 3)) > EVEN.constants.reach_cells
     return far & ((given < 0) != (restored < 0))
 
 
@@ -99,7 +100,7 @@ def test_the_evidence_is_what_the_witness_says_and_how_much_would_change():
 
 def test_the_one_rule_takes_what_is_likelier_than_asked_and_the_rest_stays_as_given():
     given = np.minimum(bitten(), ball(3.0, (16, 5, 36)))
-    model = Calibration({NETWORK: Coefficients({**NOTHING_KNOWN.kinds, MISSING: 1.0, APART: -1.0}, {})})
+    model = replace(EVEN, witnesses={NETWORK: Coefficients({**NOTHING_KNOWN.kinds, MISSING: 1.0, APART: -1.0}, {})})
     found = find_suggestions(answer(given, ball(9.0)), model)
     assert [entry.kind for entry in found.entries] == [MISSING, APART]
     taken = found.likelier_than(0.5)
@@ -156,13 +157,13 @@ def test_a_patients_own_suggestions_do_not_teach_their_probabilities(rng):
 
 def test_balanced_is_the_most_cautious_choice_that_wins_nearly_as_much_as_the_best():
     rows = [Judged("a", MISSING, {}, right, cells) for right, cells in ((0.0, 10), (1.0, 1), (1.0, 99), (1.0, 900))]
-    model = Calibration({}, names_for_boldness(rows, np.array([0.48, 0.57, 0.68, 0.9])))
+    model = replace(EVEN, boldness=names_for_boldness(rows, np.array([0.48, 0.57, 0.68, 0.9])))
     assert model.least("balanced") == pytest.approx(0.65)
     assert model.least("cautious") > model.least("balanced") > model.least("bold")
 
 
 def test_boldness_is_a_name_or_a_probability_and_nothing_else():
-    model = Calibration(EVEN.witnesses, {"balanced": 0.6})
+    model = replace(EVEN, boldness={"balanced": 0.6})
     assert model.least("balanced") == 0.6 and model.least("0.35") == 0.35
     for wrong in ("brave", "1.5", "-1", "nan"):
         with pytest.raises(BadInputError, match="boldness is"):
@@ -170,7 +171,7 @@ def test_boldness_is_a_name_or_a_probability_and_nothing_else():
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path):
-    model = Calibration({FIELD: Coefficients({MISSING: -1.0}, {"depth": 2.0}, {"patients": 3})}, {"balanced": 0.6})
+    model = replace(EVEN, witnesses={FIELD: Coefficients({MISSING: -1.0}, {"depth": 2.0}, {"patients": 3})})
     model.write(tmp_path / "calibration.json")
     assert Calibration.read(tmp_path / "calibration.json") == model
 
@@ -188,7 +189,8 @@ def test_the_shipped_numbers_that_decide_are_few_and_none_is_an_organs_own():
     for name, one in model.witnesses.items():
         assert set(one.kinds) == set(KINDS) and set(one.evidence) == set(EVIDENCE[name])
         assert one.evidence[name] > 0 and one.evidence["depth"] > 0
-    assert sum(len(one.kinds) + len(one.evidence) for one in model.witnesses.values()) + len(model.boldness) <= 25
+    fitted = sum(len(one.kinds) + len(one.evidence) for one in model.witnesses.values())
+    assert fitted + len(model.boldness) + len(asdict(model.constants)) <= 25
     assert model.witnesses[NETWORK].evidence["spread"] < 0
 
 

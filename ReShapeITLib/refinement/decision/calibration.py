@@ -2,7 +2,8 @@
 
 Two witnesses make suggestions: the restoration network, and for a template without one the fitted field. Each has one
 logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on. They are in
-``calibration.json`` beside the networks, with the probabilities from which suggestions are taken.
+``calibration.json`` beside the networks, with the probabilities from which suggestions are taken and with the few other
+numbers that decide.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,16 +48,38 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """Numbers that decide and that no calibration fits.
+
+    Args:
+        reach_cells: connected cells whose given and expected distance differ by more than this are one region.
+        transition_cells: width of the smooth transition at the border of what is taken.
+        share_of_shape: weight of the fitted shape in what is taken beside the network, whose error is smaller there.
+        trust_in_guesses: what a point that a witness put in is worth in a fit, beside one that was seen.
+        least_flat_share: of the organ's shadow along the body that a flat end covers, beyond what is flat by nature,
+            where the organ was cut off.
+    """
+
+    reach_cells: float
+    transition_cells: float
+    share_of_shape: float
+    trust_in_guesses: float
+    least_flat_share: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What decides about suggestions.
 
     Args:
         witnesses: the model of each, by name.
         boldness: by name, the probability above which a suggestion is taken.
+        constants: all else that decides.
     """
 
     witnesses: Mapping[str, Coefficients]
-    boldness: Mapping[str, float] = field(default_factory=dict)
+    boldness: Mapping[str, float]
+    constants: Constants
 
     def least(self, boldness: str) -> float:
         """The probability above which a suggestion is taken: of a name, or a number from 0 to 1 as text.
@@ -88,6 +111,7 @@ class Calibration:
         """
         witnesses = {name: model.as_dict() for name, model in self.witnesses.items()}
         told = {"format": _FORMAT, "witnesses": witnesses, "boldness": dict(self.boldness)}
+        told["constants"] = asdict(self.constants)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
@@ -106,7 +130,7 @@ class Calibration:
                 str(name): Coefficients(_numbers(one["kinds"]), _numbers(one["evidence"]), dict(one["about"]))
                 for name, one in told["witnesses"].items()
             }
-            return cls(witnesses, _numbers(told["boldness"]))
+            return cls(witnesses, _numbers(told["boldness"]), Constants(**_numbers(told["constants"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 "{input} cannot be read as a calibration ({reason})",

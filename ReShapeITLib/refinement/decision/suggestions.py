@@ -20,9 +20,7 @@ from ...restoration.model import Restoration
 from .calibration import Calibration
 
 MISSING, ATTACHED, APART, BEYOND = KINDS = ("missing", "attached", "apart", "beyond")
-REACH_CELLS = 0.7  # connected cells whose two distances differ by more than this are one region
 TYPICALLY_UNLIKE = 0.8  # the median of whole and damaged organs
-TRANSITION_CELLS = 1.0  # width of the smooth transition at the border of what is taken
 _NEIGHBOURS = np.ones((3, 3, 3))
 _TOP = 90  # percentile of a region's cells that stands for its middle
 
@@ -74,11 +72,13 @@ class Suggestions:
         regions: [z, y, x] int32 number of the suggestion that a cell belongs to, 0 for none.
         geometry: of the cells, RAS mm.
         entries: the suggestions, likeliest first.
+        transition_cells: width of the smooth transition at the border of what is taken.
     """
 
     regions: np.ndarray
     geometry: ImageGeometry
     entries: tuple[Suggestion, ...]
+    transition_cells: float
 
     def likelier_than(self, least: float) -> frozenset[int]:
         """Numbers of those whose probability is above ``least``: the one rule by which suggestions are taken."""
@@ -97,7 +97,7 @@ class Suggestions:
             inside &= ~without
         if inside.any():
             cells = ndimage.distance_transform_edt(~inside)
-            weight = np.clip(1.0 - (cells - 1.0) / TRANSITION_CELLS, 0.0, 1.0).astype(np.float32)
+            weight = np.clip(1.0 - (cells - 1.0) / self.transition_cells, 0.0, 1.0).astype(np.float32)
         return DistanceGrid(weight, self.geometry)
 
 
@@ -117,13 +117,14 @@ def find_suggestions(
     regions = np.zeros(given.shape, dtype=np.int32)
     model = calibration.witnesses[restoration.witness]
     entries = []
-    found = _contradictions(given, restored, restoration.unseen)
+    found = _contradictions(given, restored, restoration.unseen, calibration.constants.reach_cells)
     for number, (kind, region, core) in enumerate(found, start=1):
         regions[region] = number
         evidence = {**_evidence(kind, core, given, restored, restoration), "unlike": float(unlike)}
         entries.append(_suggestion(number, kind, core, restoration, evidence, model.probability(kind, evidence)))
     entries.sort(key=lambda entry: -entry.probability)
-    return Suggestions(regions, restoration.restored.geometry, tuple(entries))
+    transition_cells = calibration.constants.transition_cells
+    return Suggestions(regions, restoration.restored.geometry, tuple(entries), transition_cells)
 
 
 def _evidence(
@@ -148,7 +149,7 @@ def _evidence(
 
 
 def _contradictions(
-    given: np.ndarray, restored: np.ndarray, unseen: np.ndarray | None
+    given: np.ndarray, restored: np.ndarray, unseen: np.ndarray | None, reach_cells: float
 ) -> Iterator[tuple[str, tuple[np.ndarray, ...], np.ndarray]]:
     """Kind, cells of the region (index arrays), and (n, 3) those of its cells that would change."""
     organs, n_organs = ndimage.label(given < 0, structure=_NEIGHBOURS)
@@ -156,7 +157,7 @@ def _contradictions(
     sizes[0] = 0
     main = int(sizes.argmax())
     for sign in (-1, 1):
-        pieces, _ = ndimage.label(sign * (restored - given) > REACH_CELLS, structure=_NEIGHBOURS)
+        pieces, _ = ndimage.label(sign * (restored - given) > reach_cells, structure=_NEIGHBOURS)
         contradicted = (sign * given < 0) & (sign * restored > 0)
         for number, box in enumerate(ndimage.find_objects(pieces), start=1):
             region = pieces[box] == number

@@ -14,6 +14,7 @@ from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.io.volumes import read_labels, write_labels
 from ReShapeITLib.job.pieces.suggested import decided_volume
 from ReShapeITLib.templates.store import find_template
+from Testing.tiny_template import patient
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,21 @@ def test_suggestions_are_written_to_a_format_that_holds_them(bitten, capsys):
     words = ["refine", str(bitten / "given.nii.gz"), "--template", "spleen", "--output", str(bitten / "o.nii.gz")]
     assert main([*words, "--suggestions", str(bitten / "s.nii.gz")]) == 2
     assert "write a .seg.nrrd file" in capsys.readouterr().err
+
+
+def test_an_organ_without_a_network_is_decided_again_as_well(tiny_template_file, tmp_path):
+    whole, geometry = patient(np.random.default_rng(3))
+    used = np.flatnonzero(whole.any(axis=(0, 1)))
+    given = whole.copy()
+    given[:, :, used[0] + 2 * len(used) // 3 :] = False
+    write_labels(LabelVolume.from_array(given, geometry), tmp_path / "given.nii.gz")
+    words = ["refine", str(tmp_path / "given.nii.gz"), "--template", str(tiny_template_file), "--preset", "draft"]
+    words += ["--boldness", "0.2", "--force", "--output", str(tmp_path / "refined.nii.gz")]
+    words += ["--suggestions", str(tmp_path / "found.seg.nrrd"), "--report", str(tmp_path / "report.json")]
+    assert main(words) == 0
+    (organ,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["organs"]
+    assert organ["restoration"] is None and "field" in organ["suggestions"][0]["evidence"]
+    np.testing.assert_array_equal(decide(tmp_path), mask(tmp_path, "refined.nii.gz"))
+    found = read_labels(tmp_path / "found.seg.nrrd")
+    of_suggestions = np.isin(found.layers[0], [s.label for s in found.segments if "%" in s.name])
+    np.testing.assert_array_equal(decide(tmp_path, "--boldness", "1")[of_suggestions], given[of_suggestions])

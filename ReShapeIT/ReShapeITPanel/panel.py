@@ -75,6 +75,7 @@ class Panel:
     def setParameters(self, parameters) -> None:
         """Take another parameter node (see ReShapeITParameterNode), or None while the scene is closed."""
         self._parameters, self._shown, self._segmentation = parameters, None, None
+        self.review.suggestions.points.setParameters(parameters)
         self.refresh()
 
     def refresh(self) -> None:

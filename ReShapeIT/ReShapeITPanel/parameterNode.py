@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from .choices import Device, OverlapPolicy, Preset, ResultMode
@@ -18,6 +18,7 @@ class ReShapeITParameterNode:
     selected - ids of the segments to refine.
     templates - name of the template by segment id, where the user chose one or accepted the proposal.
     preset, device, resultMode, overlapPolicy, keepUnion, sparse, force - see ReShapeITSlicer's RefinementOptions.
+    belongs, belongsNot - points that say what is organ and what is not.
     showChangeMap, opacityBefore, opacityAfter - how the review is shown.
     """
 
@@ -33,6 +34,8 @@ class ReShapeITParameterNode:
     keepUnion: bool = False
     sparse: bool = False
     force: bool = False
+    belongs: vtkMRMLMarkupsFiducialNode
+    belongsNot: vtkMRMLMarkupsFiducialNode
     showChangeMap: bool = True
     opacityBefore: Annotated[float, WithinRange(0, 1)] = 0.3
     opacityAfter: Annotated[float, WithinRange(0, 1)] = 1.0

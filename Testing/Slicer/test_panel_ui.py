@@ -117,7 +117,13 @@ def test_every_connected_parameter_is_one_of_the_parameter_node():
     source = (MODULE / "ReShapeITPanel" / "parameterNode.py").read_text(encoding="utf-8")
     declared = set(re.findall(r"^    (\w+): ", source, re.MULTILINE))
     assert connected and set(connected) <= declared and len(set(connected)) == len(connected)
-    assert declared - set(connected) == {"selected", "templates", "volumeProposedFor"}  # tables and proposals
+    assert declared - set(connected) == {
+        "selected",
+        "templates",
+        "volumeProposedFor",
+        "belongs",
+        "belongsNot",
+    }  # tables, proposals and points
 
 
 def test_all_texts_of_the_panel_explain_themselves(world):

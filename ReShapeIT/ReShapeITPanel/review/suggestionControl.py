@@ -5,6 +5,7 @@ from ReShapeITSlicer.errors import RefinementError
 from ReShapeITSlicer.suggestions.outline import SuggestionOutline
 from slicer.i18n import tr as _
 
+from .pointsControl import PointsControl
 from .suggestionTable import SuggestionTable
 from .views import jumpTo
 
@@ -25,6 +26,7 @@ class SuggestionControl:
     def __init__(self, ui, scene, say, changed):
         self._ui, self._scene, self._say, self._changed = ui, scene, say, changed
         self._task, self._deciding, self._outline, self._shown = None, None, None, None
+        self.points = PointsControl(ui, scene, say, self.decided)
         self._table = SuggestionTable(ui.suggestionTable, self._onSelected, self._onToggled)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -50,6 +52,7 @@ class SuggestionControl:
         self._outline = SuggestionOutline(self._scene, segmentationNode) if segmentationNode is not None else None
         self._shown = None
         self._timer.stop()
+        self.points.setDeciding(self._deciding)
         self.refresh()
         if self._deciding is not None:
             self._timer.start()
@@ -72,6 +75,7 @@ class SuggestionControl:
         self._ui.redoDecisionButton.setEnabled(open_ and deciding.choices.canRedo)
         self._showSlider(deciding.choices.now.least if deciding is not None else None)
         self._ui.suggestionLabel.setText(_summary(found))
+        self.points.refresh()
 
     def decided(self) -> None:
         """Something was decided: show it, and ask the engine from now on."""
@@ -130,6 +134,7 @@ class SuggestionControl:
     def _step(self, what: str) -> None:
         if self._deciding is not None and self._deciding.canDecide:
             self._attempt(lambda: getattr(self._deciding, what)())
+            self.points.show()
 
     def _attempt(self, action) -> None:
         if self._deciding is None:

@@ -116,6 +116,10 @@ class Review:
         """What the engine reported about a result."""
         return self._item(segmentId).refined.report
 
+    def surfaceOf(self, segmentId: str):
+        """vtkPolyData (local mm) of a result."""
+        return self._item(segmentId).refined.surface
+
     def isPending(self, segmentId: str) -> bool:
         """True where a result is neither accepted nor rejected and still there."""
         item = self._item(segmentId)

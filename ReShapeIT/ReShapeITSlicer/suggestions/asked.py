@@ -18,6 +18,8 @@ class Organ:
     :param found: suggestions as the refinement decided them, what matters first.
     :param now: the same as they are decided now, and those of clicks.
     :param put: what the scene shows, see Choice.concerns; None where that has to be asked for in any case.
+    :param hasSurface: the scene shows the surface of what was decided.
+    :param places: (N, 3) points of its surface when it was refined, world mm of then.
     :param regions: (K, J, I) number of the suggestion that would change a voxel, and its Grid; None until asked.
     """
 
@@ -26,6 +28,7 @@ class Organ:
     now: list[Suggestion]
     put: tuple | None
     hasSurface: bool = True
+    places: np.ndarray | None = None
     regions: tuple[np.ndarray, Grid] | None = None
 
 

@@ -85,6 +85,12 @@ class Choices:
         )
         self._next(changed)
 
+    def setAllPoints(self, points: Mapping[str, tuple]) -> None:
+        """Points (include, exclude) of all organs by segment id, in place of all before."""
+        include, exclude = ({key: tuple(both[index]) for key, both in points.items()} for index in (0, 1))
+        if _filled(include) != _filled(self.now.include) or _filled(exclude) != _filled(self.now.exclude):
+            self._next(replace(self.now, include=include, exclude=exclude))
+
     def undo(self) -> bool:
         """Go back one step; False where there is none."""
         return self._move(self._before, self._after)
@@ -104,3 +110,7 @@ class Choices:
         target.append(self.now)
         self.now, self._isSliding = source.pop(), False
         return True
+
+
+def _filled(points: Mapping[str, tuple]) -> dict[str, tuple]:
+    return {segmentId: places for segmentId, places in points.items() if places}

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import RefinementError
 from ..exchange.exchange import readSurface
@@ -24,6 +25,7 @@ from .suggestion import CLICKED, Suggestion, inOrder, suggestionsOf
 
 REST_S = 0.6
 WAIT_S = 60.0
+MOST_PLACES = 4000
 NO_ANSWER = "The engine does not answer; refine again to decide about suggestions."
 UNKNOWN = "There is no suggestion {} about '{}'; choose one of the list."
 
@@ -50,12 +52,23 @@ class Deciding:
         for one in given:
             found = inOrder(suggestionsOf(one.segmentId, review.reportOf(one.segmentId).get("suggestions", ())))
             put = self.choices.now.concerns(one.segmentId, found)
-            self._organs[one.segmentId] = Organ(one.key, found, found, put)
+            places = _places(review.surfaceOf(one.segmentId), toWorld)
+            self._organs[one.segmentId] = Organ(one.key, found, found, put, places=places)
 
     @property
     def canDecide(self) -> bool:
         """There is an engine to ask."""
         return self._ask is not None
+
+    @property
+    def segmentIds(self) -> tuple[str, ...]:
+        """Of the given segments that are reviewed."""
+        return tuple(self._organs)
+
+    @property
+    def nameOfNode(self) -> str:
+        """Name of the given segmentation."""
+        return self._node.GetName() or ""
 
     @property
     def isBusy(self) -> bool:
@@ -101,6 +114,42 @@ class Deciding:
         here = self._between(localToWorld(self._node), self._toWorld)
         self.choices.setPoints(segmentId, *([moved(here, point) for point in points] for points in (include, exclude)))
         self._update()
+
+    def setAllPoints(self, include, exclude) -> None:
+        """All points of the scene, in place of those before.
+
+        :param include, exclude: (world RAS mm, segment id) of each point; one about a segment that is not open here
+            does not count.
+        :raises RefinementError: there is no organ left to decide about.
+        """
+        here = self._between(localToWorld(self._node), self._toWorld)
+        if self._ask is None or not self.isOpen:
+            raise RefinementError(NO_ANSWER if self._ask is None else "All organs are decided; refine again.")
+        about = {key: ([], []) for key in self._organs if self._review.isPending(key)}
+        for index, points in enumerate((include, exclude)):
+            for position, segmentId in points:
+                if segmentId in about:
+                    about[segmentId][index].append(moved(here, position))
+        self.choices.setAllPoints(about)
+        self._update()
+
+    def allPoints(self) -> tuple[list, list]:
+        """(World RAS mm now, segment id) of the points that belong and of those that do not."""
+        there = self._between(self._toWorld, localToWorld(self._node))
+        lists = (self.choices.now.include, self.choices.now.exclude)
+        return tuple([(moved(there, p), key) for key, points in each.items() for p in points] for each in lists)
+
+    def nearestOrgan(self, position) -> str:
+        """Id of the segment that a point (world RAS mm) is about: the open one with the nearest surface, or none."""
+        there = moved(self._between(localToWorld(self._node), self._toWorld), position)
+        open_ = {key: organ.places for key, organ in self._organs.items() if self._review.isPending(key)}
+        distances = {key: float(np.square(places - there).sum(axis=1).min()) for key, places in open_.items()}
+        return min(distances, key=distances.get) if distances else ""
+
+    @property
+    def isOpen(self) -> bool:
+        """There is an organ that is neither accepted nor rejected."""
+        return any(self._review.isPending(segmentId) for segmentId in self._organs)
 
     def addPoints(self, segmentId: str, include=(), exclude=()) -> None:
         """Further points (world RAS mm) about an organ; see setPoints."""
@@ -280,3 +329,9 @@ class Deciding:
     def __del__(self):
         with contextlib.suppress(Exception):  # while Python ends
             self.close()
+
+
+def _places(surface, toWorld: np.ndarray) -> np.ndarray:
+    """(N, 3) some points of a surface, world mm."""
+    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(float)
+    return points[:: max(1, len(points) // MOST_PLACES)] @ toWorld[:3, :3].T + toWorld[:3, 3]

@@ -27,6 +27,7 @@ COMMANDS = {
     "train-restoration": "train the network that tells damage from organ; goes on where it stopped",
     "templates": "list, describe, draw and fetch templates",
     "decide": "make another choice of a refinement's suggestions, at once",
+    "serve": "answer requests of a program on stdin, with templates and results in memory",
     "calibrate": "fit the probabilities of suggestions to organs whose truth is known",
     "metrics": "compare a segmentation with a reference",
     "demo": "draw a patient from a template, damage it, refine it, measure it",

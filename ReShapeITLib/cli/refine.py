@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..job.labels import parse_templates
 from ..job.options import COMMAND, option_values, options_of
 from .common import add_options, add_progress_option, notice_of
+
+if TYPE_CHECKING:
+    from ..job.job import RefineResult
+    from ..job.request import RefineJob
 
 _NOTES = """\
 Organs that are absent, do not look like the organ or fail stay as they are, and each is told with its reason; --strict
@@ -71,12 +76,28 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Refine and say in one line per organ what changed."""
-    templates = parse_templates(arguments.template, arguments.label)
-    from ..job.job import RefineJob, run_refine_job
+    from ..job.job import run_refine_job
 
-    job = RefineJob(
+    job = job_of(arguments)
+    result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))
+    summaries = result.report.summary()
+    arguments.progress.stage("done", 1.0, "; ".join(summaries))
+    arguments.progress.result(told_of(job, result))
+    if arguments.progress.mode != "json":
+        print("\n".join([*summaries, f"wrote {job.output}"]))
+
+
+def job_of(arguments) -> RefineJob:
+    """The job that parsed arguments ask for.
+
+    Raises:
+        BadInputError: the templates are malformed.
+    """
+    from ..job.request import RefineJob
+
+    return RefineJob(
         input=Path(arguments.input),
-        templates=templates,
+        templates=parse_templates(arguments.template, arguments.label),
         output=Path(arguments.output),
         surface=arguments.surface and Path(arguments.surface),
         report=arguments.report and Path(arguments.report),
@@ -84,10 +105,9 @@ def run(arguments) -> None:
         image=arguments.image and Path(arguments.image),
         **option_values(arguments),
     )
-    result = run_refine_job(job, arguments.progress, notice_of(arguments.progress))
-    summaries = result.report.summary()
+
+
+def told_of(job: RefineJob, result: RefineResult) -> dict:
+    """What programs are told at the end of a run."""
     told = result.report.to_json()
-    arguments.progress.stage("done", 1.0, "; ".join(summaries))
-    arguments.progress.result({"output": str(job.output), **{name: told[name] for name in ("organs", "not_refined")}})
-    if arguments.progress.mode != "json":
-        print("\n".join([*summaries, f"wrote {job.output}"]))
+    return {"output": str(job.output), **{name: told[name] for name in ("organs", "not_refined")}}

@@ -57,6 +57,11 @@ def _read(file: Path, changed: int, size: int) -> Image:
     return Image(voxels, geometry, str(file))
 
 
+def forget_image() -> None:
+    """Let go of the image that was read last."""
+    _read.cache_clear()
+
+
 def modality(image: Image, organ_value: float) -> str:
     """``CT`` where the values are Hounsfield units, also clipped ones; "" for another modality or unit.
 

@@ -10,7 +10,10 @@ from typing import TypeVar
 
 from ..core.device import Device, free_cached_memory, is_out_of_memory
 from ..core.errors import BadInputError, Notice
+from ..image.model import image_model
+from ..image.reading import forget_image
 from ..refinement.options import REFINE_PRESETS, RefineOptions
+from ..restoration.grid import template_cells
 from ..restoration.model import RestorationModel
 from ..restoration.store import ChosenNetworks
 from ..templates.template import OrganTemplate
@@ -105,6 +108,13 @@ def within_memory(
     return refined(device, model), device
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _loaded(networks: ChosenNetworks, identity: tuple[str, ...]) -> RestorationModel | None:
     return RestorationModel.load_chosen(networks)
+
+
+def forget_loaded() -> None:
+    """Let go of all templates, networks and the image that this process holds; they are loaded again when needed."""
+    for known in (loaded_template, _loaded, image_model, template_cells):
+        known.cache_clear()
+    forget_image()

@@ -253,9 +253,8 @@ def shape_report(shape: RefinedShape) -> dict[str, Any]:
     """What a refined shape knows about itself, under the names of :class:`OrganReport`."""
     to_unit, plausibility = shape.alignment.ras_to_unit, shape.plausibility
     cosine = np.clip((np.trace(to_unit.rotation) - 1.0) / 2.0, -1.0, 1.0)
-    entries = shape.suggestions.entries if shape.suggestions else ()
     return {
-        "suggestions": [{**entry.as_dict(), "taken": entry.number in shape.taken} for entry in entries],
+        "suggestions": suggestion_entries(shape),
         "islands_removed": shape.cleaning.islands_removed,
         "holes_filled": shape.cleaning.holes_filled,
         "alignment": {
@@ -272,6 +271,13 @@ def shape_report(shape: RefinedShape) -> dict[str, Any]:
             "problems": list(plausibility.problems),
         },
     }
+
+
+def suggestion_entries(shape: RefinedShape) -> list[dict[str, Any]]:
+    """What was found and whether it was taken, and last what clicks made."""
+    entries = shape.suggestions.entries if shape.suggestions else ()
+    told = [{**entry.as_dict(), "taken": entry.number in shape.taken} for entry in entries]
+    return told + [{**entry.as_dict(), "taken": True} for entry in shape.clicked]
 
 
 def peak_memory_mb() -> float:

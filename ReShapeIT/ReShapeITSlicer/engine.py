@@ -213,6 +213,10 @@ class Engine:
 
     def _finish(self, code: int) -> None:
         self.log.append(f"exit code {code}")
+        self._conclude(code)
+
+    def _conclude(self, code: int) -> None:
+        """The end of a run, or the begin of its second try."""
         if self._result is not None:
             self.status = EngineStatus("done", "done", 1.0, 0.0, "")
             return

@@ -21,12 +21,15 @@ def quietProcess(ownGroup: bool = False) -> dict:
     return {"start_new_session": True} if ownGroup else {}
 
 
-def startProcess(command, environment) -> subprocess.Popen:
-    """Start a program in a session of its own with text pipes, so that it can be ended with all its children."""
+def startProcess(command, environment, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+    """Start a program in a session of its own with text pipes, so that it can be ended with all its children.
+
+    :param stdin: ``subprocess.PIPE`` for a program that is told something.
+    """
     return subprocess.Popen(
         command,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..core.errors import NON_COMMERCIAL, BadInputError, Notice
 from ..core.licences import is_non_commercial
 from ..restoration.store import chosen_networks, restoration_licence
+from ..restoration.table import network_name
 from ..templates.template import read_info, read_shape_sha256
 
 
@@ -82,4 +83,4 @@ def _licences(file: Path, restoration: str, sparse: bool) -> dict[str, str]:
     """Licence of a template and of each network that goes with it, by name."""
     networks = chosen_networks(restoration, read_shape_sha256(file), sparse)
     told = {f"template {file.stem}": read_info(file)[0].licence}
-    return told | {f"network {path.stem}": restoration_licence(path) for path in networks.files if path}
+    return told | {f"network {network_name(path)}": restoration_licence(path) for path in networks.files if path}

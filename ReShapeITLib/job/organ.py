@@ -11,6 +11,7 @@ from ..core.device import Device
 from ..core.errors import ImplausibleError, label_subject
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
+from ..restoration.table import network_name
 from ..templates.store import known_templates
 from .pieces.removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
@@ -105,7 +106,7 @@ def refine_label(
 
 def _name_and_licence(file: Path | None, model: RestorationModel | None) -> tuple[str | None, str | None]:
     """Of a network that was used; None of another."""
-    return (file.name, model.info.licence) if file and model else (None, None)
+    return (network_name(file), model.info.licence) if file and model else (None, None)
 
 
 def whole_of(organ: RefinedOrgan) -> str:

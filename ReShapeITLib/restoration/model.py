@@ -17,9 +17,11 @@ from ..distance.protocol import SignedDistance
 from ..distance.surface import DistanceGrid
 from ..io.weights_file import WeightsKind, in_eight_bits, whole_weights
 from ..templates.template import OrganTemplate, read_shape_sha256
+from . import several
 from .grid import CanonicalGrid, template_cells
 from .network import GIVEN_LIMIT_CELLS, NetworkOptions, RestorationNetwork
 from .store import ChosenNetworks, chosen_networks
+from .table import file_and_member
 
 NETWORK, FIELD = WITNESSES = ("network", "field")
 _KIND = WeightsKind("restoration", "restoration file", "give a file, 'auto' or 'none'", "reshapeit-restoration-1")
@@ -87,20 +89,24 @@ class RestorationModel:
 
     @classmethod
     def load(cls, path: str | Path) -> RestorationModel:
-        """Read and verify a file.
+        """Read and verify a file, or one of several networks in a file: ``abdomen.safetensors/liver``.
 
         Raises:
-            BadInputError: the file is absent, damaged, altered or of another format.
+            BadInputError: the file is absent, damaged, altered or of another format, or has no such network.
         """
-        header, _, tensors = _KIND.read(path)
+        file, member = file_and_member(Path(path))
+        kind = several.KIND if member else _KIND
+        header, _, tensors = kind.read(file)
         try:
+            header = dict(header["members"][member]) if member else header
+            weights = several.member_weights(tensors, member) if member else whole_weights(tensors)
             options = {k: tuple(v) for k, v in header.pop("network").items()}
             network = RestorationNetwork(NetworkOptions(**options))
-            network.load_state_dict(whole_weights(tensors))
-            header.pop("belief", None)  # of older files; the table of networks has such numbers
+            network.load_state_dict(weights)
+            header.pop("belief", None)  # of older files
             info = RestorationInfo(**header)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise _KIND.lacks_parts(path, error) from error
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise kind.lacks_parts(file, error) from error
         return cls(info, network.requires_grad_(False).eval())
 
     @classmethod

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import BadInputError
-from .table import DETAIL, SPARSE, TABLE_NAME, WHOLE, NetworkTable
+from .table import DETAIL, SEVERAL, SPARSE, SUFFIX, TABLE_NAME, WHOLE, NetworkTable, file_and_member
 
-SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "RESHAPEIT_RESTORATION"
 
 
@@ -78,8 +77,9 @@ def enter_network(path: Path) -> None:
 
 
 def restoration_sha256(path: Path | None) -> str:
-    """The checksum that a restoration file carries; "" for none, or a file of another kind."""
-    return _metadata(path).get("sha256", "") if path else ""
+    """The checksum that a restoration file, or the file that a network is in, carries; "" for none, or a file of
+    another kind."""
+    return _metadata(file_and_member(path)[0]).get("sha256", "") if path else ""
 
 
 def restoration_licence(path: Path) -> str:
@@ -114,10 +114,19 @@ def _first(shape_sha256: str, modes: tuple[str, ...]) -> Path | None:
 
 
 def _named(path: Path, shape_sha256: str) -> Path:
-    """A file that the user named."""
-    if not path.is_file():
+    """A network that the user named: a file, or one in a file of several."""
+    if not file_and_member(path)[0].is_file():
         raise BadInputError(
             "There is no restoration file {input}", "give a file, 'auto' or 'none'", "network.no_file", input=path
+        )
+    names = _members(path)
+    if names:
+        raise BadInputError(
+            "{input} holds several networks",
+            "name one of them: {input}/{names}",
+            "network.several",
+            input=path,
+            names=", ".join(names),
         )
     if shape_sha256 not in dict(_told(path).get("templates", {})).values():
         raise BadInputError(
@@ -127,30 +136,41 @@ def _named(path: Path, shape_sha256: str) -> Path:
 
 
 def _checked(path: Path, table: NetworkTable) -> Path:
-    """The file, which is the one that the table means."""
-    if not path.is_file():
+    """The network, whose file is the one that the table means."""
+    file, _ = file_and_member(path)
+    if not file.is_file():
         raise BadInputError(
             "{table} names {name}, which is not there",
             "get a fresh copy",
             "networks.absent",
-            table=path.parent / TABLE_NAME,
-            name=path.name,
+            table=file.parent / TABLE_NAME,
+            name=file.name,
         )
-    if restoration_sha256(path) != table.files[path.name]:
+    if restoration_sha256(path) != table.files[file.name]:
         raise BadInputError(
             "{input} is not the network that {table} beside it means",
             "get fresh copies of both",
             "networks.other_file",
-            input=path,
+            input=file,
             table=TABLE_NAME,
         )
     return path
 
 
-def _told(path: Path) -> dict:
-    """The description of a restoration file; empty for a file of another kind."""
+def _members(path: Path) -> list[str]:
+    """Names of the networks in a file of several; empty for any other path."""
     try:
-        told = json.loads(_metadata(path)["restoration"])
+        return sorted(json.loads(_metadata(path)[SEVERAL])["members"])
+    except (KeyError, ValueError, TypeError):
+        return []
+
+
+def _told(path: Path) -> dict:
+    """The description of a network; empty for a file of another kind."""
+    file, member = file_and_member(path)
+    try:
+        told = json.loads(_metadata(file)[SEVERAL])["members"][member] if member else None
+        told = json.loads(_metadata(file)["restoration"]) if told is None else told
     except (KeyError, ValueError, TypeError):
         return {}
     return told if isinstance(told, dict) and isinstance(told.get("templates", {}), dict) else {}

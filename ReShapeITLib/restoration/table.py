@@ -2,8 +2,8 @@
 
 ``networks.json`` of a folder names its files with their checksums and has a row for each organ. A row belongs to the
 template with the row's shape and holds an entry for each mode: "whole" (the organ as it was segmented), "sparse"
-(sparse annotations) and "detail" (what coarse voxels hide). An entry is the name of a network's file; null says that
-the mode has no network.
+(sparse annotations) and "detail" (what coarse voxels hide). An entry is the name of a network's file, or that of a file
+of several and the network in it, ``abdomen.safetensors/liver``; null says that the mode has no network.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ from ..core.errors import BadInputError
 from ..io.atomic import atomic_path
 
 TABLE_NAME = "networks.json"
+SUFFIX = ".safetensors"
 WHOLE, SPARSE, DETAIL = MODES = ("whole", "sparse", "detail")
+# Key of the description in the metadata of a file of several networks.
+SEVERAL = "restorations"
 _FORMAT = "reshapeit-networks-2"
 _MOST_BYTES = 1_000_000
+
+
+def file_and_member(path: Path) -> tuple[Path, str]:
+    """The file, and the name of the network in it ("" where the path names a file alone)."""
+    return (path.parent, path.name) if path.parent.suffix == SUFFIX else (path, "")
+
+
+def network_name(path: Path) -> str:
+    """The name of a network's file, with the network's own where the file holds several."""
+    file, member = file_and_member(path)
+    return f"{file.name}/{member}" if member else file.name
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,8 @@ class OrganRow:
 
     Args:
         shape_sha256: of its template (``template.read_shape_sha256``); another one has another frame.
-        networks: name of the file in the table's folder by mode; a mode without a network is left out.
+        networks: by mode the name of the network, a file in the table's folder or one in such a file; a mode without
+            a network is left out.
     """
 
     shape_sha256: str
@@ -106,7 +121,7 @@ class NetworkTable:
             lines = [f'      "shape_sha256": {json.dumps(row.shape_sha256)}']
             lines += [f"      {json.dumps(mode)}: {json.dumps(row.networks.get(mode))}" for mode in MODES]
             organs[organ] = "{\n" + ",\n".join(lines) + "\n    }"
-        named = {network for row in self.rows.values() for network in row.networks.values()}
+        named = {name.split("/")[0] for row in self.rows.values() for name in row.networks.values()}
         files = {name: json.dumps(self.files[name]) for name in sorted(named)}
         text = (
             f'{{\n  "format": {json.dumps(_FORMAT)},\n  "files": {_lines(files)},\n  "organs": {_lines(organs)}\n}}\n'
@@ -122,7 +137,7 @@ class NetworkTable:
         """The table with a network in it, in the place of what the mode had before.
 
         Args:
-            name: of the network's file.
+            name: of the network's file, or of that of several and the network in it.
             sha256: that the file carries.
             mode: what the network is for.
             shapes: SHA-256 of the template's shape of each organ that the network knows.
@@ -131,13 +146,14 @@ class NetworkTable:
         for organ, shape in shapes.items():
             kept = rows[organ].networks if organ in rows and rows[organ].shape_sha256 == shape else {}
             rows[organ] = OrganRow(shape, {**kept, mode: name})
-        return NetworkTable({**self.files, name: sha256}, rows)
+        return NetworkTable({**self.files, name.split("/")[0]: sha256}, rows)
 
 
 def _row(told: dict[str, Any], files: dict[str, str], where: str) -> OrganRow:
     networks = {mode: str(told[mode]) for mode in MODES if told[mode] is not None}
     for mode, name in networks.items():
-        if name not in files or Path(name).name != name:
+        file, *member = name.split("/")
+        if file not in files or Path(file).name != file or len(member) > 1:
             raise BadInputError(
                 "{where}, {mode}: {name} is not among the files of the table",
                 "get fresh copies of the table and the networks",

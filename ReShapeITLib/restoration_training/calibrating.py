@@ -15,7 +15,7 @@ from ..refinement.decision.calibration import Calibration, Coefficients
 from ..refinement.decision.suggestions import KINDS
 from ..restoration.model import FIELD, NETWORK
 
-EVIDENCE = {NETWORK: ("network", "spread", "depth", "unlike"), FIELD: ("field", "depth", "unlike")}
+EVIDENCE = {NETWORK: ("network", "spread", "depth", "unlike"), FIELD: ("field",)}
 BOLD, CAUTIOUS = 0.4, 0.8
 _RIDGE = 5.0  # against standardised evidence; with 1 and 20 the log loss on patients left out is the same to 0.01
 _KIND_RIDGE = 0.1

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ...core.geometry import ImageGeometry
 from ...distance.surface import DistanceGrid
-from ...restoration.model import Restoration
+from ...restoration.model import FIELD, NETWORK, Restoration
 from .calibration import Calibration
 
 MISSING, ATTACHED, APART, BEYOND = KINDS = ("missing", "attached", "apart", "beyond")
@@ -36,10 +36,10 @@ class Suggestion:
         volume_ml: of the cells that would change.
         centre_ras: (x, y, z) of their middle, mm.
         extent_mm: diagonal of the box around them.
-        evidence: by name. "network" or "field", by the witness: how far its answer has the cells on the other side, top
-            tenth, in cells (at most three); "spread": standard deviation of the network's answers in several poses,
-            mean in cells; "depth": how deep the change goes below the given surface, top tenth, in cells; "unlike": see
-            :func:`find_suggestions`.
+        evidence: by name. "network": how far its answer has the cells on the other side, top tenth, in cells (at most
+            three); "field": the same of a fitted field, mean; "spread": standard deviation of the network's answers in
+            several poses, mean in cells; "depth": how deep the change goes below the given surface, top tenth, in
+            cells; "unlike": see :func:`find_suggestions`.
         probability: that more of the change is right than wrong.
     """
 
@@ -140,12 +140,11 @@ def _evidence(
     """
     cells = tuple(core.T)
     sign = -1.0 if kind in (MISSING, BEYOND) else 1.0
-    spread = {} if restoration.spread is None else {"spread": float(restoration.spread[cells].mean())}
-    return {
-        restoration.witness: float(np.percentile(sign * restored[cells], _TOP)),
-        **spread,
-        "depth": float(np.percentile(-sign * given[cells], _TOP)),
-    }
+    answer, depth = sign * restored[cells], float(np.percentile(-sign * given[cells], _TOP))
+    if restoration.witness == FIELD:
+        return {FIELD: float(answer.mean()), "depth": depth}
+    spread = float(restoration.spread[cells].mean())
+    return {NETWORK: float(np.percentile(answer, _TOP)), "spread": spread, "depth": depth}
 
 
 def _contradictions(

@@ -39,6 +39,7 @@ Anatomical Structure Reconstruction. This is an independent implementation. The 
 non-commercial use only (CC BY-NC-SA 4.0).
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerEffect)
 
 
 def registerSampleData() -> None:
@@ -46,6 +47,16 @@ def registerSampleData() -> None:
     from ReShapeITPanel import sampleData
 
     sampleData.registerSampleData(os.path.join(os.path.dirname(__file__), "Resources", "Icons", "SampleData.png"))
+
+
+def registerEffect() -> None:
+    """Add the effect *Anatomy* to the Segment Editor."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    folder = os.path.dirname(__file__).replace("\\", "/")
+    effect.setPythonSource(f"{folder}/ReShapeITEffect/SegmentEditorAnatomyEffect.py")
+    effect.self().register()
 
 
 class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -86,6 +97,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Load the module anew with all that it imports; Slicer itself reads this file only."""
+        ReShapeITLogic.closeEngine()
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
@@ -214,9 +226,31 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
     print(task.summary())
     """
 
+    _resident = None  # one for all logics: it holds templates and networks
+
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         addLibraryToPath()
+
+    @classmethod
+    def engine(cls):
+        """The engine that stays: started at the first refinement, ended with the application.
+
+        ``engine().memory()`` tells what it holds, ``engine().free()`` lets it go.
+        """
+        if cls._resident is None:
+            from ReShapeITSlicer.residentEngine import ResidentEngine
+
+            cls._resident = ResidentEngine(cls._engineSettings())
+            slicer.app.connect("aboutToQuit()", cls.closeEngine)
+        return cls._resident
+
+    @classmethod
+    def closeEngine(cls) -> None:
+        """End the engine's process; the next refinement starts another one."""
+        if cls._resident is not None:
+            cls._resident.close()
+            cls._resident = None
 
     def getParameterNode(self):
         """The scene's ReShapeITParameterNode."""
@@ -228,13 +262,14 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
         """Refine and wait; see ``ReShapeITSlicer.console.ReShapeITLogic.refine``.
 
         :param templates: template name by segment id or name.
-        :returns: the finished RefinementTask: ``summary()``, ``accept``, ``reject``, ``blend``, ``undo``.
+        :returns: the finished RefinementTask: ``summary()``, ``accept``, ``reject``, ``blend``, ``undo``,
+            ``suggestions()``, ``take``, ``leave``, ``setLeast``, ``include``, ``exclude``, ``undoDecision``.
         :raises RefinementError: one sentence says what is wrong; the scene is as it was.
         """
         from ReShapeITSlicer.console import ReShapeITLogic as ConsoleLogic
 
         options.setdefault("engineSettings", self._engineSettings())
-        return ConsoleLogic(slicer.mrmlScene).refine(segmentationNode, templates, **options)
+        return ConsoleLogic(slicer.mrmlScene, resident=self.engine()).refine(segmentationNode, templates, **options)
 
     def createTask(self, segmentationNode, templates, options, volumeNode=None):
         """A RefinementTask that is not started; the panel polls it."""
@@ -247,6 +282,26 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
             options,
             engineSettings=self._engineSettings(),
             imageNode=volumeNode,
+            resident=self.engine(),
+        )
+
+    def effectEnvironment(self):
+        """What the Segment Editor's effect *Anatomy* needs."""
+        from ReShapeITPanel import dependencies
+        from ReShapeITPanel.effect.anatomy import EffectEnvironment
+        from ReShapeITPanel.userSettings import UserSettings
+        from ReShapeITSlicer.templates import availableTemplates
+
+        def problem():
+            return _("Install the packages in the module ReShapeIT.") if dependencies.missingPackages() else ""
+
+        settings = UserSettings(slicer.app.userSettings)
+        return EffectEnvironment(
+            templates=availableTemplates,
+            createTask=self.createTask,
+            problem=problem,
+            nonCommercial=lambda: settings.nonCommercialUseConfirmed,
+            parameters=self.getParameterNode,
         )
 
     @staticmethod

@@ -43,7 +43,9 @@ class SegmentTable:
         segmentation = segmentationNode.GetSegmentation() if segmentationNode else None
         count = segmentation.GetNumberOfSegments() if segmentation else 0
         self._ids = [segmentation.GetNthSegmentID(index) for index in range(count)]
-        proposed = {segmentId: self._proposal(segmentation.GetSegment(segmentId)) for segmentId in self._ids}
+        proposed = {
+            segmentId: proposedTemplate(segmentation.GetSegment(segmentId), self._entries) for segmentId in self._ids
+        }
         if selected is None:
             found = [segmentId for segmentId, name in proposed.items() if name]
             selected = found if len(found) == 1 else []
@@ -93,14 +95,6 @@ class SegmentTable:
     def setEnabled(self, enabled: bool) -> None:
         """Let the user change the table, or not while a refinement runs."""
         self._table.enabled = enabled
-
-    def _proposal(self, segment) -> str:
-        names = [entry.name for entry in self._entries]
-        organ = proposedOrgan(segment.GetName() or "", terminologyOf(segment), names)
-        for entry in self._entries:
-            if organ and organ in (entry.name, entry.organ):
-                return entry.name
-        return NO_TEMPLATE
 
     def _segmentItem(self, segment, segmentId: str, checked: bool):
         item = qt.QTableWidgetItem(segment.GetName() or segmentId)
@@ -152,6 +146,18 @@ class SegmentTable:
         item.setFlags(qt.Qt.ItemIsEnabled)
         item.setText(licenceText(entry) if entry else "")
         item.setToolTip(entry.licence if entry else "")
+
+
+def proposedTemplate(segment, entries) -> str:
+    """Name of the template for a segment's code or name; empty where none is known.
+
+    :param entries: TemplateChoice of each available template.
+    """
+    organ = proposedOrgan(segment.GetName() or "", terminologyOf(segment), [entry.name for entry in entries])
+    for entry in entries:
+        if organ and organ in (entry.name, entry.organ):
+            return entry.name
+    return NO_TEMPLATE
 
 
 def titleOf(name: str) -> str:

@@ -16,10 +16,11 @@ class ReShapeITLogic:
 
     :param scene: vtkMRMLScene; None for the application's.
     :param temporaryFolder: where files go where engineSettings do not say it; None for the system's.
+    :param resident: ResidentEngine for decisions afterwards; None starts a process for each refinement.
     """
 
-    def __init__(self, scene=None, temporaryFolder=None):
-        self._scene, self._temporaryFolder = scene, temporaryFolder
+    def __init__(self, scene=None, temporaryFolder=None, resident=None):
+        self._scene, self._temporaryFolder, self._resident = scene, temporaryFolder, resident
 
     def refine(self, segmentationNode, templates, progress=print, referenceVolumeNode=None, image=None, **options):
         """Refine segments and wait for the result.
@@ -47,6 +48,7 @@ class ReShapeITLogic:
             referenceVolumeNode,
             settings,
             imageNode=image,
+            resident=self._resident,
         )
         task.start()
         status = task.wait(_teller(progress))

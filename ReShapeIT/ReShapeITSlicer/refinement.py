@@ -12,10 +12,11 @@ import numpy as np
 from .engine import CANCELLED, Engine, EngineSettings, EngineStatus
 from .errors import RefinementError
 from .exchange.exchange import Exchange
+from .geometry import toGrid
 from .options import RefinementOptions
 from .review.review import Review
 from .review.summary import SummaryRow
-from .segmentVoxels import segmentMask
+from .segmentVoxels import segmentGrid, segmentMask
 from .suggestions.deciding import Deciding
 from .suggestions.suggestion import Suggestion
 from .templates import chosenTemplate
@@ -199,6 +200,20 @@ class RefinementTask:
         """Take the last decision about suggestions and points back."""
         self._decided(lambda deciding: deciding.undo())
 
+    def checkUnchanged(self) -> None:
+        """The results are about the segments as they were exported.
+
+        :raises RefinementError: a segment was changed or deleted since.
+        """
+        if self._scene.GetNodeByID(self._nodeId) is not self._node:
+            raise RefinementError(DELETED.format("The segmentation"))
+        segmentation = self._node.GetSegmentation()
+        for given in self._exchange.given:
+            if segmentation.GetSegment(given.segmentId) is None:
+                raise RefinementError(DELETED.format(f"The segment '{self._exchange.nameOf(given)}'"))
+            if not _isAsGiven(segmentation, given):
+                raise RefinementError(CHANGED.format(self._exchange.nameOf(given)))
+
     def _decided(self, decide: Callable[[Deciding], object]) -> None:
         self._reviewed()
         decide(self.deciding)
@@ -217,7 +232,7 @@ class RefinementTask:
 
     def _import(self) -> TaskStatus:
         try:
-            self._checkUnchanged()
+            self.checkUnchanged()
             refined = self._exchange.read()
             toWorld = self._exchange.localToWorld
             self.review = Review(self._scene, self._node, refined, self._options, toWorld)
@@ -243,13 +258,11 @@ class RefinementTask:
             told = Told("licence.non_commercial", RESTRICTED, template=RESTRICTED, fields=fields)
             raise RefinementError(inWords(told), told.code)
 
-    def _checkUnchanged(self) -> None:
-        """The results are about the segments as they were exported."""
-        if self._scene.GetNodeByID(self._nodeId) is not self._node:
-            raise RefinementError(DELETED.format("The segmentation"))
-        segmentation = self._node.GetSegmentation()
-        for given in self._exchange.given:
-            if segmentation.GetSegment(given.segmentId) is None:
-                raise RefinementError(DELETED.format(f"The segment '{self._exchange.nameOf(given)}'"))
-            if not np.array_equal(segmentMask(segmentation, given.segmentId, given.grid), given.mask):
-                raise RefinementError(CHANGED.format(self._exchange.nameOf(given)))
+
+def _isAsGiven(segmentation, given) -> bool:
+    """True where a segment has exactly the voxels that it had, also outside of the box that held them."""
+    try:
+        grid = given.grid.enlarged(segmentGrid(segmentation, given.segmentId))
+    except RefinementError:  # it is empty now
+        return False
+    return np.array_equal(segmentMask(segmentation, given.segmentId, grid), toGrid(given.mask, given.grid, grid))

@@ -35,6 +35,14 @@ def ownMask(segmentation, segmentId: str) -> tuple[np.ndarray, Grid]:
     return _voxels(image) == segment.GetLabelValue(), gridOfImage(image)
 
 
+def fillFrom(image, segmentation, segmentId: str) -> None:
+    """Let a vtkOrientedImageData be 1 where a segment is and 0 elsewhere, on its own grid."""
+    voxels = _voxels(image)
+    voxels[:] = segmentMask(segmentation, segmentId, gridOfImage(image))
+    image.GetPointData().GetScalars().Modified()
+    image.Modified()
+
+
 def segmentName(segmentation, segmentId: str) -> str:
     """What to call a segment in messages: its name, with its id where others have the same, or the id alone."""
     ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
@@ -68,10 +76,13 @@ def segmentGrid(segmentation, segmentId: str, spacing_mm: float = 1.0) -> Grid:
     raise RefinementError(f"The segment '{segmentName(segmentation, segmentId)}' is empty; choose another.")
 
 
-def writeMask(segmentation, segmentId: str, mask: np.ndarray, grid: Grid, surface=None) -> None:
+def writeMask(
+    segmentation, segmentId: str, mask: np.ndarray, grid: Grid, surface=None, keepsSurface: bool = False
+) -> None:
     """Replace what a segment is by a mask; other segments stay as they are.
 
     :param surface: vtkPolyData of the same shape, for segmentations whose source are surfaces; made where None.
+    :param keepsSurface: a closed surface beside a labelmap stays as it was until ``renewSurface``, which takes longer.
     """
     segment = segmentation.GetSegment(segmentId)
     if segmentation.GetSourceRepresentationName() == SURFACE:
@@ -81,13 +92,30 @@ def writeMask(segmentation, segmentId: str, mask: np.ndarray, grid: Grid, surfac
         if hadLabelmap:
             segmentation.CreateRepresentation(LABELMAP)
         return
-    hadSurface = segment.GetRepresentation(SURFACE) is not None
+    before = segment.GetRepresentation(SURFACE)
     # Of its own labelmap: a labelmap that is shared must not be edited.
     segmentation.SeparateSegmentLabelmap(segmentId)
     segment.RemoveRepresentation(SURFACE)
     segment.AddRepresentation(LABELMAP, imageOf(mask, grid))
     segment.SetLabelValue(1)
-    if hadSurface:
+    if before is not None and keepsSurface:
+        segment.AddRepresentation(SURFACE, before)
+    elif before is not None:
+        segmentation.CreateRepresentation(SURFACE)
+
+
+def renewSurface(segmentation, segmentId: str, surface=None) -> None:
+    """Let the closed surface beside a segment's labelmap be that of its voxels; nothing where there is none.
+
+    :param surface: vtkPolyData of the same shape; made of the voxels where None.
+    """
+    segment = segmentation.GetSegment(segmentId)
+    if segmentation.GetSourceRepresentationName() != LABELMAP or segment.GetRepresentation(SURFACE) is None:
+        return
+    segment.RemoveRepresentation(SURFACE)
+    if surface is not None:
+        segment.AddRepresentation(SURFACE, surface)
+    else:
         segmentation.CreateRepresentation(SURFACE)
 
 

@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
-from . import pythonqt, slicer_python
+from . import pythonqt, segment_editor, slicer_python
 from .scene import new_scene
 
 MODULE = slicer_python.ROOT / "ReShapeIT"
@@ -69,6 +69,8 @@ class Application:
         slicer.modules.markups = _with_logic(self.logics["Markups"])
         self._windows()
         self._questions()
+        segment_editor.forget()
+        segment_editor.install()
         self.module = self._load_module()
         slicer.modules.reshapeitrefine = CommandLineModule(self.scene, self.folder / "temporary")
         self.module_manager.add("ReShapeITRefine", slicer.modules.reshapeitrefine)
@@ -107,6 +109,7 @@ class Application:
             return
         self._closed = True
         self.leave()
+        self.qt._signals.aboutToQuit()
         self.module_manager.unload_all()
         self.scene.Clear(1)
         self.work()

@@ -75,7 +75,7 @@ def test_all_packages_and_trained_files_are_installed(installed):
 def test_nothing_else_is_installed(installed):
     modules = installed.library / "qt-scripted-modules"
     names = {path.name for path in modules.iterdir() if path.suffix != ".pyc"}
-    packages = {"ReShapeIT.py", "ReShapeITLib", "ReShapeITPanel", "ReShapeITSlicer"}
+    packages = {"ReShapeIT.py", "ReShapeITEffect", "ReShapeITLib", "ReShapeITPanel", "ReShapeITSlicer"}
     assert names == packages | {"Resources", "LICENSE.txt"}
     resources = {path.name for path in (modules / "Resources").iterdir()}
     assert resources == {"Templates", "Restoration", "Image", "UI", "Icons", "requirements.txt"}

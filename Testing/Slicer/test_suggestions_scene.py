@@ -179,6 +179,32 @@ def test_the_surface_and_its_change_follow(world):
     assert np.abs(np.array(surface.GetBounds()).reshape(3, 2).mean(axis=1) - middle).max() < 1.5
 
 
+def area_of(world, segment_id: str = "a_refined") -> float:
+    """Area of a segment's closed surface, mm2."""
+    import vtk
+
+    mass = vtk.vtkMassProperties()
+    mass.SetInputData(world.node.GetSegmentation().GetSegment(segment_id).GetRepresentation("Closed surface"))
+    return mass.GetSurfaceArea()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_the_segments_closed_surface_follows_its_voxels(world, accepted):
+    """A moment later, or at once where the result is accepted before."""
+    world.node.CreateClosedSurfaceRepresentation()
+    one = reviewed(world)
+    one.deciding.settle()
+    before = area_of(world)
+    one.deciding.decide("a", 2, True)
+    one.deciding.poll()
+    one.deciding.poll()
+    assert np.array_equal(now(world), organ_with([1, 2])) and area_of(world) == before
+    if accepted:
+        one.review.accept("a")
+    one.deciding.settle()
+    assert area_of(world) != before
+
+
 def test_a_point_in_a_suggestion_decides_it_and_elsewhere_makes_one(world):
     one = reviewed(world)
     inside = (MATRIX @ [*np.argwhere(REMOVED)[0][::-1], 1.0])[:3]

@@ -19,7 +19,14 @@ PILES = {"ReShapeIT/ReShapeITPanel": 15}
 # What Slicer's Python has before the user installs the engine's packages; the application alone has qt and ctk.
 SLICER_SIDE = {"slicer", "vtk", "numpy", "ReShapeITSlicer"}
 PANEL_SIDE = {*SLICER_SIDE, "qt", "ctk", "SampleData", "ReShapeITPanel"}
-MAY_IMPORT = {"ReShapeITSlicer": SLICER_SIDE, "ReShapeITPanel": PANEL_SIDE, "ReShapeITRefine": set(), "": PANEL_SIDE}
+EFFECT_SIDE = {*PANEL_SIDE, "SegmentEditorEffects"}
+MAY_IMPORT = {
+    "ReShapeITSlicer": SLICER_SIDE,
+    "ReShapeITPanel": PANEL_SIDE,
+    "ReShapeITEffect": EFFECT_SIDE,
+    "ReShapeITRefine": set(),
+    "": PANEL_SIDE,
+}
 
 
 def files(folder: str) -> list[Path]:

@@ -26,7 +26,7 @@ class ReviewControl:
         self._ui, self._scene, self._say, self._askFile = ui, scene, say, askFile or _askFile
         self._task, self._blends = None, {}
         self._table = ReviewTable(ui.reviewTable, self._onSelection, self.centre)
-        self.suggestions = SuggestionControl(ui, scene, say, self._refill)
+        self.suggestions = SuggestionControl(ui, scene, say, self._refillTable)
         # Blending makes voxels anew: only when the slider rests.
         self._blendTimer = qt.QTimer()
         self._blendTimer.setSingleShot(True)
@@ -163,9 +163,12 @@ class ReviewControl:
         self._ui.plausibilityLabel.setText(_detail(row) if row else "")
 
     def _refill(self) -> None:
+        self._refillTable()
+        self.updateViews()
+
+    def _refillTable(self) -> None:
         self._table.fill(self._task.summary() if self._task else [])
         self._onSelection()
-        self.updateViews()
 
     def _showInViews(self) -> None:
         # Once all is decided, the segments themselves are what is left to see.

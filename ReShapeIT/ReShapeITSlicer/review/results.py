@@ -10,7 +10,7 @@ import vtk
 from ..exchange.exchange import Refined
 from ..geometry import Grid, toGrid
 from ..options import IN_PLACE, KEEP_NEIGHBOURS, NEW_SEGMENTATION, TAKE_FROM_NEIGHBOURS
-from ..segmentVoxels import newSegment, restoreSegment, savedSegment, shareLabelmaps, writeMask
+from ..segmentVoxels import newSegment, renewSurface, restoreSegment, savedSegment, shareLabelmaps, writeMask
 from .blending import Blend
 from .neighbours import Neighbours
 
@@ -27,7 +27,8 @@ class Result:
     :param fraction: 0 input .. 1 refined.
     :param state: "pending", "accepted" or "rejected".
     :param written: voxels that the segment holds now.
-    :param hasSurface: ``refined.surface`` is that of ``refined.after``; otherwise one is made of the voxels.
+    :param hasSurface: ``refined.surface`` is that of ``refined.after``; otherwise it is on its way.
+    :param isStale: the segment's closed surface is not that of its voxels.
     """
 
     refined: Refined
@@ -39,6 +40,7 @@ class Result:
     state: str = "pending"
     written: np.ndarray | None = None
     hasSurface: bool = True
+    isStale: bool = False
 
 
 class Results:
@@ -89,10 +91,19 @@ class Results:
                 self._takeOut(item)
             elif item.written is None or not np.array_equal(mask, item.written):
                 surface = _surfaceFor(item, mask)
-                writeMask(self.segmentation, item.resultSegmentId, mask, item.refined.grid, surface)
-                item.written = mask
+                later = not item.hasSurface
+                writeMask(self.segmentation, item.resultSegmentId, mask, item.refined.grid, surface, later)
+                item.written, item.isStale = mask, later
+            elif item.isStale and item.hasSurface:
+                self.renew(item)
         if self._options.overlapPolicy == TAKE_FROM_NEIGHBOURS and self._options.resultMode != NEW_SEGMENTATION:
             self._neighbours.take(masks)
+
+    def renew(self, item: Result) -> None:
+        """Let a closed surface that was left behind follow the voxels."""
+        if item.isStale and item.written is not None:
+            renewSurface(self.segmentation, item.resultSegmentId, _surfaceFor(item, item.written))
+        item.isStale = False
 
     def redecide(self, item: Result, mask: np.ndarray, grid: Grid, surface=None) -> None:
         """Another refined organ in the place of one; blend and state stay as they are.
@@ -112,8 +123,6 @@ class Results:
         keep = self._options.overlapPolicy == KEEP_NEIGHBOURS
         item.after = self._neighbours.kept(index, after) if keep else after
         item.blend, item.hasSurface = Blend(before, item.after, self._spacing_mm), surface is not None
-        if surface is not None:
-            item.written = None  # the segment gets it, too
 
     def undo(self) -> None:
         """Take all segments back."""

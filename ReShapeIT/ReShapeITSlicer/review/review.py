@@ -64,6 +64,7 @@ class Review:
         :raises RefinementError: it was rejected or deleted.
         """
         item = self._present(segmentId, "accept")
+        self._results.renew(item)
         item.state = "accepted"
         self._decided(item)
 

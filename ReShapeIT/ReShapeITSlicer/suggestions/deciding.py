@@ -23,7 +23,7 @@ from .asked import Organ, Request, moved, partOf
 from .choices import Choices
 from .suggestion import CLICKED, Suggestion, inOrder, suggestionsOf
 
-REST_S = 0.6
+REST_S = 1.0
 WAIT_S = 60.0
 MOST_PLACES = 4000
 NO_ANSWER = "The engine does not answer; refine again to decide about suggestions."
@@ -48,6 +48,7 @@ class Deciding:
         self._ask, self._parent, self._folder = ask, temporaryFolder, None
         self.choices, self._request, self._changed = Choices(), None, 0.0
         self.secondsOfLast: float | None = None
+        self.wantsSurface = True
         self._organs = {}
         for one in given:
             found = inOrder(suggestionsOf(one.segmentId, review.reportOf(one.segmentId).get("suggestions", ())))
@@ -73,7 +74,7 @@ class Deciding:
     @property
     def isBusy(self) -> bool:
         """Something that was decided is not in the scene yet."""
-        return self._request is not None or self._next() is not None
+        return self._request is not None or self._next(hasRested=True) is not None
 
     def suggestions(self) -> list[Suggestion]:
         """All, organ by organ, what matters first; their order stays as they are decided."""
@@ -229,8 +230,8 @@ class Deciding:
             ] + clicked
         return True
 
-    def _next(self) -> tuple[str, str] | None:
-        """Segment id of the organ to ask about next, and what for."""
+    def _next(self, hasRested: bool) -> tuple[str, str] | None:
+        """Segment id of the organ to ask about next, and what for; surfaces only when nothing was decided lately."""
         if self._ask is None:
             return None
         pending = {key: organ for key, organ in self._organs.items() if self._review.isPending(key)}
@@ -241,12 +242,12 @@ class Deciding:
             if organ.regions is None and organ.found:
                 return key, "regions"
         for key, organ in pending.items():
-            if not organ.hasSurface and time.monotonic() - self._changed >= REST_S:
+            if hasRested and self.wantsSurface and not organ.hasSurface:
                 return key, "surface"
         return None
 
     def _send(self) -> None:
-        wanted = self._next()
+        wanted = self._next(hasRested=time.monotonic() - self._changed >= REST_S)
         if wanted is None:
             return
         (segmentId, what), now = wanted, self.choices.now

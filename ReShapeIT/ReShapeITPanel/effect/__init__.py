@@ -1,0 +1,1 @@
+"""What the Segment Editor effect *Anatomy* is made of."""

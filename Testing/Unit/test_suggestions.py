@@ -7,9 +7,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from ReShapeITLib.cli.main import main
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.distance.surface import DistanceGrid
+from ReShapeITLib.io.volumes import write_labels
 from ReShapeITLib.refinement.decision.calibration import Calibration, Coefficients, calibration
 from ReShapeITLib.refinement.decision.suggestions import (
     APART,
@@ -29,6 +32,7 @@ from ReShapeITLib.restoration_training.calibrating import (
     names_for_boldness,
     reliability,
 )
+from Testing.tiny_template import patient
 
 CELL_MM = 2.0
 NOTHING_KNOWN = Coefficients(dict.fromkeys(KINDS, 0.0), {})
@@ -201,3 +205,20 @@ def test_what_is_calibrated_anew_leaves_the_other_witness_and_the_boldness_as_th
     assert anew.witnesses[NETWORK] == known.witnesses[NETWORK] and anew.boldness == known.boldness
     assert set(found) == {FIELD} and anew.witnesses[FIELD] != known.witnesses[FIELD]
     assert anew.witnesses[FIELD].about["patients"] == 20
+
+
+def test_the_command_calibrates_the_field_of_a_template_without_a_network(tiny_template_file, tmp_path, capsys):
+    lines = ["given,truth,template,patient"]
+    for name in ("a", "b"):
+        whole, geometry = patient(np.random.default_rng(len(lines)))
+        given = whole.copy()
+        given[:, :, whole.shape[2] // 2 + 6 :] = False
+        for kind, mask in (("given", given), ("truth", whole)):
+            write_labels(LabelVolume.from_array(mask, geometry), tmp_path / f"{name}_{kind}.nrrd")
+        lines.append(f"{name}_given.nrrd,{name}_truth.nrrd,{tiny_template_file},{name}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert main(["calibrate", str(tmp_path / "pairs.csv"), "--output", str(tmp_path / "calibration.json")]) == 0
+    assert "about 2 patients" in capsys.readouterr().out
+    anew, known = Calibration.read(tmp_path / "calibration.json"), calibration()
+    assert anew.witnesses[FIELD].about["patients"] == 2 and anew.witnesses[NETWORK] == known.witnesses[NETWORK]
+    assert anew.constants == known.constants

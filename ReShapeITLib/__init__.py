@@ -20,6 +20,7 @@ RestorationModel     network that tells damage from organ
 RefineJob            what ``run_refine_job`` is asked to do, from file to file
 run_refine_job       several organs of a file, with report: what ``reshapeit refine`` runs
 with_suggestions     the organ with another choice of its suggestions, at once
+with_points          the organ with points inside and outside of it, at once
 RefineReport         what a job changed and how certain it is
 Progress             stages of a run and its cancel request
 ReShapeITError       base of all errors that are told in one sentence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .job.job import run_refine_job
     from .job.report import RefineReport
     from .job.request import RefineJob
+    from .refinement.clicks.points import with_points
     from .refinement.options import REFINE_PRESETS, RefineOptions
     from .refinement.refine import with_suggestions
     from .refinement.refined import RefinedShape
@@ -73,6 +75,7 @@ __all__ = [
     "read_surface",
     "refine",
     "run_refine_job",
+    "with_points",
     "with_suggestions",
     "write_labels",
     "write_surface",
@@ -89,6 +92,7 @@ _FILES = {
     "job.job": ("run_refine_job",),
     "job.report": ("RefineReport",),
     "job.request": ("RefineJob",),
+    "refinement.clicks.points": ("with_points",),
     "refinement.options": ("REFINE_PRESETS", "RefineOptions"),
     "refinement.refine": ("with_suggestions",),
     "refinement.refined": ("RefinedShape",),

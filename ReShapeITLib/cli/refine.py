@@ -69,6 +69,13 @@ def add_arguments(parser) -> None:
         help="also write where given and expected organ contradict each other, a segment each with its probability; "
         "'reshapeit decide' makes another choice of them",
     )
+    for flag, words in (("--include", "that belong to the organ"), ("--exclude", "that do not belong to the organ")):
+        parser.add_argument(
+            flag,
+            metavar="POINTS",
+            help=f"points {words} (.mrk.json of Slicer, or .csv with r,a,s in mm); of several organs each point counts "
+            "for the nearest one",
+        )
     parser.add_argument("--report", metavar="JSON", help="also write what changed and how certain it is")
     add_options(parser, options_of(COMMAND))
     add_progress_option(parser)
@@ -103,6 +110,8 @@ def job_of(arguments) -> RefineJob:
         report=arguments.report and Path(arguments.report),
         suggestions=arguments.suggestions and Path(arguments.suggestions),
         image=arguments.image and Path(arguments.image),
+        include=arguments.include and Path(arguments.include),
+        exclude=arguments.exclude and Path(arguments.exclude),
         **option_values(arguments),
     )
 

@@ -23,6 +23,7 @@ class RefineJob(RefineSettings):
         suggestions: .seg.nrrd file with a segment for each suggestion, see :mod:`~ReShapeITLib.job.pieces.suggested`.
         report: JSON file, see :class:`~ReShapeITLib.job.report.RefineReport`.
         image: that was segmented, a CT: it decides where the surface lies beside the organ's edge.
+        include, exclude: files of points (.mrk.json, .csv) that are organ, and that are not.
         overwrite: an output folder that holds files is replaced.
     """
 
@@ -33,4 +34,6 @@ class RefineJob(RefineSettings):
     report: Path | None = None
     suggestions: Path | None = None
     image: Path | None = None
+    include: Path | None = None
+    exclude: Path | None = None
     overwrite: bool = False

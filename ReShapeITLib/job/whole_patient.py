@@ -32,6 +32,7 @@ from .inputs.by_name import AUTO
 from .licences import check_licences, left_for_licence
 from .organ import RefinedOrgan, organ_report, refine_label, whole_of
 from .pieces.guard import Guard
+from .pieces.points import JobPoints
 from .pieces.suggested import suggestion_volume
 from .report import NO_VOXELS, NOT_REFINED, OrganNotRefined, OrganReport, RefineReport, not_refined, peak_memory_mb
 from .request import RefineJob
@@ -126,7 +127,10 @@ def refine_patient(
     volume = guard.volume
     patient = RefinedPatient(volume, names={label: read_info(file)[0].organ for label, file in files.items()})
     present = _licensed(patient, _present_labels(patient, volume, files, job.strict), job)
+    points = JobPoints.of(job)
     organs = _refined_organs(patient, volume, present, job, device, progress, notice, guard)
+    for label, shape in points.applied({label: organ.shape for label, organ in organs.items()}, job).items():
+        organs[label] = replace(organs[label], shape=shape)
     if not organs:
         return patient
     progress.stage("voxels", 0.85)

@@ -24,20 +24,25 @@ def bitten(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("decide")
     template = OrganTemplate.load(find_template("spleen"))
-    points = template.points_unit * float(np.median(template.info.scales_mm))
-    lower = points.min(axis=0) - 25.0
-    size = np.ceil((np.ptp(points, axis=0) + 50.0) / 2.0).astype(int)
-    geometry = ImageGeometry.from_parts(size, (2.0, 2.0, 2.0), lower)
+    given, geometry = bitten_mask(template)
     inside = _inside(template, geometry)
-    tip = points[np.argmax(points[:, 0])]
-    far = points[np.argmin(points[:, 2])] - (0.0, 0.0, 12.0)
-    given = (inside & (_way(geometry, tip) > 20.0)) | (_way(geometry, far) < 6.0)
     write_labels(LabelVolume.from_array(given, geometry), folder / "given.nii.gz")
     write_labels(LabelVolume.from_array(inside, geometry), folder / "truth.nii.gz")
     words = ["refine", str(folder / "given.nii.gz"), "--template", "spleen", "--preset", "draft", "--device", "cpu"]
     words += ["--output", str(folder / "refined.nii.gz"), "--suggestions", str(folder / "found.seg.nrrd")]
     assert main([*words, "--report", str(folder / "report.json"), "--force"]) == 0
     return folder
+
+
+def bitten_mask(template) -> tuple[np.ndarray, ImageGeometry]:
+    """(K, J, I) bool mask of the template with a bite and a ball beside it, and its geometry."""
+    points = template.points_unit * float(np.median(template.info.scales_mm))
+    lower = points.min(axis=0) - 25.0
+    size = np.ceil((np.ptp(points, axis=0) + 50.0) / 2.0).astype(int)
+    geometry = ImageGeometry.from_parts(size, (2.0, 2.0, 2.0), lower)
+    tip = points[np.argmax(points[:, 0])]
+    far = points[np.argmin(points[:, 2])] - (0.0, 0.0, 12.0)
+    return (_inside(template, geometry) & (_way(geometry, tip) > 20.0)) | (_way(geometry, far) < 6.0), geometry
 
 
 def _inside(template, geometry) -> np.ndarray:

@@ -191,11 +191,8 @@ def run(served, tiny_template_file, tmp_path_factory):
 def test_a_refinement_is_kept_and_decided_about(served, run):
     folder, name, told = run
     (organ,) = told["organs"]
-    assert served("memory")["result"]["runs"][-1] == {
-        "run": name,
-        "input": str(folder / "in.nrrd"),
-        "organs": [str(organ["label"])],
-    }  # fmt: skip - one short line each
+    kept = {"run": name, "input": str(folder / "in.nrrd"), "organs": [str(organ["label"])]}
+    assert served("memory")["result"]["runs"][-1] == kept
     decided = served("decide", run=name, organ=organ["label"], output=str(folder / "part.nrrd"))["result"]
     whole, part = read_labels(folder / "out.nrrd"), read_labels(folder / "part.nrrd")
     start, size = decided["box"]["start_ijk"], decided["box"]["size_ijk"]

@@ -109,7 +109,7 @@ def _changed(edit: Edit, change: Change, point: Point | None) -> Edit:
     if point is not None:
         known = shape.suggestions.entries if shape.suggestions else ()
         number = 1 + max([entry.number for entry in (*known, *clicked)], default=0)
-        evidence = {"depth": change.depth_cells}
+        evidence = {"points": 1.0 if point in shape.included else -1.0}
         entry = Suggestion(number, CLICKED, change.volume_ml, point, change.extent_mm, evidence, 1.0)
         clicked = (*clicked, entry)
     return edit.and_then(replace(shape, distance=distance, bounds_ras=bounds, clicked=clicked), change.box_ras)
@@ -140,7 +140,7 @@ def _points(values: Sequence[Point] | np.ndarray) -> list[Point]:
     points = np.asarray(values, dtype=np.float64).reshape(-1, 3)
     if not np.isfinite(points).all():
         words, hint = "A point has a coordinate that is not finite", "give r, a and s in mm"
-        raise BadInputError(words, hint, "points.not_finite")
+        raise BadInputError(words, hint, "points.broken")
     return [(float(r), float(a), float(s)) for r, a, s in points]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from .errors import DEVICE_UNUSABLE, BadInputError
@@ -63,6 +64,16 @@ def free_cached_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, where the C library keeps it for later (glibc)."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def limit_cpu_threads(most: int = 8, at_once: int = 1) -> int:

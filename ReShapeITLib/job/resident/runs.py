@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.device import free_cached_memory
+from ...core.device import free_cached_memory, return_freed_memory
 from ...core.errors import BadInputError
 from ...core.labels import LabelVolume, Segment
 from ...distance.protocol import box_around
@@ -208,7 +209,9 @@ class KeptRuns:
             return
         self._runs.clear()
         forget_loaded()
+        gc.collect()
         free_cached_memory()
+        return_freed_memory()
 
     def told(self) -> list[dict[str, Any]]:
         """What is kept: name, input and organs of each run."""

@@ -3,7 +3,7 @@
     python -m Testing.Studies.join_networks --networks FOLDER --output FOLDER --work FOLDER [--error 0.025]
 
 Networks of the abdomen and of the lungs go into one file each, see ``restoration_training.joining``. The work folder
-keeps the training cases that the networks are asked about, some of each organ.
+keeps the training cases that the networks are asked about, some of each organ. A file that is there stays.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from ReShapeITLib.core.progress import Progress
 from ReShapeITLib.restoration.grid import CELL_UNIT, CanonicalGrid, template_cells
 from ReShapeITLib.restoration.model import RestorationModel
+from ReShapeITLib.restoration.store import restoration_sha256
 from ReShapeITLib.restoration.table import DETAIL, SPARSE, WHOLE, NetworkTable
 from ReShapeITLib.restoration_training.cases import training_cases
 from ReShapeITLib.restoration_training.config import RestorationTraining, read_restoration_config
@@ -45,11 +46,11 @@ def main() -> None:
         members = {p.stem: RestorationModel.load(p) for p in sorted(options.networks.glob("*.safetensors"))}
         members = {name: model for name, model in members.items() if _is_of(model, family)}
         file = options.output / f"{family}.safetensors"
-        digest = join(file, members, lambda model: batches(model, options.work), options.error, print)
+        if not file.is_file():
+            join(file, members, lambda model: batches(model, options.work), options.error, print)
         for name, model in sorted(members.items(), key=lambda member: -len(member[1].info.templates)):
             mode = SPARSE if model.info.few_slices else DETAIL if model.info.detail else WHOLE
-            shapes = {o: model.info.templates[o] for o in model.info.cases}
-            table = table.with_network(f"{file.name}/{name}", digest, mode, shapes)
+            table = table.with_network(f"{file.name}/{name}", restoration_sha256(file), mode, model.info.templates)
     table.write(options.output)
 
 

@@ -39,6 +39,14 @@ def test_paths_are_taken_from_the_folder_of_the_file(folder):
     assert study.families == (Predictions("predictions", str(folder / "nets"), ("island", "right")),)
 
 
+def test_a_truth_in_a_folder_of_its_own_is_a_case_of_the_folders_name(folder):
+    for case in ("p1", "p2"):
+        (folder / case).mkdir()
+        (folder / case / "truth.nii.gz").touch()
+    cases = read(folder, truths={"folder": ".", "cases": ["p1", "p2"]}).cases
+    assert cases == {case: folder / case / "truth.nii.gz" for case in ("p1", "p2")}
+
+
 def test_truths_may_be_a_list_of_files(folder):
     assert list(read(folder, truths=["truths/b.nrrd"]).cases) == ["b"]
 

@@ -156,11 +156,12 @@ def file_word(text: str) -> str:
 
 
 def label_file(folder: Path, name: str) -> Path:
-    """The one label file in a folder that is called ``name`` and any image suffix.
+    """The one label file in a folder that is called ``name`` and any image suffix; "truth" in a folder of that name.
 
     Raises:
         BadInputError: there is none, or there are several.
     """
+    folder, name = (folder / name, "truth") if (folder / name).is_dir() else (folder, name)
     found = [path for path in sorted(folder.glob(f"{name}.*")) if case_name(path) == name]
     if len(found) != 1:
         raise BadInputError(f"{folder} has {len(found)} label files named {name}; there must be one.")

@@ -44,7 +44,7 @@ class Study:
             none.
         label: label value of the organ in the truths; 0 takes every voxel that is not zero.
         label_modulo: label values are taken modulo this first; 0 leaves them.
-        truths: label file of each case, the case named as the file without its suffix.
+        truths: label file of each case, see :func:`case_of`.
         training: label files, cut out the same way, that methods may learn from.
         same_patient: other names of cases, e.g. in another collection, by case.
         families: inputs.
@@ -73,7 +73,7 @@ class Study:
     @property
     def cases(self) -> dict[str, Path]:
         """Truth file of each case."""
-        return {case_name(path): path for path in self.truths}
+        return {case_of(path): path for path in self.truths}
 
     def restorations(self, shape_sha256: str) -> dict[str, Path | None]:
         """File of the restoration network by its use, which is named as settings name it; None: there is none.
@@ -91,6 +91,12 @@ class Study:
     def patient(self, case: str) -> str:
         """The patient of a case: cases of one patient are resampled together."""
         return self.same_patient.get(case, case)
+
+
+def case_of(path: Path) -> str:
+    """The case of a truth's file: the file's name without suffix, or its folder's where all are called "truth"."""
+    name = case_name(path)
+    return path.parent.name if name == "truth" else name
 
 
 def read_study(path: str | Path) -> Study:
@@ -149,7 +155,7 @@ def study_from_dict(values: dict, folder: Path, where: str = "the study", base: 
         raise BadInputError(f"{where} must name label files under 'truths'.")
     if study.preset not in PRESETS:
         raise BadInputError(f"{where}: preset '{study.preset}' is unknown; use one of {', '.join(PRESETS)}.")
-    require_distinct([case_name(path) for path in study.truths], "case", where)
+    require_distinct([case_of(path) for path in study.truths], "case", where)
     require_distinct([file_word(family.name) for family in study.families], "family", where)
     require_distinct([INPUT, *(method.label for method in study.methods)], "method", where)
     return study

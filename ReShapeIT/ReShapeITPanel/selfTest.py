@@ -98,6 +98,23 @@ def lookAtWhatChanged(case) -> None:
     slicer.mrmlScene.RemoveNode(table)
 
 
+def decideAboutSuggestions(case) -> None:
+    """Decide about suggestions: one goes the other way, and back by undo"""
+    if not computing():
+        return
+    widget = openPanel()
+    deciding = widget.panel.review.suggestions.deciding
+    case.assertGreater(widget.ui.suggestionTable.rowCount, 0)
+    before = [one.taken for one in deciding.suggestions()]
+    widget.ui.suggestionTable.selectRow(0)
+    widget.ui.takeButton.click()
+    waitFor(lambda: not deciding.isBusy, seconds=60)
+    case.assertEqual([one.taken for one in deciding.suggestions()], [not before[0], *before[1:]])
+    widget.ui.undoDecisionButton.click()
+    waitFor(lambda: not deciding.isBusy, seconds=60)
+    case.assertEqual([one.taken for one in deciding.suggestions()], before)
+
+
 def blendAcceptOrReject(case) -> None:
     """Blend, accept or reject: the given segment stays until you decide"""
     if not computing():
@@ -184,6 +201,7 @@ STEPS = (
     cancelARefinement,
     refineTheSpleen,
     lookAtWhatChanged,
+    decideAboutSuggestions,
     blendAcceptOrReject,
     undo,
     saveAndLoadTheScene,

@@ -3,8 +3,8 @@
     python -m Testing.Slicer.pictures
 
 Makes the sample patient, refines it through the panel as a user would, and writes into Resources/Screenshots
-``slicer_panel.png`` and ``slicer_review.png``, and the thumbnail of the Sample Data module. Takes a few minutes; needs
-slicer-core, PySide6-Essentials and OpenGL (EGL will do, no display).
+``slicer_panel.png``, ``slicer_review.png`` and ``slicer_effect.png``, and the thumbnail of the Sample Data module.
+Takes a few minutes; needs slicer-core, PySide6-Essentials and OpenGL (EGL will do, no display).
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from PIL import Image, ImageDraw
 
 from ReShapeITLib.pictures.drawing import INK, PAPER, footer, text
 from Testing.Slicer.application import Application
+from Testing.Slicer.segment_editor import Editor
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
-VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (560, 1130)
+VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (600, 1400)
+EFFECT_PIXELS = (520, 420)
 # Where the largest change of these segments is: in which slice, and how many mm wide.
 PLACES = {"liver": ("Axial", 330.0), "spleen": ("Coronal", 220.0)}
 
@@ -38,7 +40,29 @@ def main() -> None:
         widget.parent.grab().save(str(SCREENSHOTS / "slicer_panel.png"))
         _show(application, widget.ui, before=1.0, after=0.0, change_map=False)
         _review_sheet(_views(world, places), after)
+        widget.panel.review.undo()
+        _effect(application, world)
         application.quit()
+
+
+def _effect(application: Application, world) -> None:
+    """The Segment Editor's effect with its preview of the spleen."""
+    from Testing.Slicer.pythonqt import unwrapped
+
+    editor = Editor(application, world.node, world.ct)
+    segmentation = world.node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    editor.select(next(one for one in ids if segmentation.GetSegment(one).GetName() == "spleen"))
+    effect, frame = editor.choose("Anatomy"), unwrapped(editor.effect._frame)
+    frame.resize(*EFFECT_PIXELS)
+    frame.show()
+    effect.ui.previewButton.click()
+    application.wait(lambda: not effect.anatomy.run.isRunning)
+    application.wait(lambda: not effect.anatomy.suggestions.deciding.isBusy)
+    effect.ui.suggestionTable.selectRow(0)
+    application.work(20)
+    frame.grab().save(str(SCREENSHOTS / "slicer_effect.png"))
+    editor.close()
 
 
 def _world_with_patient(application: Application):
@@ -113,6 +137,8 @@ def _refined_panel(application: Application):
     if widget.ui.reviewTable.rowCount == 0:
         raise RuntimeError(widget.ui.statusLabel.text)
     widget.ui.nextChangeButton.click()
+    application.wait(lambda: not widget.panel.review.suggestions.deciding.isBusy)
+    widget.ui.suggestionTable.selectRow(0)
     _show(application, widget.ui, before=0.0, after=1.0, change_map=True)
     return widget
 

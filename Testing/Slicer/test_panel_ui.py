@@ -106,7 +106,8 @@ def finished(world, task) -> ScriptedTask:
 
 def test_every_widget_that_the_code_names_is_in_the_ui_file(world):
     sources = [MODULE / "ReShapeIT.py", *sorted((MODULE / "ReShapeITPanel").rglob("*.py"))]
-    named = {name for path in sources for name in re.findall(r"\bui\.([A-Za-z]\w*)", path.read_text(encoding="utf-8"))}
+    sources = [path for path in sources if path.parent.name != "effect"]  # it has a file of its own
+    named = {name for path in sources for name in re.findall(r"ui\.([A-Za-z]\w*)", path.read_text(encoding="utf-8"))}
     assert len(named) > 20
     assert sorted(named - set(vars(world.ui))) == []
 

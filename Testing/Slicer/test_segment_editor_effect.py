@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="the Slicer side needs slicer-core")
 pytest.importorskip("PySide6", reason="the panel needs PySide6-Essentials")
 
-from Testing.Slicer import pythonqt
+from Testing.Slicer import pythonqt, slicer_python
 from Testing.Slicer.organs import add_organs, dice
 from Testing.Slicer.scripted_task import ScriptedTask
 from Testing.Slicer.segment_editor import Editor, qSlicerSegmentEditorEffectFactory
@@ -56,6 +58,17 @@ def test_the_effect_is_registered_at_the_start_with_name_icon_and_help(applicati
     assert len(qSlicerSegmentEditorEffectFactory.instance().registered) == 1
 
 
+def test_every_widget_that_the_code_names_is_in_the_ui_file(world):
+    module = slicer_python.ROOT / "ReShapeIT"
+    parts = ("effect/anatomy", "review/suggestionControl", "review/pointsControl", "runControl")
+    sources = [module / "ReShapeITPanel" / f"{part}.py" for part in parts]
+    sources.append(module / "ReShapeITEffect" / "SegmentEditorAnatomyEffect.py")
+    named = {name for path in sources for name in re.findall(r"ui\.([A-Za-z]\w*)", path.read_text(encoding="utf-8"))}
+    assert len(named) > 10 and sorted(named - set(vars(world.ui))) == []
+    controls = [w for name, w in vars(world.ui).items() if name.endswith(("Button", "ComboBox", "CheckBox", "Slider"))]
+    assert len(controls) > 10 and not [widget.name for widget in controls if not widget.toolTip]
+
+
 def test_the_organ_of_the_selected_segment_is_proposed(world):
     assert world.ui.organComboBox.itemData(world.ui.organComboBox.currentIndex) == ORGAN
     world.editor.select("organ1")
@@ -64,6 +77,7 @@ def test_the_organ_of_the_selected_segment_is_proposed(world):
     assert "Select a segment" in world.ui.previewButton.toolTip and not world.ui.previewButton.enabled
 
 
+@pytest.mark.computes
 def test_preview_changes_nothing_and_apply_and_undo_go_through_the_editor(world):
     world.editor.logic.SaveStateForUndo()
     previewed(world)
@@ -82,6 +96,7 @@ def test_preview_changes_nothing_and_apply_and_undo_go_through_the_editor(world)
     assert np.array_equal(now(world), wanted)
 
 
+@pytest.mark.computes
 def test_only_the_editable_area_changes(world):
     import slicer
 
@@ -95,6 +110,7 @@ def test_only_the_editable_area_changes(world):
     assert np.array_equal(now(world), expected) and not np.array_equal(expected, wanted)
 
 
+@pytest.mark.computes
 def test_cancel_takes_the_preview_away(world):
     before = node_ids(world.scene)
     previewed(world)
@@ -103,6 +119,7 @@ def test_cancel_takes_the_preview_away(world):
     assert not world.ui.cancelButton.enabled and not world.ui.applyButton.enabled
 
 
+@pytest.mark.computes
 def test_cancel_stops_a_running_preview(world):
     before = node_ids(world.scene)
     world.ui.previewButton.click()
@@ -112,6 +129,7 @@ def test_cancel_stops_a_running_preview(world):
     assert world.ui.previewButton.enabled
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("how", ["another segment", "another effect", "another volume", "scene closed"])
 def test_a_preview_does_not_outlive_what_it_is_about(world, how):
     before = node_ids(world.scene)
@@ -130,6 +148,7 @@ def test_a_preview_does_not_outlive_what_it_is_about(world, how):
         assert np.array_equal(now(world), world.masks["organ0"])
 
 
+@pytest.mark.computes
 def test_a_segment_that_was_painted_on_since_is_not_overwritten(world):
     from ReShapeITSlicer.segmentVoxels import writeMask
 

@@ -110,6 +110,7 @@ def test_a_volume_that_cannot_be_asked_is_refused_before_the_engine_starts(world
     assert "not in the scene" in refused(world, world.volume)
 
 
+@pytest.mark.computes
 def test_the_engine_gets_the_image_and_its_word_is_in_the_summary(world, tiny_template_file):
     told = []
     options = {"preset": "draft", "device": "cpu", "force": True}
@@ -119,6 +120,7 @@ def test_the_engine_gets_the_image_and_its_word_is_in_the_summary(world, tiny_te
     assert any(text.startswith("The image 'CT' has no say on the") for text in told), told
 
 
+@pytest.mark.computes
 def test_an_image_of_another_place_is_told_with_the_name_of_its_volume(world, shared_data, tmp_path):
     far = world.grid.ijkToLocal.copy()
     far[:3, 3] += 5000.0
@@ -153,6 +155,7 @@ def test_the_panel_hands_the_volume_to_the_task(application):
     assert made[0][3].GetName() == "CT"
 
 
+@pytest.mark.computes
 def test_the_command_line_module_takes_an_image(world, tiny_template_file, tmp_path):
     from ReShapeITLib.core.geometry import ImageGeometry
     from ReShapeITLib.io.volumes import write_labels

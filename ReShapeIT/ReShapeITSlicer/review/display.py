@@ -61,6 +61,7 @@ class ReviewDisplay:
         original, display = self._original, self._display
         self._original, self._display = None, None
         if display is not None and self._scene.IsNodePresent(display):
+            _keepAsLongAs(self._node, display)
             self._scene.RemoveNode(display)
         if original is not None and not any(_isOfReview(other) for other in _displays(self._node)):
             _setViews(original, _views(original))
@@ -108,6 +109,15 @@ class ReviewDisplay:
         for kind, factor in (("3D", in3D), ("2DFill", inSlices), ("2DOutline", inSlices)):
             own = getattr(self._original, f"GetSegmentOpacity{kind}")(segmentId)
             getattr(self._display, f"SetSegmentOpacity{kind}")(segmentId, float(factor) * own)
+
+
+def _keepAsLongAs(node, display) -> None:
+    """Let a display node that leaves the scene live on with its segmentation.
+
+    Slicer's displayable managers keep its address until they forget the segmentation, and go there whenever a segment
+    is added, changed or removed. To a node that lives but is in no scene nothing happens.
+    """
+    node.AddObserver(vtk.vtkCommand.DeleteEvent, lambda caller, event, kept=display: None)
 
 
 def _displays(node) -> list:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from vtk.util.numpy_support import vtk_to_numpy
 
-from ..geometry import Grid
+from ..geometry import Grid, localToWorld
+from .points import Position
 from .suggestion import Suggestion
+
+MOST_PLACES = 4000
 
 
 @dataclass(eq=False)
@@ -52,7 +56,31 @@ def partOf(grid: Grid, box: dict) -> Grid:
     return Grid(grid.ijkToLocal, start, tuple(map(int, box["size_ijk"])))
 
 
-def moved(matrix: np.ndarray, point) -> tuple[float, float, float]:
-    """A point (mm) by a (4, 4) matrix."""
+class Frames:
+    """The world as it was when the engine got the segments, and as it is now.
+
+    :param segmentationNode: whose transform may have changed since.
+    :param toWorld: (4, 4) from its local mm to world of then.
+    """
+
+    def __init__(self, segmentationNode, toWorld: np.ndarray):
+        self._node, self._toWorld = segmentationNode, toWorld
+
+    def then(self, point) -> Position:
+        """World RAS mm of then, of a point of now."""
+        return _moved(self._toWorld @ np.linalg.inv(localToWorld(self._node)), point)
+
+    def now(self, point) -> Position:
+        """World RAS mm of now, of a point of then."""
+        return _moved(localToWorld(self._node) @ np.linalg.inv(self._toWorld), point)
+
+
+def placesOf(surface, toWorld: np.ndarray) -> np.ndarray:
+    """(N, 3) some points of a surface (vtkPolyData, local mm), world mm."""
+    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(float)
+    return points[:: max(1, len(points) // MOST_PLACES)] @ toWorld[:3, :3].T + toWorld[:3, 3]
+
+
+def _moved(matrix: np.ndarray, point) -> Position:
     x, y, z = matrix[:3, :3] @ np.asarray(point, dtype=float) + matrix[:3, 3]
     return float(x), float(y), float(z)

@@ -12,20 +12,18 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import RefinementError
 from ..exchange.exchange import readSurface
 from ..exchange.folders import newFolder, removeFolder
 from ..exchange.nrrd import readVoxels
-from ..geometry import Grid, localToWorld
-from .asked import Organ, Request, moved, partOf
+from ..geometry import Grid
+from .asked import Frames, Organ, Request, partOf, placesOf
 from .choices import Choices
 from .suggestion import CLICKED, Suggestion, inOrder, suggestionsOf
 
 REST_S = 1.0
 WAIT_S = 60.0
-MOST_PLACES = 4000
 NO_ANSWER = "The engine does not answer; refine again to decide about suggestions."
 UNKNOWN = "There is no suggestion {} about '{}'; choose one of the list."
 
@@ -45,6 +43,7 @@ class Deciding:
 
     def __init__(self, review, given, grid: Grid, segmentationNode, toWorld, ask, temporaryFolder=None):
         self._review, self._grid, self._node, self._toWorld = review, grid, segmentationNode, toWorld
+        self._frames = Frames(segmentationNode, toWorld)
         self._ask, self._parent, self._folder = ask, temporaryFolder, None
         self.choices, self._request, self._changed = Choices(), None, 0.0
         self.secondsOfLast: float | None = None
@@ -53,7 +52,7 @@ class Deciding:
         for one in given:
             found = inOrder(suggestionsOf(one.segmentId, review.reportOf(one.segmentId).get("suggestions", ())))
             put = self.choices.now.concerns(one.segmentId, found)
-            places = _places(review.surfaceOf(one.segmentId), toWorld)
+            places = placesOf(review.surfaceOf(one.segmentId), toWorld)
             self._organs[one.segmentId] = Organ(one.key, found, found, put, places=places)
 
     @property
@@ -112,8 +111,8 @@ class Deciding:
         :raises RefinementError: the organ is decided.
         """
         self._check(segmentId)
-        here = self._between(localToWorld(self._node), self._toWorld)
-        self.choices.setPoints(segmentId, *([moved(here, point) for point in points] for points in (include, exclude)))
+        then = self._frames.then
+        self.choices.setPoints(segmentId, *([then(point) for point in points] for points in (include, exclude)))
         self._update()
 
     def setAllPoints(self, include, exclude) -> None:
@@ -123,26 +122,24 @@ class Deciding:
             does not count.
         :raises RefinementError: there is no organ left to decide about.
         """
-        here = self._between(localToWorld(self._node), self._toWorld)
         if self._ask is None or not self.isOpen:
             raise RefinementError(NO_ANSWER if self._ask is None else "All organs are decided; refine again.")
         about = {key: ([], []) for key in self._organs if self._review.isPending(key)}
         for index, points in enumerate((include, exclude)):
             for position, segmentId in points:
                 if segmentId in about:
-                    about[segmentId][index].append(moved(here, position))
+                    about[segmentId][index].append(self._frames.then(position))
         self.choices.setAllPoints(about)
         self._update()
 
     def allPoints(self) -> tuple[list, list]:
         """(World RAS mm now, segment id) of the points that belong and of those that do not."""
-        there = self._between(self._toWorld, localToWorld(self._node))
-        lists = (self.choices.now.include, self.choices.now.exclude)
-        return tuple([(moved(there, p), key) for key, points in each.items() for p in points] for each in lists)
+        now, lists = self._frames.now, (self.choices.now.include, self.choices.now.exclude)
+        return tuple([(now(p), key) for key, points in each.items() for p in points] for each in lists)
 
     def nearestOrgan(self, position) -> str:
         """Id of the segment that a point (world RAS mm) is about: the open one with the nearest surface, or none."""
-        there = moved(self._between(localToWorld(self._node), self._toWorld), position)
+        there = self._frames.then(position)
         open_ = {key: organ.places for key, organ in self._organs.items() if self._review.isPending(key)}
         distances = {key: float(np.square(places - there).sum(axis=1).min()) for key, places in open_.items()}
         return min(distances, key=distances.get) if distances else ""
@@ -154,8 +151,8 @@ class Deciding:
 
     def addPoints(self, segmentId: str, include=(), exclude=()) -> None:
         """Further points (world RAS mm) about an organ; see setPoints."""
-        now, there = self.choices.now, self._between(self._toWorld, localToWorld(self._node))
-        known = [[moved(there, point) for point in points.get(segmentId, ())] for points in (now.include, now.exclude)]
+        lists = (self.choices.now.include, self.choices.now.exclude)
+        known = [[self._frames.now(point) for point in points.get(segmentId, ())] for points in lists]
         self.setPoints(segmentId, [*known[0], *include], [*known[1], *exclude])
 
     def undo(self) -> bool:
@@ -168,7 +165,7 @@ class Deciding:
 
     def centreOf(self, one: Suggestion) -> tuple[float, float, float]:
         """World RAS mm of a suggestion, wherever the segmentation is now."""
-        return moved(self._between(self._toWorld, localToWorld(self._node)), one.centreRas)
+        return self._frames.now(one.centreRas)
 
     def regionOf(self, one: Suggestion) -> tuple[np.ndarray, Grid] | None:
         """(K, J, I) bool voxels that a suggestion would change and their Grid; None where they are not known (yet)."""
@@ -315,10 +312,6 @@ class Deciding:
                 organ.put = self.choices.now.concerns(segmentId, organ.found)
         self._update()
 
-    def _between(self, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """(4, 4) from the world under one transform of the segmentation to that under another."""
-        return new @ np.linalg.inv(old)
-
     def _theFolder(self):
         if self._folder is None:
             try:
@@ -330,9 +323,3 @@ class Deciding:
     def __del__(self):
         with contextlib.suppress(Exception):  # while Python ends
             self.close()
-
-
-def _places(surface, toWorld: np.ndarray) -> np.ndarray:
-    """(N, 3) some points of a surface, world mm."""
-    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(float)
-    return points[:: max(1, len(points) // MOST_PLACES)] @ toWorld[:3, :3].T + toWorld[:3, 3]

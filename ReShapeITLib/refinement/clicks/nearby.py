@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # Cells of the grid on which a change is worked out, and how many reach from its middle to its end at most.
 CELL_MM, _MOST_CELLS = 1.5, 14
 # The correlation ends so many times as far from the point as the surface is, and within these ways in mm.
-_REACH, _LEAST_REACH_MM, _MOST_REACH_MM = 4.0, 30.0, 60.0
+_REACH, _LEAST_REACH_MM, _MOST_REACH_MM = 3.0, 30.0, 60.0
+# Who corrects clicks the middle of what is wrong: the surface is rather beyond the point than at it.
+_BEYOND, _MOST_BEYOND_MM = 0.5, 6.0
 _AS_LITTLE_REACH_MM = 6.0
 # Other points keep their sides: near them the change fades.
 _PIN_MM = 4.0
@@ -75,8 +77,9 @@ def change_at(
     """
     at = np.array(point)
     away_mm = float(shape.sdf_mm(at[None])[0])
-    shift = sign * depth_mm - away_mm
-    reach = float(np.clip(_REACH * abs(shift), _LEAST_REACH_MM, _MOST_REACH_MM))
+    beyond_mm = 0.0 if as_little else min(_BEYOND * max(-sign * away_mm, 0.0), _MOST_BEYOND_MM)
+    shift = sign * (depth_mm + beyond_mm) - away_mm
+    reach = float(np.clip(_REACH * (abs(away_mm) + depth_mm), _LEAST_REACH_MM, _MOST_REACH_MM))
     reach = max(_AS_LITTLE_REACH_MM, 1.5 * abs(shift)) if as_little else reach
     cell_mm = max(CELL_MM, reach / _MOST_CELLS)
     half = int(np.ceil(reach / cell_mm)) + 2

@@ -237,8 +237,10 @@ class RefinementTask:
             toWorld = self._exchange.localToWorld
             self.review = Review(self._scene, self._node, refined, self._options, toWorld)
             ask = self._engine.ask if self._resident else None
-            given, folder = self._exchange.given, self._settings.temporaryFolder
-            self.deciding = Deciding(self.review, given, self._exchange.grid, self._node, toWorld, ask, folder)
+            # The engine reads the image again when a point is set.
+            folder = self._exchange.release() if self._resident else None
+            given, grid = self._exchange.given, self._exchange.grid
+            self.deciding = Deciding(self.review, given, grid, self._node, toWorld, ask, folder)
         except Exception as error:  # noqa: BLE001 - becomes the task's status
             self._trace = traceback.format_exc()
             text = NO_MEMORY if isinstance(error, MemoryError) else NOT_IMPORTED

@@ -124,7 +124,7 @@ class BoxEngine:
         writer.Write()
 
 
-def reviewed(world, to_world=None, **options) -> SimpleNamespace:
+def reviewed(world, to_world=None, folder=None, **options) -> SimpleNamespace:
     """A review of organ a, whose first suggestion is taken, and what takes decisions about it.
 
     Returns:
@@ -134,5 +134,6 @@ def reviewed(world, to_world=None, **options) -> SimpleNamespace:
     result.report["suggestions"] = entries()
     engine = BoxEngine(to_world)
     of = review(world, result, **{"overlapPolicy": ALLOW_OVERLAP, **options})
-    deciding = Deciding(of, [result.given], GRID, world.node, np.eye(4) if to_world is None else to_world, engine.ask)
+    to_world = np.eye(4) if to_world is None else to_world
+    deciding = Deciding(of, [result.given], GRID, world.node, to_world, engine.ask, folder)
     return SimpleNamespace(review=of, deciding=deciding, engine=engine)

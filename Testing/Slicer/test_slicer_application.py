@@ -233,6 +233,23 @@ def test_an_engine_that_is_killed_during_the_review_is_told_and_the_next_refinem
 
 
 @pytest.mark.computes
+def test_a_click_after_a_refinement_with_an_image_is_answered(tiny):
+    """The engine reads the image again."""
+    widget, _node, _grid, _masks = opened(tiny)
+    assert widget._parameterNode.volume.GetName() == "CT"
+    task = refine(tiny, widget, "organ0")
+    tiny.wait(lambda: not task.deciding.isBusy)
+    place = task.review.surfaceOf("organ0").GetPoint(0)
+    widget.ui.belongsNotButton.click()
+    widget._parameterNode.belongsNot.AddControlPointWorld(*place)
+    tiny.wait(lambda: any(one.isClicked for one in task.suggestions()) or "click" in widget.ui.statusLabel.text, 60.0)
+    assert "Done" in widget.ui.statusLabel.text
+    assert list((tiny.folder / "temporary").glob("reshapeit-*"))
+    widget.ui.undoButton.click()
+    assert not list((tiny.folder / "temporary").glob("reshapeit-*"))
+
+
+@pytest.mark.computes
 def test_another_module_may_be_shown_while_it_runs(tiny):
     widget, node, _grid, _masks = opened(tiny)
     choose(widget, "organ0")

@@ -10,6 +10,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="the scene side needs slicer-core")
 
 from ReShapeITSlicer.errors import RefinementError
+from ReShapeITSlicer.exchange.folders import newFolder
 from ReShapeITSlicer.options import IN_PLACE, KEEP_NEIGHBOURS, NEW_SEGMENTS, TAKE_FROM_NEIGHBOURS
 from ReShapeITSlicer.review.changeMap import CHANGE
 from ReShapeITSlicer.review.export import writeSuggestions
@@ -212,6 +213,10 @@ def test_a_point_in_a_suggestion_decides_it_and_elsewhere_makes_one(world):
     one.deciding.settle()
     assert np.array_equal(now(world), organ_with([1, 2]))
     assert {each.number: each.taken for each in one.deciding.suggestions()} == {1: True, 2: True, 3: False}
+    one.deciding.decide("a", 2, False)  # the point says otherwise, and so does the list
+    one.deciding.settle()
+    assert one.deciding.find("a", 2).taken and np.array_equal(now(world), organ_with([1, 2]))
+    one.deciding.undo()
     elsewhere = (MATRIX @ [20, 22, 18, 1.0])[:3]
     one.deciding.setPoints("a", [elsewhere], ())
     one.deciding.settle()
@@ -297,14 +302,14 @@ def test_a_scene_that_closes_ends_the_decisions(world):
     assert not one.deciding.isBusy and one.deciding.poll() is False
 
 
-def test_temporary_files_go(world, tmp_path):
-    one = reviewed(world)
-    one.deciding._parent = str(tmp_path)
+def test_the_folder_of_the_refinement_goes_with_the_decisions(world, tmp_path):
+    folder = newFolder(str(tmp_path))
+    one = reviewed(world, folder=folder)
     one.deciding.decide("a", 2, True)
     one.deciding.settle()
-    assert list(tmp_path.glob("reshapeit-*/*.nrrd"))
+    assert list(folder.glob("*.nrrd"))
     one.deciding.close()
-    assert not list(tmp_path.glob("reshapeit-*"))
+    assert not folder.exists()
 
 
 def test_the_outline_shows_exactly_the_voxels_of_a_suggestion_and_is_not_saved(world):

@@ -89,6 +89,8 @@ def test_a_label_map_is_never_proposed(world):
     slicer.util.updateVolumeFromArray(labels, np.zeros((2, 3, 4), dtype=np.int16))
     world.node.SetReferenceImageGeometryParameterFromVolumeNode(labels)
     assert proposedImage(world.scene, world.node) is None
+    image = volume_of(world, np.ones((2, 3, 4), dtype=np.int16), "of the labels", np.eye(4))
+    assert proposedImage(world.scene, world.node) is image, "it is on the grid of the labels"
 
 
 def refused(world, image) -> str:

@@ -142,6 +142,11 @@ class Exchange:
         """What to call a segment in messages, also where several have one name."""
         return self._names[given.key]
 
+    def release(self) -> Path | None:
+        """Leave the files to the caller, who removes their folder, which is returned."""
+        folder, self._folder = self._folder, None
+        return folder
+
     def remove(self) -> None:
         """Remove the files; what something still holds is tried again for some seconds, in the background."""
         if self._folder:

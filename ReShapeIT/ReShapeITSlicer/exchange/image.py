@@ -8,7 +8,8 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import RefinementError
-from ..geometry import Grid, conversionGrid, localToWorld
+from ..geometry import Grid, conversionGrid, gridOfImage, localToWorld
+from ..segmentVoxels import LABELMAP as VOXELS
 from .nrrd import writeVolume
 
 VOLUME, LABELMAP = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode"
@@ -20,15 +21,16 @@ NOT_INVERTIBLE = "The volume {} has a zero or missing spacing; load it again wit
 def proposedImage(scene, segmentationNode):
     """The volume that a segmentation was made on, or None.
 
-    It is the node's reference image; a segmentation that was loaded from a file has none, but remembers the voxel grid:
-    then the only volume on that grid.
+    It is the node's reference image. A segmentation that was loaded from a file has none, and one that was made from a
+    label map has that at most, but its voxels lie on a grid: then the only volume with these voxels and perhaps more.
     """
     if segmentationNode is None:
         return None
     reference = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
-    if reference is not None:
-        return reference if _isImage(reference) else None
-    grid = conversionGrid(segmentationNode.GetSegmentation())
+    if reference is not None and _isImage(reference):
+        return reference
+    segmentation = segmentationNode.GetSegmentation()
+    grid = conversionGrid(segmentation) or _labelmapGrid(segmentation)
     volumes = [scene.GetNthNodeByClass(index, VOLUME) for index in range(scene.GetNumberOfNodesByClass(VOLUME))]
     found = [volume for volume in volumes if grid is not None and _isImage(volume) and _isOn(volume, grid)]
     return found[0] if len(found) == 1 else None
@@ -71,9 +73,18 @@ def _isImage(node) -> bool:
     return node.IsA(VOLUME) and not node.IsA(LABELMAP) and node.GetImageData() is not None
 
 
+def _labelmapGrid(segmentation) -> Grid | None:
+    """Of the first segment that has voxels."""
+    for index in range(segmentation.GetNumberOfSegments()):
+        image = segmentation.GetNthSegment(index).GetRepresentation(VOXELS)
+        if image is not None and min(image.GetDimensions()) > 0:
+            return gridOfImage(image)
+    return None
+
+
 def _isOn(volumeNode, grid: Grid) -> bool:
     """True where a volume has the voxels of a grid, as both lie without their transforms."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     own = Grid(slicer.util.arrayFromVTKMatrix(matrix), (0, 0, 0), volumeNode.GetImageData().GetDimensions())
-    return own.size == grid.size and own.onLatticeOf(grid)
+    return own.onLatticeOf(grid) and own.enlarged(grid).size == own.size

@@ -24,6 +24,7 @@ class Organ:
     :param put: what the scene shows, see Choice.concerns; None where that has to be asked for in any case.
     :param hasSurface: the scene shows the surface of what was decided.
     :param places: (N, 3) points of its surface when it was refined, world mm of then.
+    :param told: numbers of what the engine took when it was asked for ``put``: points go before what was asked.
     :param regions: (K, J, I) number of the suggestion that would change a voxel, and its Grid; None until asked.
     """
 
@@ -33,6 +34,7 @@ class Organ:
     put: tuple | None
     hasSurface: bool = True
     places: np.ndarray | None = None
+    told: frozenset[int] | None = None
     regions: tuple[np.ndarray, Grid] | None = None
 
 

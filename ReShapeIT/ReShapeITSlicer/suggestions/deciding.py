@@ -38,13 +38,13 @@ class Deciding:
     :param toWorld: (4, 4) from local mm to world when the refinement started.
     :param ask: function (do, **fields) to an answer of the engine that stays, with ``isFinished``, ``result`` and
         ``error`` (one sentence); raises RefinementError where it cannot be asked. None where the engine is gone.
-    :param temporaryFolder: where files go, None for the system's.
+    :param folder: with the files of the refinement, for those of its decisions; it is removed with ``close``.
     """
 
-    def __init__(self, review, given, grid: Grid, segmentationNode, toWorld, ask, temporaryFolder=None):
+    def __init__(self, review, given, grid: Grid, segmentationNode, toWorld, ask, folder=None):
         self._review, self._grid, self._node, self._toWorld = review, grid, segmentationNode, toWorld
         self._frames = Frames(segmentationNode, toWorld)
-        self._ask, self._parent, self._folder = ask, temporaryFolder, None
+        self._ask, self._folder = ask, folder
         self.choices, self._request, self._changed = Choices(), None, 0.0
         self.secondsOfLast: float | None = None
         self.wantsSurface = True
@@ -219,7 +219,8 @@ class Deciding:
         """Show at once what was decided; the scene follows."""
         choice, self._changed = self.choices.now, time.monotonic()
         for segmentId, organ in self._organs.items():
-            taken = set(choice.taken(organ.found))
+            isPut = organ.told is not None and organ.put == choice.concerns(segmentId, organ.found)
+            taken = organ.told if isPut else set(choice.taken(organ.found))
             clicked = [one for one in organ.now if one.isClicked]
             organ.now = [
                 replace(one, taken=one.number in taken, byHand=(segmentId, one.number) in choice.byHand)
@@ -287,10 +288,9 @@ class Deciding:
         organ.put, organ.hasSurface = request.wanted, surface is not None
         told = suggestionsOf(request.segmentId, answer.result["suggestions"])
         organ.now = [one for one in organ.now if not one.isClicked] + [one for one in told if one.kind == CLICKED]
+        organ.told = frozenset(one.number for one in told if one.taken)
         if request.wanted == self.choices.now.concerns(request.segmentId, organ.found):
-            # A point in a suggestion decides it.
-            taken = {one.number for one in told if one.taken}
-            organ.now = [one if one.isClicked else replace(one, taken=one.number in taken) for one in organ.now]
+            organ.now = [one if one.isClicked else replace(one, taken=one.number in organ.told) for one in organ.now]
         self.secondsOfLast = time.monotonic() - request.sent
         return True
 
@@ -315,7 +315,7 @@ class Deciding:
     def _theFolder(self):
         if self._folder is None:
             try:
-                self._folder = newFolder(self._parent)
+                self._folder = newFolder(None)
             except OSError as error:
                 raise RefinementError(f"Temporary files cannot be written ({error.strerror or error}).") from error
         return self._folder

@@ -41,7 +41,7 @@ def add_organs(scene, names) -> tuple:
         organ = ellipsoid_mask(geometry, CENTRE + [0.0, index * APART_MM, 0.0], RADII)
         masks.setdefault("truth", organ)
         voxels[organ] = 90
-        damaged = bite(organ, geometry, np.random.default_rng(3 + index), radius_mm=12.0)
+        damaged = bite(organ, geometry, np.random.default_rng(3 + index), radius_mm=18.0)
         source = slicer.vtkSegment()
         source.SetName(name)
         newSegment(node.GetSegmentation(), source, f"organ{index}", damaged, grid)

@@ -65,7 +65,7 @@ def segmentation_of(world, geometry: ImageGeometry, to_local=None, volume: bool 
     grid = Grid(np.asarray(matrix), (0, 0, 0), geometry.size_ijk)
     node = world.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
     organ = ellipsoid_mask(geometry, CENTRE, RADII)
-    damaged = bite(organ, geometry, np.random.default_rng(3), radius_mm=12.0)
+    damaged = bite(organ, geometry, np.random.default_rng(3), radius_mm=18.0)
     damaged[-3:-1, -4:-1, -4:-1] = True
     far = np.zeros_like(organ)
     far[:2, :4, :5] = True

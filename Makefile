@@ -56,7 +56,7 @@ extension: env
 SOURCES ?= $(HOME)/.cache/reshapeit
 SLICER_VERSION ?= main
 SOURCE_URL := https://github.com
-Slicer_FOLDERS := Base/Python Modules/Loadable/Terminologies/Resources Base/QTCore/Testing/Python CMake Extensions/CMake Modules/Scripted/SampleData Utilities/Templates/Extensions
+Slicer_FOLDERS := Base/Python Modules/Loadable/Terminologies/Resources Modules/Loadable/Segmentations/EditorEffects Base/QTCore/Testing/Python CMake Extensions/CMake Modules/Scripted/SampleData Utilities/Templates/Extensions
 CTK_FOLDERS := CMake
 AppLauncher_FOLDERS := CMake
 # repository, folder, branch or tag; what was there before stays until all of the new one has come

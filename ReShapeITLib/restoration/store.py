@@ -87,6 +87,14 @@ def restoration_licence(path: Path) -> str:
     return str(_told(path).get("licence", ""))
 
 
+def networks_in(path: Path) -> list[Path]:
+    """The networks in a file: the file itself, or each of several as it is named, ``abdomen.safetensors/liver``."""
+    try:
+        return [path / member for member in sorted(json.loads(_metadata(path)[SEVERAL])["members"])]
+    except (KeyError, ValueError, TypeError):
+        return [path]
+
+
 def _named_folders() -> list[Path]:
     return [Path(p).expanduser() for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
 
@@ -119,14 +127,14 @@ def _named(path: Path, shape_sha256: str) -> Path:
         raise BadInputError(
             "There is no restoration file {input}", "give a file, 'auto' or 'none'", "network.no_file", input=path
         )
-    names = _members(path)
-    if names:
+    networks = networks_in(path)
+    if networks != [path]:
         raise BadInputError(
             "{input} holds several networks",
-            "name one of them: {input}/{names}",
+            "name one of them: {names}",
             "network.several",
             input=path,
-            names=", ".join(names),
+            names=", ".join(map(str, networks)),
         )
     if shape_sha256 not in dict(_told(path).get("templates", {})).values():
         raise BadInputError(
@@ -155,14 +163,6 @@ def _checked(path: Path, table: NetworkTable) -> Path:
             table=TABLE_NAME,
         )
     return path
-
-
-def _members(path: Path) -> list[str]:
-    """Names of the networks in a file of several; empty for any other path."""
-    try:
-        return sorted(json.loads(_metadata(path)[SEVERAL])["members"])
-    except (KeyError, ValueError, TypeError):
-        return []
 
 
 def _told(path: Path) -> dict:

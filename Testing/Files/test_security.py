@@ -222,11 +222,13 @@ def test_a_template_altered_in_one_number_is_refused(tmp_path):
 
 def test_every_shipped_template_and_network_has_the_checksum_it_says():
     from ReShapeITLib.restoration.model import RestorationModel
+    from ReShapeITLib.restoration.store import networks_in
 
     for path in (ROOT / "Resources" / "Templates").glob("*.safetensors"):
         OrganTemplate.load(path)
     for path in (ROOT / "Resources" / "Restoration").glob("*.safetensors"):
-        RestorationModel.load(path)
+        for network in networks_in(path):
+            RestorationModel.load(network)
 
 
 def test_every_dependency_is_bounded_on_both_sides_and_pinned_within_its_bounds():

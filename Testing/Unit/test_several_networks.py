@@ -110,7 +110,7 @@ def test_a_table_names_networks_in_a_file_of_several(file, monkeypatch):
 
 
 def test_who_names_a_file_of_several_is_told_its_networks(file):
-    with pytest.raises(BadInputError, match="holds several networks; name one of them: .*sparse, whole"):
+    with pytest.raises(BadInputError, match="holds several networks; name one of them: .*/sparse, .*/whole"):
         chosen_networks(str(file), "1" * 64)
     assert chosen_networks(str(file / "whole"), "1" * 64) == ChosenNetworks(file / "whole")
     with pytest.raises(BadInputError, match="was not trained with this template"):

@@ -10,8 +10,8 @@ import pytest
 from safetensors import safe_open
 
 from ReShapeITLib.restoration.model import RestorationInfo
-from ReShapeITLib.restoration.store import restoration_sha256
-from ReShapeITLib.restoration.table import DETAIL, MODES, SPARSE, TABLE_NAME, NetworkTable
+from ReShapeITLib.restoration.store import networks_in, restoration_sha256
+from ReShapeITLib.restoration.table import DETAIL, MODES, SEVERAL, SPARSE, TABLE_NAME, NetworkTable, file_and_member
 from ReShapeITLib.templates.template import read_info, read_shape_sha256
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
@@ -24,10 +24,11 @@ def table():
     return NetworkTable.read(NETWORKS)
 
 
-def description(path: Path) -> dict:
-    """What a network file tells of itself."""
-    with safe_open(path, framework="numpy") as handle:
-        return json.loads(handle.metadata()["restoration"])
+def description(network: Path) -> dict:
+    """What a network in a file of several tells of itself."""
+    file, member = file_and_member(network)
+    with safe_open(file, framework="numpy") as handle:
+        return json.loads(handle.metadata()[SEVERAL])["members"][member]
 
 
 def test_every_template_has_a_row_and_a_word_on_each_mode(table):
@@ -42,7 +43,12 @@ def test_every_template_has_a_row_and_a_word_on_each_mode(table):
 def test_the_files_of_the_table_are_those_of_the_folder_with_their_checksums(table):
     assert table.files == {path.name: restoration_sha256(path) for path in NETWORKS.glob("*.safetensors")}
     named = {name for row in table.rows.values() for name in row.networks.values()}
-    assert named == set(table.files)
+    assert named == {str(n.relative_to(NETWORKS)) for name in table.files for n in networks_in(NETWORKS / name)}
+
+
+def test_the_networks_are_two_files_of_at_most_20_mb_together(table):
+    assert set(table.files) == {"abdomen.safetensors", "lungs.safetensors"}
+    assert sum((NETWORKS / name).stat().st_size for name in table.files) <= 20e6
 
 
 def test_every_network_is_asked_about_what_it_was_trained_for(table):
@@ -55,5 +61,6 @@ def test_every_network_is_asked_about_what_it_was_trained_for(table):
 
 def test_no_network_file_holds_numbers_that_decide(table):
     told = {field.name for field in fields(RestorationInfo)} | {"format", "network"}
-    for name in table.files:
-        assert set(description(NETWORKS / name)) <= told
+    for row in table.rows.values():
+        for network in row.networks.values():
+            assert set(description(NETWORKS / network)) <= told

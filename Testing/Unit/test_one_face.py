@@ -266,7 +266,16 @@ def test_the_command_line_modules_description_has_the_declared_element(option):
 
 
 def test_the_command_line_module_offers_no_other_options():
-    of_files_and_organs = {"inputVolume", "outputVolume", "image", "surface", "report", "template", "label", "templates"}
+    of_files_and_organs = {
+        "inputVolume",
+        "outputVolume",
+        "image",
+        "surface",
+        "report",
+        "template",
+        "label",
+        "templates",
+    }
     names = {element.text for element in ElementTree.parse(MODULE_XML).iter("name")}
     assert names - of_files_and_organs == {option.slicer_name for option in options_of(MODULE)}
 

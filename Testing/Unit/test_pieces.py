@@ -122,6 +122,22 @@ def test_the_rim_that_a_moved_border_leaves_is_no_piece():
     assert np.count_nonzero(LEFT & ~inner) * 0.027 > 10.0 and pieces_of(LEFT & ~inner, LEFT, GRID) == []
 
 
+def test_pieces_are_those_that_scipy_opens_and_labels():
+    geometry, rng = ImageGeometry.from_parts((30, 28, 26), (3.0, 2.0, 4.0)), np.random.default_rng(3)
+    corners = np.ones((3, 3, 3), dtype=bool)
+    changed = ndimage.binary_dilation(rng.random(geometry.shape_kji) < 0.004, corners)
+    whole = changed | (rng.random(geometry.shape_kji) < 0.3)
+    thick = ndimage.binary_dilation(ndimage.binary_erosion(changed), corners) & changed
+    components, count = ndimage.label(whole, structure=corners)
+    gone = np.setdiff1d(np.arange(1, count + 1), components[whole & ~changed])
+    pieces, count = ndimage.label(thick | np.isin(components, gone), structure=corners)
+    expected = [points_of(pieces == number, geometry) for number in range(1, count + 1)]
+    expected = [points for points in expected if len(points) * geometry.voxel_volume_mm3 >= 1000.0]
+    found = pieces_of(changed, whole, geometry)
+    assert len(found) == len(expected) > 3
+    assert {p.points_ras.tobytes() for p in found} == {np.asarray(p).tobytes() for p in expected}
+
+
 def test_pieces_that_went_are_told_with_volume_and_place():
     report = piece_report(LEFT | RIGHT, LEFT, GRID)
     (piece,) = report["removed_pieces"]

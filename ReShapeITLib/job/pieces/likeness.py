@@ -20,11 +20,15 @@ _MIRRORED = np.array([1.0] * 4 + [-1.0 if axes.count(0) % 2 else 1.0 for axes in
 
 def voxel_moments(points_ras: np.ndarray, voxel_mm3: float) -> np.ndarray:
     """Moments (14,) as of ``shape_moments``, of (N, 3) voxel centres in RAS mm that do not lie in one plane."""
-    from_mean = points_ras - points_ras.mean(axis=0)
-    sd = from_mean.std(axis=0)
-    unit = from_mean / sd
-    correlations = [(unit[:, i] * unit[:, j]).mean() for i, j in PAIRS]
-    thirds = [(unit[:, i] * unit[:, j] * unit[:, k]).mean() for i, j, k in MIXED]
+    # Sums over rows of three are slow, so each axis is an array of its own.
+    unit, sd = [], np.empty(3)
+    for axis in range(3):
+        from_mean = points_ras[:, axis] - points_ras[:, axis].mean()
+        sd[axis] = np.sqrt(from_mean @ from_mean / len(from_mean))
+        unit.append(np.divide(from_mean, sd[axis], out=from_mean))
+    products = {(i, j): unit[i] * unit[j] for i, j in {axes[:2] for axes in MIXED}}
+    correlations = [unit[i] @ unit[j] / len(points_ras) for i, j in PAIRS]
+    thirds = [products[i, j] @ unit[k] / len(points_ras) for i, j, k in MIXED]
     return np.concatenate([[np.log(len(points_ras) * voxel_mm3)], np.log(sd), correlations, thirds])
 
 
@@ -41,7 +45,7 @@ def points_of(mask: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
 
 def is_solid(points_ras: np.ndarray) -> bool:
     """Whether (N, 3) voxel centres have moments: they do not lie in one plane across an axis."""
-    return len(points_ras) > 1 and bool((np.ptp(points_ras, axis=0) > 0).all())
+    return len(points_ras) > 1 and all(np.ptp(points_ras[:, axis]) > 0 for axis in range(3))
 
 
 class KnownOrgans:

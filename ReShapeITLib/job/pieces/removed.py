@@ -58,13 +58,43 @@ def pieces_of(changed: np.ndarray, whole: np.ndarray, geometry: ImageGeometry) -
     geometry = geometry.cropped([s.start - 1 for s in box[::-1]], changed.shape[::-1])
     components, count = ndimage.label(whole, structure=_NEIGHBOURS)
     stays = np.bincount(components[whole & ~changed], minlength=count + 1) > 0
-    entire = (components > 0) & ~stays[components]
-    thick = ndimage.binary_dilation(ndimage.binary_erosion(changed), _NEIGHBOURS) & changed
-    pieces, _ = ndimage.label(thick | (entire & changed), structure=_NEIGHBOURS)
+    entire = np.zeros_like(changed)
+    entire[changed] = ~stays[components[changed]] & (components[changed] > 0)
+    told = (_grown(_inner(changed)) & changed) | entire
+    if np.count_nonzero(told) * to_ml < LEAST_TOLD_ML:
+        return []
+    (box,) = ndimage.find_objects(told.astype(np.uint8))
+    geometry = geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+    pieces, _ = ndimage.label(told[box], structure=_NEIGHBOURS)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     large = [number for number in np.argsort(-sizes) if sizes[number] * to_ml >= LEAST_TOLD_ML]
     return [Piece(float(sizes[number] * to_ml), points_of(pieces == number, geometry)) for number in large]
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """``ndimage.binary_erosion(mask)``, by whole slices: several times as fast."""
+    inner = mask.copy()
+    for kept, beside in zip(_along_axes(inner), _along_axes(mask), strict=True):
+        kept[1:] &= beside[:-1]
+        kept[:-1] &= beside[1:]
+        kept[0] = kept[-1] = False
+    return inner
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """``ndimage.binary_dilation(mask, np.ones((3, 3, 3)))``, axis by axis."""
+    for axis in range(3):
+        grown = mask.copy()
+        larger, smaller = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        larger[1:] |= smaller[:-1]
+        larger[:-1] |= smaller[1:]
+        mask = grown
+    return mask
+
+
+def _along_axes(mask: np.ndarray) -> list[np.ndarray]:
+    return [np.moveaxis(mask, axis, 0) for axis in range(mask.ndim)]
 
 
 def piece_report(before: np.ndarray, after: np.ndarray, geometry: ImageGeometry) -> dict[str, Any]:

@@ -76,11 +76,11 @@ class _Seen:
 
     def __init__(self, organ: str, pieces: list[np.ndarray], voxel_mm3: float, known: KnownOrgans):
         self.organ = organ
-        points = np.concatenate(pieces)
         # A stray piece far away changes centre and moments of the whole.
         largest = pieces[0]
+        points = np.concatenate(pieces) if len(pieces) > 1 else largest
         self.centre_r = float(largest[:, 0].mean())
-        shapes = [points, largest] if len(largest) > 0.5 * len(points) else [points]
+        shapes = [points, largest] if 0.5 * len(points) < len(largest) < len(points) else [points]
         moments = [voxel_moments(shape, voxel_mm3) for shape in shapes if is_solid(shape)]
         as_seen, reflected = (_least(known, several) for several in (moments, [mirrored(m) for m in moments]))
         own, other = as_seen.get(organ, np.nan), as_seen.get(counterpart(organ), np.nan)
@@ -105,8 +105,9 @@ class _Seen:
         order = [n + 1 for n in np.argsort(-sizes) if sizes[n] >= _LEAST_OF_PAIR * sizes.sum()]
         order = order or [int(sizes.argmax()) + 1]
         pieces = [points_of(labelled == number, part.geometry) for number in order]
-        rest = (labelled > 0) & ~np.isin(labelled, order)
-        pieces += [points_of(rest, part.geometry)] if rest.any() else []
+        small = np.ones(n_pieces + 1, dtype=bool)
+        small[[0, *order]] = False
+        pieces += [points_of(small[labelled], part.geometry)] if small.any() else []
         return cls(organ, pieces, part.geometry.voxel_volume_mm3, known) if is_solid(pieces[0]) else None
 
 

@@ -119,7 +119,7 @@ def model_checksums(options: BatchOptions) -> list[list[str]]:
     Raises:
         BadInputError: there is no such template or restoration network, or the labels are malformed.
     """
-    numbers = json.dumps([calibration().kinds, calibration().evidence, calibration().boldness], sort_keys=True)
+    numbers = json.dumps(asdict(calibration()), sort_keys=True)
     checksums = [[hashlib.sha256(numbers.encode()).hexdigest()]]
     for file in template_files(options):
         networks = chosen_networks(options.restoration, read_shape_sha256(file), options.sparse)

@@ -38,6 +38,19 @@ def working_grid(box: Box, cell_mm: float = CELL_MM, margin_mm: float = MARGIN_M
     return ImageGeometry.from_parts(counts.tolist(), np.full(3, cell_mm), lower - margin_mm)
 
 
+def cropped_grid(grid: ImageGeometry, shape_mm: np.ndarray) -> tuple[tuple[slice, ...], ImageGeometry]:
+    """Slices, and their grid, of what lies near an organ: small components of the given one may be far away.
+
+    Args:
+        shape_mm: (K, J, I) signed distance on the grid.
+    """
+    found = ndimage.find_objects((shape_mm < MARGIN_MM - CELL_MM).astype(np.int8))
+    if not found:
+        return (slice(None),) * 3, grid
+    start, end = ([getattr(part, name) for part in found[0][::-1]] for name in ("start", "stop"))
+    return found[0], grid.cropped(start, [b - a for a, b in zip(start, end, strict=True)])
+
+
 def sampled_image(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
     """The image on a grid, and which cells it covers.
 

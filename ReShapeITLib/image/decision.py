@@ -33,14 +33,17 @@ class ImageNumbers:
         least_inside: mean P inside the organ below which the image has no say.
         shift_mm: a section that is off by less stays; from the second on it follows the image.
         agreement: share of a section's evidence that points in one direction, likewise.
+        whole_mm: from the first on, as mean of all sections, sections follow that are off by less; from the second on
+            the whole surface follows.
         threshold: P at the surface.
         deep_mm, deep_threshold: what lies this deep inside goes only where P is below the threshold.
         far_mm, far_threshold: what lies this far outside comes only where P is above the threshold.
     """
 
     least_inside: float = 0.6
-    shift_mm: tuple[float, float] = (1.0, 1.8)
+    shift_mm: tuple[float, float] = (1.2, 2.0)
     agreement: tuple[float, float] = (0.4, 0.7)
+    whole_mm: tuple[float, float] = (1.4, 1.9)
     threshold: float = 0.5
     deep_mm: float = 3.0
     deep_threshold: float = 0.2
@@ -104,7 +107,10 @@ def _sections(told: np.ndarray, organ: np.ndarray, shape_mm: np.ndarray, numbers
     weight = _ramp(shift_mm, numbers.shift_mm) * _ramp(agreement, numbers.agreement)
     # What is deep inside or far outside goes with the surface nearby.
     near, of_surface = (gaussian_filter(values, (1.0,) * 3, truncate=4.0) for values in (area, area * weight))
-    return finer(of_surface / np.maximum(near, _LEAST_NEAR), told.shape)
+    share = finer(of_surface / np.maximum(near, _LEAST_NEAR), told.shape)
+    off_mm = float((shift_mm * area).sum() / max(float(area.sum()), _LEAST_AREA))
+    everywhere = float(_ramp(np.float32(off_mm), numbers.whole_mm))
+    return everywhere + (1.0 - everywhere) * share
 
 
 def _section(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ image do not matter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,8 +16,9 @@ from scipy import ndimage
 from ..core.parallel import gaussian_filter
 from .band import CELL_MM
 
-# The band: from so deep inside either surface to so far outside it.
-_INSIDE_MM, _OUTSIDE_MM = 10.0, 14.0
+# The band: from so deep inside the refined surface to so far outside it.
+_INSIDE_MM, _OUTSIDE_MM = 10.0, 16.0
+_FARTHEST_MM = 20.0
 _CORE_MM, _CORE_SHARE, _FEWEST_CORE_CELLS = 4.0, 0.4, 60
 _RING_MM = (6.0, 18.0)
 _BINS, _MOST_SDS, _MOST_LOG_RATIO = 64, 8.0, 4.0
@@ -40,6 +42,9 @@ NAMES = (
     *(f"ratio_at_{offset}" for offset in _OFFSETS_MM),
     *(f"sd_shell_{shell}" for shell in range(len(_SHELLS_MM) - 1)),
     *(f"ratio_shell_{shell}" for shell in range(len(_SHELLS_MM) - 1)),
+    *(f"normal_{axis}" for axis in "kji"),
+    "sd_16",
+    "ratio_16",
 )
 
 
@@ -58,16 +63,23 @@ class Band:
     separability: float
 
 
-def band_features(image: np.ndarray, covered: np.ndarray, given_mm: np.ndarray, shape_mm: np.ndarray) -> Band | None:
+def band_features(
+    image: np.ndarray,
+    covered: np.ndarray,
+    given_mm: np.ndarray,
+    shape_mm: np.ndarray,
+    chosen: Callable[[np.ndarray], np.ndarray] = lambda band: band,
+) -> Band | None:
     """Features on the working grid; None where the image tells nothing of the organ (no core, or all of one value).
 
     Args:
         image: (K, J, I) float32 values.
         covered: (K, J, I) bool, which cells the image covers.
         given_mm, shape_mm: (K, J, I) signed distances of the given organ and of the refined one.
+        chosen: cells of the band, (K, J, I) bool, whose features are wanted; training needs some alone.
     """
     deepest, outermost = np.maximum(given_mm, shape_mm), np.minimum(given_mm, shape_mm)
-    where = covered & (deepest > -_INSIDE_MM) & (outermost < _OUTSIDE_MM)
+    where = covered & (shape_mm > -_INSIDE_MM) & (shape_mm < _OUTSIDE_MM)
     core = _core(deepest, covered)
     ring = covered & (outermost > _RING_MM[0]) & (outermost < _RING_MM[1])
     if core is None or not ring.any() or not where.any():
@@ -78,7 +90,8 @@ def band_features(image: np.ndarray, covered: np.ndarray, given_mm: np.ndarray, 
         return None
     sds = np.clip((image - np.float32(middle)) / np.float32(sd), -_MOST_SDS, _MOST_SDS)
     ratio, separability = _log_ratio(sds, core, ring)
-    columns = [np.clip(v[where], -20.0, 20.0) for v in (given_mm, shape_mm, shape_mm - given_mm)]
+    where = chosen(where)
+    columns = [np.clip(v[where], -_FARTHEST_MM, _FARTHEST_MM) for v in (given_mm, shape_mm, shape_mm - given_mm)]
     sds_smooth, ratio_smooth = _smooth(sds, 1.0), _smooth(ratio, 1.0)
     at = _Coarse(where)
     sds_coarse, ratio_coarse = at.of(sds_smooth), at.of(ratio_smooth)
@@ -90,6 +103,8 @@ def band_features(image: np.ndarray, covered: np.ndarray, given_mm: np.ndarray, 
     columns += _local_means(at, sds_coarse, core, ring, columns[4])
     columns += _profiles((sds_smooth, ratio_smooth), shape_mm, where)
     columns += _shells(at, (sds_coarse, ratio_coarse), at.of(shape_mm), at.of(covered.astype(np.float32)))
+    columns += _normals(shape_mm, np.nonzero(where))
+    columns += [at.cells(_smooth(coarse, 4.0)) for coarse in (sds_coarse, ratio_coarse)]
     return Band(where, np.stack(columns, axis=1).astype(np.float32), separability)
 
 

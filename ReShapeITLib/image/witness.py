@@ -12,7 +12,7 @@ from ..core.errors import BadInputError, Notice
 from ..core.geometry import ImageGeometry
 from ..distance.combinators import Corrected
 from ..distance.protocol import Box, SignedDistance
-from .band import Image, sampled_distance, sampled_image, working_grid
+from .band import Image, cropped_grid, sampled_distance, sampled_image, working_grid
 from .decision import Moved, moved_surface
 from .features import band_features
 from .files import CT, available_image_model
@@ -97,6 +97,8 @@ def agreed_with_image(
         return Agreed(shape, ImageSaid(NO_MODEL))
     grid = working_grid(box)
     shape_mm = sampled_distance(shape, grid)
+    around, grid = cropped_grid(grid, shape_mm)
+    shape_mm = shape_mm[around]
     given_mm = sampled_distance(given, grid)
     values, covered = sampled_image(image, grid)
     _check_covers(covered, shape_mm, image, organ)

@@ -13,6 +13,8 @@ import numpy as np
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress, Stages
+from ..distance.combinators import BlendedField
+from ..distance.protocol import box_around
 from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate, TemplateInfo
 from .aligned import align
@@ -68,6 +70,8 @@ def refine(
 def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShape:
     """The organ with another choice of its suggestions; nothing is aligned, asked or fitted again.
 
+    What an image or other organs made of the rest stays.
+
     Args:
         shape: what :func:`refine` gave.
         taken: numbers of the suggestions to take.
@@ -91,4 +95,8 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
         return shape
     chosen = frozenset(taken)
     healed = with_taken(restored.given.grid, healed.restoration, healed.suggestions, chosen, restored.truncation)
-    return refined_shape(decide(replace(expected, healed=healed), Progress("none")))
+    other = refined_shape(decide(replace(expected, healed=healed), Progress("none")))
+    if shape.distance is shape.field or chosen == shape.taken:
+        return other if shape.distance is shape.field else shape
+    distance = BlendedField(shape.distance, other.distance, healed.suggestions.weight(chosen ^ shape.taken))
+    return replace(other, distance=distance, bounds_ras=box_around(shape.bounds_ras, other.bounds_ras))

@@ -5,7 +5,7 @@ What shape alone makes of an output is computed once and kept in a folder; made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.distance.protocol import box_around
 from ReShapeITLib.distance.surface import DistanceGrid, signed_distance_grid
-from ReShapeITLib.image.band import CELL_MM, Image, sampled_distance, sampled_image, working_grid
+from ReShapeITLib.image.band import CELL_MM, Image, cropped_grid, sampled_distance, sampled_image, working_grid
 from ReShapeITLib.image.features import Band, band_features
 from ReShapeITLib.image.reading import read_image
 from ReShapeITLib.io.volumes import read_labels
@@ -36,7 +36,7 @@ FOLDS = (
 )
 PATIENTS = tuple(sorted(patient for fold in FOLDS for patient in fold))
 TRUTH = "truth"
-DAMAGES = (TRUTH, "jitter", "bias", "bias", "wavy", "bites", "leaks", "mixed")
+DAMAGES = (TRUTH, "mixed")
 _FARTHEST_MM = 60.0
 
 
@@ -60,9 +60,9 @@ class Case:
     truth_mm: np.ndarray
     shape_mask: np.ndarray | None = None
 
-    def band(self) -> Band | None:
-        """Features of the patient's CT."""
-        return band_features(*sampled_image(ct_of(self.patient), self.grid), self.given_mm, self.shape_mm)
+    def band(self, chosen: Callable[[np.ndarray], np.ndarray] = lambda band: band) -> Band | None:
+        """Features of the patient's CT, of all cells or of some."""
+        return band_features(*sampled_image(ct_of(self.patient), self.grid), self.given_mm, self.shape_mm, chosen)
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +119,8 @@ def real_case(folder: Path, patient: str, organ: str, network: str, preset: str 
     shape = tuple(int(n) for n in kept["msize"])
     mask = np.unpackbits(kept["shape_mask"], count=int(np.prod(shape))).reshape(shape).astype(bool)
     given, refined = (kept[name].astype(np.float32) for name in "gr")
+    around, grid = cropped_grid(grid, refined)
+    given, refined = given[around], refined[around]
     return Case(patient, organ, network, grid, given, refined, sampled_distance(truth, grid), mask)
 
 
@@ -159,33 +161,28 @@ def damaged(rng: np.random.Generator, truth_mm: np.ndarray, kind: str) -> tuple[
     """(K, J, I) given distance with damage of a kind, and one that stands for what shape alone makes of it."""
     if kind == TRUTH:
         return truth_mm, truth_mm
-    if kind == "jitter":
-        given = truth_mm + _waves(rng, truth_mm.shape, (5, 10), (0.3, 0.8))
-        return given, given
-    thin = -truth_mm.min() < 9.0
-
-    def bias() -> np.ndarray:
-        off_mm = rng.uniform(0.8, 3.0 if thin else 4.5) * rng.choice([-1, 1])
-        return truth_mm - off_mm + _waves(rng, truth_mm.shape, (8, 16), (0.2, 0.8))
-
-    def wavy() -> np.ndarray:
-        return truth_mm + _waves(rng, truth_mm.shape, (8, 24), (1.0, 2.0 if thin else 3.5))
-
-    if kind in ("bias", "wavy"):
-        given = bias() if kind == "bias" else wavy()
-        return given, (given if kind == "bias" or rng.random() < 0.6 else 0.5 * (given + truth_mm))
-    base = truth_mm + _waves(rng, truth_mm.shape, (5, 10), (0.2, 0.6))
-    if kind == "mixed":
-        base = bias() if rng.random() < 0.5 else wavy()
-    given = base
-    count = int(rng.integers(1, 4))
-    if kind in ("bites", "mixed"):
-        given = np.maximum(given, -_balls(rng, truth_mm, count))
-    if kind in ("leaks", "mixed"):
-        given = np.minimum(given, _balls(rng, truth_mm, count))
+    base = _bias(rng, truth_mm) if rng.random() < 0.5 else _wavy(rng, truth_mm)
+    given, count = base, int(rng.integers(1, 4))
+    given = np.maximum(given, -_balls(rng, truth_mm, count))
+    given = np.minimum(given, _balls(rng, truth_mm, count))
     if np.count_nonzero(given < 0) < 100:
         given = base
     return given, given if rng.random() < 0.4 else _repaired(rng, given, base)
+
+
+def _bias(rng: np.random.Generator, truth_mm: np.ndarray) -> np.ndarray:
+    """Too small or too large all round."""
+    off_mm = rng.uniform(0.8, 3.0 if _is_thin(truth_mm) else 4.5) * rng.choice([-1, 1])
+    return truth_mm - off_mm + _waves(rng, truth_mm.shape, (8, 16), (0.2, 0.8))
+
+
+def _wavy(rng: np.random.Generator, truth_mm: np.ndarray) -> np.ndarray:
+    """Too small here and too large there."""
+    return truth_mm + _waves(rng, truth_mm.shape, (8, 24), (1.0, 2.0 if _is_thin(truth_mm) else 3.5))
+
+
+def _is_thin(truth_mm: np.ndarray) -> bool:
+    return bool(-truth_mm.min() < 9.0)
 
 
 def _repaired(rng: np.random.Generator, given: np.ndarray, base: np.ndarray) -> np.ndarray:

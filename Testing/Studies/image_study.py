@@ -167,7 +167,7 @@ def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool) 
     with open(path, "a", encoding="utf-8") as file:
         if not any(given == "mr" for *_, given in done):
             file.writelines(json.dumps(row) + "\n" for row in mr_rows())
-        for key in inputs(organs):
+        for key in sorted(inputs(organs)):  # whatever is of one patient and organ is read once
             row = None if key in done else measured(work, *key, only_there, with_blind)
             if row:
                 file.write(json.dumps(row) + "\n")

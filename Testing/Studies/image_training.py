@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +21,26 @@ from ReShapeITLib.image.features import GEOMETRIC, NAMES
 from ReShapeITLib.image.files import CT
 from ReShapeITLib.image.model import ImageModel, ImageModelInfo
 
-from .image_cases import DAMAGES, FOLDS, ORGANS, PATIENTS, SIX_NETWORKS, Case, made_case, real_case, real_inputs
+from .image_cases import (
+    DAMAGES,
+    FOLDS,
+    ORGANS,
+    OUTPUTS,
+    PATIENTS,
+    SIX_NETWORKS,
+    TRUTH,
+    Case,
+    made_case,
+    real_case,
+    real_inputs,
+)
 
 GROUPS = {"liver": 0, "spleen": 1, "kidney_left": 2, "kidney_right": 2, "pancreas": 3}
-CELLS, NEAR_MM, NEAR_SHARE = 2500, 4.0, 0.7
-WIDTH, DEPTH, EPOCHS, BATCH, RATE, NOISE = 64, 3, 8, 8192, 4e-3, 0.05
+CELLS, NEAR_MM, NEAR_SHARE = 3000, 4.0, 0.7
+WIDTH, DEPTH, EPOCHS, BATCH, RATE = 64, 3, 8, 8192, 4e-3
+NOISE, DROPPED = 0.2, 0.1
+# What a case counts: real outputs are few, and truths must stay.
+WEIGHT_REAL, WEIGHT_TRUTH = 2.0, 4.0
 SOURCE = (
     'BTCV "Beyond the Cranial Vault" training labels and CTs (Synapse syn3193805) (CC BY 4.0); outputs of OBELISK-Net '
     "weights (MIT)"
@@ -35,16 +51,23 @@ def drawn_cells(folder: Path, cases: Iterable[tuple[str, Case | None]]) -> None:
     """Keep features and truth of some cells of each case that the folder lacks."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, case in cases:
-        band = case.band() if case else None
+        band = case.band(partial(_some_cells, case)) if case else None
         if case is None or band is None:
             continue
-        rng = np.random.default_rng(1)
-        truth, shape = case.truth_mm[band.where], case.shape_mm[band.where]
-        near = (np.abs(truth) < NEAR_MM) | (np.abs(shape) < NEAR_MM) | ((truth < 0) != (shape < 0))
-        some = rng.permutation(np.flatnonzero(near))[: int(NEAR_SHARE * CELLS)]
-        rest = rng.choice(len(truth), min(len(truth), CELLS - len(some)), replace=False)
-        cells = np.concatenate([some, rest])
-        np.savez(folder / f"{name}.npz", x=band.features[cells].astype(np.float16), t=truth[cells].astype(np.float16))
+        truth = case.truth_mm[band.where].astype(np.float16)
+        np.savez(folder / f"{name}.npz", x=band.features.astype(np.float16), t=truth)
+
+
+def _some_cells(case: Case, where: np.ndarray) -> np.ndarray:
+    """(K, J, I) bool: some of a band's cells, most of them near a surface."""
+    rng, band = np.random.default_rng(1), np.flatnonzero(where)
+    truth, shape = case.truth_mm.ravel()[band], case.shape_mm.ravel()[band]
+    near = (np.abs(truth) < NEAR_MM) | (np.abs(shape) < NEAR_MM) | ((truth < 0) != (shape < 0))
+    some = rng.permutation(np.flatnonzero(near))[: int(NEAR_SHARE * CELLS)]
+    rest = rng.choice(len(band), min(len(band), CELLS - len(some)), replace=False)
+    chosen = np.zeros(where.size, dtype=bool)
+    chosen[band[some]] = chosen[band[rest]] = True
+    return chosen.reshape(where.shape)
 
 
 def training_cases(folder: Path, cells: Path, only_there: bool) -> Iterator[tuple[str, Case | None]]:
@@ -64,7 +87,7 @@ def training_cases(folder: Path, cells: Path, only_there: bool) -> Iterator[tupl
 
 def trained(cells: Path, patients: Sequence[str], features: Sequence[str] = NAMES, seed: int = 0) -> ImageModel:
     """A network trained on the cells of some patients; P(organ) at the surface counts by the part inside."""
-    rows, inside, groups = _loaded(cells, patients)
+    rows, inside, groups, weights = _loaded(cells, patients)
     rows = rows[:, [NAMES.index(name) for name in features]]
     mean = torch.from_numpy(rows.mean(axis=0, dtype=np.float32))
     deviation = torch.from_numpy(rows.astype(np.float32).std(axis=0) + 1e-3)
@@ -84,9 +107,9 @@ def trained(cells: Path, patients: Sequence[str], features: Sequence[str] = NAME
             x = x + NOISE * torch.randn_like(x)
             x = torch.cat([x, one_hot[torch.from_numpy(groups[batch]).long()]], dim=1)
             for layer in network[:-1]:
-                x = torch.nn.functional.silu(layer(x))
+                x = torch.nn.functional.dropout(torch.nn.functional.silu(layer(x)), DROPPED)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                network[-1](x)[:, 0], torch.from_numpy(inside[batch])
+                network[-1](x)[:, 0], torch.from_numpy(inside[batch]), torch.from_numpy(weights[batch])
             )
             optimiser.zero_grad()
             loss.backward()
@@ -100,8 +123,8 @@ def trained(cells: Path, patients: Sequence[str], features: Sequence[str] = NAME
     return ImageModel(info, layers, mean, deviation)
 
 
-def _loaded(cells: Path, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows, inside, groups = [], [], []
+def _loaded(cells: Path, patients: Sequence[str]) -> tuple[np.ndarray, ...]:
+    rows, inside, groups, weights = [], [], [], []
     for file in sorted(cells.glob("*.npz")):
         patient, organ, network = file.stem.split("__")
         if patient in patients and network[:5] not in SIX_NETWORKS:
@@ -109,7 +132,9 @@ def _loaded(cells: Path, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarra
             rows.append(kept["x"])
             inside.append(np.clip(0.5 - 0.5 * kept["t"].astype(np.float32), 0.0, 1.0))
             groups.append(np.full(len(kept["x"]), GROUPS[organ], np.int8))
-    return np.concatenate(rows), np.concatenate(inside), np.concatenate(groups)
+            weight = WEIGHT_REAL if network in OUTPUTS else WEIGHT_TRUTH if network.startswith(TRUTH) else 1.0
+            weights.append(np.full(len(kept["x"]), weight, np.float32))
+    return tuple(np.concatenate(parts) for parts in (rows, inside, groups, weights))
 
 
 def fold_model(work: Path, fold: int | None, blind: bool = False) -> Path:

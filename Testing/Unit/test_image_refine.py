@@ -64,3 +64,21 @@ def test_labels_in_the_place_of_the_image_are_refused_at_once(patient, tmp_path,
     asked = ["--template", "spleen", "--label", "1", "--image", str(patient / "truth.nii.gz")]
     assert main(["refine", str(given), "--output", str(out), *asked]) == 2
     assert "labels, not an image" in capsys.readouterr().err and not out.exists()
+
+
+def test_what_the_ct_made_stays_with_another_choice_of_the_suggestions(patient):
+    volume = read_labels(patient / "obelisk_ens4.nii.gz").around(SPLEEN)
+    mask = volume.mask(SPLEEN)
+    asked = {"preset": "draft", "device": "cpu"}
+    shape = ReShapeITLib.refine(mask, volume.geometry, "spleen", **asked, image=patient / "ct.nii.gz")
+    alone = ReShapeITLib.refine(mask, volume.geometry, "spleen", **asked)
+    numbers = {entry.number for entry in shape.suggestions.entries}
+    assert ReShapeITLib.with_suggestions(shape, shape.taken).distance is shape.distance
+    other = ReShapeITLib.with_suggestions(shape, numbers - shape.taken)
+    with_ct, again, by_shape = (one.mask(volume.geometry) for one in (shape, other, alone))
+    weight = shape.suggestions.weight(numbers)
+    places = volume.geometry.ijk_to_ras_points(np.argwhere(with_ct | again)[:, ::-1])
+    away = np.zeros_like(mask)
+    away[tuple(np.argwhere(with_ct | again)[weight.sdf_mm(places) == 0].T)] = True
+    assert np.array_equal(with_ct[away], again[away])
+    assert np.count_nonzero((again ^ by_shape)[away]) > 50, "the CT moved the surface elsewhere too"

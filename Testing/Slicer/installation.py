@@ -90,6 +90,9 @@ class Installation:
         shutil.copytree(
             checkout / "ReShapeITLib", self.scripted / "ReShapeITLib", ignore=shutil.ignore_patterns("__pycache__")
         )
+        numbers = self.scripted / "Resources" / "Restoration" / "calibration.json"
+        numbers.parent.mkdir(parents=True)
+        shutil.copyfile(checkout / "Resources" / "Restoration" / numbers.name, numbers)
         self.modules.mkdir(parents=True)
         for suffix in (".py", ".xml"):
             shutil.copyfile(

@@ -82,7 +82,7 @@ def test_the_bite_is_a_suggestion_that_is_taken_with_its_place_and_probability(b
     geometry = read_labels(bitten / "given.nii.gz").geometry
     middle = geometry.ijk_to_ras_points(np.argwhere(lost)[:, ::-1]).mean(axis=0)
     assert np.linalg.norm(np.array(missing["centre_ras"]) - middle) < 12.0
-    assert missing["volume_ml"] == pytest.approx(lost.sum() * geometry.voxel_volume_mm3 / 1000.0, rel=0.5)
+    assert missing["volume_ml"] == pytest.approx(lost.sum() * geometry.voxel_volume_mm3 / 1000.0, rel=0.6)
 
 
 def test_the_choice_that_was_made_gives_the_same_voxels_again(bitten):

@@ -110,6 +110,10 @@ class ImageGeometry:
         i, j, k = size_ijk
         return ImageGeometry(matrix, (i, j, k))
 
+    def of_box(self, box_kji: Sequence[slice]) -> ImageGeometry:
+        """Geometry of a (k, j, i) box of this grid, as ``box_around`` and ``scipy.ndimage.find_objects`` give one."""
+        return self.cropped([s.start for s in box_kji[::-1]], [s.stop - s.start for s in box_kji[::-1]])
+
     def box_around(self, bounds_ras: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice, slice]:
         """The (k, j, i) box of voxels that a box in RAS mm, given by its lower and upper corner, touches.
 

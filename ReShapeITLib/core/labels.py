@@ -128,7 +128,7 @@ class LabelVolume:
 
     def cropped(self, box: tuple[slice, slice, slice]) -> LabelVolume:
         """The part in a (k, j, i) box, without a copy of its voxels."""
-        geometry = self.geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+        geometry = self.geometry.of_box(box)
         return dataclasses.replace(self, layers=tuple(layer[box] for layer in self.layers), geometry=geometry)
 
     def around(self, which: int | str, room: int = 1) -> LabelVolume:

@@ -119,7 +119,7 @@ def damage_input(
     factor = LEVELS[level] * strength.size
     if kind == "combined":
         factor *= float(np.exp(strength.spread * np.clip(rng.normal(), -2.0, 2.0)))
-    crop = geometry.cropped([s.start for s in where[::-1]], [s.stop - s.start for s in where[::-1]])
+    crop = geometry.of_box(where)
     beside = np.zeros(crop.shape_kji, dtype=bool)
     for neighbour in neighbours or ():
         beside |= np.asarray(neighbour[where], dtype=bool)

@@ -47,8 +47,7 @@ def cropped_grid(grid: ImageGeometry, shape_mm: np.ndarray) -> tuple[tuple[slice
     found = ndimage.find_objects((shape_mm < MARGIN_MM - CELL_MM).astype(np.int8))
     if not found:
         return (slice(None),) * 3, grid
-    start, end = ([getattr(part, name) for part in found[0][::-1]] for name in ("start", "stop"))
-    return found[0], grid.cropped(start, [b - a for a, b in zip(start, end, strict=True)])
+    return found[0], grid.of_box(found[0])
 
 
 def sampled_image(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:

@@ -64,7 +64,7 @@ def pieces_of(changed: np.ndarray, whole: np.ndarray, geometry: ImageGeometry) -
     if np.count_nonzero(told) * to_ml < LEAST_TOLD_ML:
         return []
     (box,) = ndimage.find_objects(told.astype(np.uint8))
-    geometry = geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+    geometry = geometry.of_box(box)
     pieces, _ = ndimage.label(told[box], structure=_NEIGHBOURS)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0

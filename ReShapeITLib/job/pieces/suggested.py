@@ -115,7 +115,7 @@ def changes_of(shape: RefinedShape, found: Suggestions, volume: LabelVolume) -> 
     if not numbers:
         return changes
     box = geometry.box_around(shape.bounds_ras)
-    part = geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+    part = geometry.of_box(box)
     none, everything = (with_suggestions(shape, some).mask(part) for some in ((), numbers))
     where = np.argwhere(none != everything)
     # What is changed at the border of a region lies up to a cell outside of it.

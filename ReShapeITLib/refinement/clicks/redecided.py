@@ -42,10 +42,8 @@ class Edit:
         mask = before.copy()
         for lower, upper in self.boxes:
             box = geometry.box_around((lower, upper))
-            size = [s.stop - s.start for s in box[::-1]]
-            if all(size):
-                part = geometry.cropped([s.start for s in box[::-1]], size)
-                mask[box] = label_mask(self.shape.sdf_mm, part, (lower, upper))
+            if mask[box].size:
+                mask[box] = label_mask(self.shape.sdf_mm, geometry.of_box(box), (lower, upper))
         return mask
 
 
@@ -114,7 +112,7 @@ def _without_left_overs(
         if entry.number not in removed or entry.kind != APART:
             continue
         box = given.geometry.box_around(_box_of(found, entry.number))
-        part = given.geometry.cropped([s.start for s in box[::-1]], [s.stop - s.start for s in box[::-1]])
+        part = given.geometry.of_box(box)
         pieces, _ = ndimage.label(given.kept[box], structure=np.ones((3, 3, 3)))
         touched = _touched(pieces, part, found, entry.number)
         where = np.argwhere(np.isin(pieces, touched) & (pieces > 0))

@@ -65,8 +65,9 @@ class _Served:
         result = run_refine_job(job, progress, progress.notice)
         progress.stage("done", 1.0, "; ".join(result.report.summary()))
         told = refine.told_of(job, result)
-        progress.result(told)  # nobody waits for what decisions need
         self._runs.keep(name, job, result)
+        progress.result(told)  # nobody waits for what decisions need
+        self._runs.prepare(name)
         return told
 
     def decide(self, name: object, fields: Mapping[str, Any], progress: Progress) -> dict:

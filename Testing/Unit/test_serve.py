@@ -178,20 +178,8 @@ def served():
 
 
 @pytest.fixture(scope="module")
-def known() -> list:
-    """The refinement that the process keeps, where it does."""
-    return []
-
-
-@pytest.fixture
-def run(served, known, tiny_template_file, tmp_path_factory):
+def run(served, tiny_template_file, tmp_path_factory):
     """Folder and id of a refinement of a generated patient, and what it told."""
-    if not known:
-        known.append(_refined(served, tiny_template_file, tmp_path_factory))
-    return known[0]
-
-
-def _refined(served, tiny_template_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     mask, geometry = patient(np.random.default_rng(11), (4.0, 4.0, 4.0))
     write_labels(LabelVolume.from_array(mask.astype(np.uint8), geometry), folder / "in.nrrd")
@@ -246,7 +234,7 @@ def test_wrong_decisions_are_errors_with_a_code(served, run, fields, code):
     assert answer["error"]["code"] == code
 
 
-def test_a_second_refinement_starts_at_once_and_what_is_freed_is_gone(served, run, known):
+def test_a_second_refinement_starts_at_once_and_what_is_freed_is_gone(served, run):
     folder, name, told = run
     process = served.process
     words = [str(folder / "in.nrrd"), "--template", "spleen", "--output", str(folder / "other.nrrd"), "--force"]
@@ -263,6 +251,5 @@ def test_a_second_refinement_starts_at_once_and_what_is_freed_is_gone(served, ru
     assert line["error"]["code"] == "cancelled" and not (folder / "other.nrrd").exists()
     assert spent < 3.0  # 0.1 s on a machine that is free
     assert served("free")["result"]["runs"] == []
-    known.clear()
     request = {"run": name, "organ": told["organs"][0]["label"], "output": str(folder / "part.nrrd")}
     assert served("decide", **request)["error"]["code"] == "kept.gone"

@@ -24,12 +24,11 @@ from ..report import suggestion_entries
 
 if TYPE_CHECKING:
     from ...refinement.clicks.redecided import Edit
-    from ...refinement.refined import RefinedShape
+    from ...refinement.refined import Point, RefinedShape
     from ..job import RefineResult
     from ..request import RefineJob
 
 Label = int | str
-Point = tuple[float, float, float]  # r, a, s in mm
 MOST_RUNS = 4
 _MOST_CHOICES = 24  # earlier answers about an organ, from which the next one goes on
 
@@ -181,14 +180,19 @@ class KeptRuns:
         self._most, self._runs = most, OrderedDict[object, KeptRun]()
 
     def keep(self, name: object, job: RefineJob, result: RefineResult) -> None:
-        """Keep a run and make it ready for decisions; the oldest goes where there are too many."""
+        """Keep a run; the oldest goes where there are too many."""
         self._runs.pop(name, None)
         if Path(job.input).is_dir():  # several grids; there is no review of such
             return
         self._runs[name] = KeptRun(job, result)
-        self._runs[name].prepare()
         while len(self._runs) > self._most:
             self._runs.popitem(last=False)
+
+    def prepare(self, name: object) -> None:
+        """Make a run ready for quick decisions, where it is still kept."""
+        run = self._runs.get(name)
+        if run is not None:
+            run.prepare()
 
     def run(self, name: object) -> KeptRun:
         """A run.
@@ -253,7 +257,7 @@ class KeptRuns:
         return told | {"output": str(output), "suggestions": suggestion_entries(run.result.shapes[label])}
 
 
-def points_of(values: object) -> tuple[tuple[float, float, float], ...]:
+def points_of(values: object) -> tuple[Point, ...]:
     """Points as programs give them.
 
     Raises:

@@ -70,7 +70,7 @@ def refine(
 def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShape:
     """The organ with another choice of its suggestions; nothing is aligned, asked or fitted again.
 
-    What an image or other organs made of the rest stays.
+    What an image, other organs or points made of the rest stays.
 
     Args:
         shape: what :func:`refine` gave.
@@ -96,6 +96,7 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
     chosen = frozenset(taken)
     healed = with_taken(restored.given.grid, healed.restoration, healed.suggestions, chosen, restored.truncation)
     other = refined_shape(decide(replace(expected, healed=healed), Progress("none")))
+    other = replace(other, clicked=shape.clicked, included=shape.included, excluded=shape.excluded)
     if shape.distance is shape.field or chosen == shape.taken:
         return other if shape.distance is shape.field else shape
     distance = BlendedField(shape.distance, other.distance, healed.suggestions.weight(chosen ^ shape.taken))

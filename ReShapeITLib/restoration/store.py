@@ -168,9 +168,9 @@ def _checked(path: Path, table: NetworkTable) -> Path:
 def _told(path: Path) -> dict:
     """The description of a network; empty for a file of another kind."""
     file, member = file_and_member(path)
+    metadata = _metadata(file)
     try:
-        told = json.loads(_metadata(file)[SEVERAL])["members"][member] if member else None
-        told = json.loads(_metadata(file)["restoration"]) if told is None else told
+        told = json.loads(metadata[SEVERAL])["members"][member] if member else json.loads(metadata["restoration"])
     except (KeyError, ValueError, TypeError):
         return {}
     return told if isinstance(told, dict) and isinstance(told.get("templates", {}), dict) else {}

@@ -58,13 +58,11 @@ def redecided(edit: Edit, taken: Collection[int]) -> Edit:
     if chosen == shape.taken or found is None:
         return edit
     moved = chosen ^ shape.taken
-    kept = {name: getattr(shape, name) for name in ("clicked", "included", "excluded")}
     truncation = shape.decided.expected.restored.truncation
     if not moved <= {entry.number for entry in found.entries} or (truncation is not None and truncation.n_faces):
         other = with_suggestions(shape, chosen)
         whole = box_around(shape.bounds_ras, other.bounds_ras)
-        distance = BlendedField(shape.distance, other.distance, found.weight(moved))
-        return edit.and_then(replace(other, **kept, distance=distance, bounds_ras=whole), whole)
+        return edit.and_then(replace(other, bounds_ras=whole), whole)
     field = replace(shape.decided.field, weight=found.weight(chosen))
     distance: SignedDistance = BlendedField(shape.distance, field, found.weight(moved))
     distance = _without_left_overs(distance, shape, found, moved & chosen)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ReShapeITLib.cli.common import Parser, add_progress_option, notice_of, positive_number
@@ -30,6 +31,12 @@ def build_parser() -> Parser:
     parser.add_argument("study", metavar="STUDY.yaml", help="what to measure")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for rows, tables and report; made if absent")
     parser.add_argument("--workers", type=positive_number, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--calibrations",
+        metavar="FOLDER",
+        type=Path,
+        help="of calibrations each without a patient, as calibration --left-out writes them (default: the shipped one)",
+    )
     add_progress_option(parser)
     parser.set_defaults(run=run)
     return parser
@@ -47,7 +54,8 @@ def run(arguments) -> None:
     from .evaluation.run import run_study
     from .evaluation.study import read_study
 
-    study, folder = read_study(arguments.study), Path(arguments.output)
+    study = replace(read_study(arguments.study), calibrations=arguments.calibrations)
+    folder = Path(arguments.output)
     check_patients(study)
     try:
         rows = run_study(study, folder, arguments.workers, arguments.progress.part(0.0, 0.9))

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.refinement.decision.calibration import calibration
+from ReShapeITLib.refinement.decision.calibration import FILE_NAME, Calibration, calibration
 from ReShapeITLib.restoration.model import NETWORK, WITNESSES, RestorationModel
 from ReShapeITLib.restoration_training.calibrating import Judged, Reliability, calibrated
 from ReShapeITLib.restoration_training.judging import judged_suggestions
@@ -163,6 +163,16 @@ def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> s
     return "\n".join(lines)
 
 
+def calibrations_without_each(judged: dict[str, list[Judged]], known: Calibration) -> dict[str, Calibration]:
+    """The calibration that all other patients' suggestions give, by patient; witnesses not judged stay as known."""
+    patients = {one.patient for rows in judged.values() for one in rows}
+    without = {}
+    for patient in patients:
+        others = {name: [one for one in rows if one.patient != patient] for name, rows in judged.items()}
+        without[patient] = calibrated(others, known)[0]
+    return without
+
+
 def main() -> None:
     """Command line."""
     import torch
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument("--organs", nargs="*", choices=ORGANS, help="these alone, for several processes at once")
     parser.add_argument("--witnesses", nargs="*", choices=WITNESSES, default=WITNESSES, help="these alone")
     parser.add_argument("--write", type=Path, help="calibration file to write")
+    parser.add_argument("--left-out", type=Path, help="folder for a calibration without each patient, for studies")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -183,6 +194,10 @@ def main() -> None:
         print(f"\n{name}, {len(own)} inputs\n\n{table(own, found[name], dict(model.boldness))}")
     if arguments.write:
         model.write(arguments.write)
+    if arguments.left_out:
+        for patient, without in sorted(calibrations_without_each(judged, model).items()):
+            (arguments.left_out / patient).mkdir(parents=True, exist_ok=True)
+            without.write(arguments.left_out / patient / FILE_NAME)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Tables of docs/RESULTS.md from the files of studies.
 
-    python -m Testing.Studies.results FOLDER... [--method reshapeit] [--rivals]
+    python -m Testing.Studies.results FOLDER... [--method reshapeit] [--against METHOD] [--earlier FOLDER] [--rivals]
 
 Each FOLDER is the output of ``python -m Testing.Studies STUDY.yaml --output FOLDER``. Each family of input has
 a table with a line for each study: means before and after the method, from ``statistics.csv``. A family of several
 variants, such as predictions of several networks, has a line for each variant, too, from ``results.csv``. With
-``--rivals`` each method has a line.
+``--rivals`` each method has a line. With ``--against`` another method, or that of the same studies in a folder of
+an earlier program (``--earlier``), stands in the place of the input: "before" is what it makes of the same inputs.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m Testing.Studies.results", description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path, help="output of a study")
     parser.add_argument("--method", default="reshapeit", help="compared with the input (default: reshapeit)")
+    parser.add_argument("--against", default=INPUT, metavar="METHOD", help="compare with this one (default: the input)")
+    parser.add_argument("--earlier", type=Path, metavar="FOLDER", help="of studies of the same names, for --against")
     parser.add_argument("--rivals", action="store_true", help="a line for each method")
     parser.set_defaults(run=run)
     return parser
@@ -54,7 +57,7 @@ def run(arguments) -> None:
     """
     tables: dict[str, list[list[str]]] = {}
     for folder in arguments.folders:
-        for part, found in parts_of(folder):
+        for part, found in compared_parts(folder, arguments.against, arguments.earlier):
             lines = rival_lines(part, found) if arguments.rivals else [change_line(part, found, arguments.method)]
             tables.setdefault(found[0].family, []).extend(line for line in lines if line)
     if not any(tables.values()):
@@ -77,16 +80,54 @@ def parts_of(folder: Path) -> list[tuple[str, list[Statistic]]]:
         BadInputError: the folder has no statistics, or they are not those of a study.
     """
     found, rows = read_statistics(folder / "statistics.csv"), _read_rows(folder / "results.csv")
+    return _parts(folder.name, found, rows)
+
+
+def compared_parts(
+    folder: Path, against: str = INPUT, earlier: Path | None = None
+) -> list[tuple[str, list[Statistic]]]:
+    """As :func:`parts_of`, with what another method made of the same inputs in the place of the input.
+
+    Args:
+        folder: of a study.
+        against: the method; the input itself is what the study's own statistics compare with.
+        earlier: holds a folder of the same name with that method's rows; the study's own folder where None.
+
+    Raises:
+        BadInputError: either folder has no results, or ``against`` has none of these inputs.
+    """
+    if against == INPUT and earlier is None:
+        return parts_of(folder)
+    others = _read_rows((earlier / folder.name if earlier else folder) / "results.csv")
+    by_key = {(row["family"], row["case"], row["variant"], row["method"]): row for row in others}
+    # A method that fails leaves the user with the input.
+    given = {
+        key[:3]: {**(by_key[(*key[:3], INPUT)] if "error" in row else row), "method": INPUT}
+        for key, row in by_key.items()
+        if key[3] == against
+    }
+    rows = list(given.values())
+    rows += [
+        row
+        for row in _read_rows(folder / "results.csv")
+        if row["method"] != INPUT and (row["family"], row["case"], row["variant"]) in given
+    ]
+    if len(rows) == len(given):
+        raise BadInputError(f"{earlier or folder} has no results of the method {against} for the inputs of {folder}")
+    return _parts(folder.name, statistics(rows, _RESAMPLES), rows)
+
+
+def _parts(name: str, found: list[Statistic], rows: list[dict]) -> list[tuple[str, list[Statistic]]]:
     parts = []
     for family in names_of([{"family": one.family} for one in found], "family"):
-        parts.append((folder.name, [one for one in found if one.family == family]))
+        parts.append((name, [one for one in found if one.family == family]))
         of_family = [row for row in rows if row["family"] == family]
         variants = names_of(of_family, "variant")
         if len(variants) > 1 and not variants[0].startswith("draw"):
             for variant in variants:
                 of_variant = statistics([row for row in of_family if row["variant"] == variant], _RESAMPLES)
                 if of_variant:
-                    parts.append((f"{folder.name} {variant}", of_variant))
+                    parts.append((f"{name} {variant}", of_variant))
     return parts
 
 

@@ -87,3 +87,24 @@ def test_a_folder_without_results_and_a_method_without_rows_are_refused(study, t
     (tmp_path / "statistics.csv").write_text("a,b\n1,2\n")
     assert results.main([str(tmp_path)]) == 2
     assert "does not hold the statistics" in capsys.readouterr().err
+
+
+def test_two_methods_of_a_study_are_compared_on_the_same_inputs(study, capsys):
+    rows, folder = study
+    head, _, whole, *_ = printed(capsys, folder, "--method", "largest", "--against", "failing")
+    column = head.index("HD95 mm")
+    before, after = (mean_of(rows, "hd95_mm", method) for method in ("input", "largest"))
+    assert whole[column].startswith(f"{before:.4g} -> {after:.4g} ("), "a method that fails leaves the input"
+
+
+def test_an_earlier_programs_rows_stand_in_the_place_of_the_input(study, tmp_path, capsys):
+    rows, folder = study
+    earlier = [{**row, "hd95_mm": row["hd95_mm"] + 1.0} for row in rows if row["method"] == "largest"]
+    (tmp_path / folder.name).mkdir()
+    write_tables(
+        [*earlier, *(row for row in rows if row["method"] == "input")], tmp_path / folder.name, lambda words: None
+    )
+    words = (folder, "--method", "largest", "--against", "largest", "--earlier", tmp_path)
+    head, _, whole, *_ = printed(capsys, *words)
+    after = mean_of(rows, "hd95_mm", "largest")
+    assert whole[head.index("HD95 mm")].startswith(f"{after + 1:.4g} -> {after:.4g} (-")

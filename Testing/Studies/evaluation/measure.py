@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from ReShapeITLib.core.errors import ReShapeITError
 from ReShapeITLib.distance.smooth import is_coarse, smooth_distance_grid
 from ReShapeITLib.distance.surface import DistanceGrid, SurfaceOptions, signed_distance_grid, surface_from_grid
 from ReShapeITLib.metrics import compare_surfaces, evaluate
+from ReShapeITLib.restoration.store import FOLDERS_VARIABLE
 
 from .families import Family
 from .inputs import CaseInput, make_input
@@ -58,7 +61,8 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
             continue
         try:
             started = time.perf_counter()
-            result = methods[name](given.given.copy(), given.geometry)
+            with calibrated_without(study, about["patient"]):
+                result = methods[name](given.given.copy(), given.geometry)
             seconds = round(time.perf_counter() - started, 3)
             if not result.mask.any():
                 raise ReShapeITError("Nothing is left of the organ.")
@@ -67,6 +71,23 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
             yield row | {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - a rival may fail in any way
             yield row | {"error": f"{type(error).__name__}: {error}"}
+
+
+@contextmanager
+def calibrated_without(study: Study, patient: str) -> Iterator[None]:
+    """Within it refinements decide by a calibration that has not seen the patient, where the study has one."""
+    folder = study.calibrations and study.calibrations / patient
+    if not (folder and folder.is_dir()):
+        yield
+        return
+    before = os.environ.get(FOLDERS_VARIABLE)
+    os.environ[FOLDERS_VARIABLE] = os.pathsep.join(filter(None, (str(folder), before)))
+    try:
+        yield
+    finally:
+        os.environ.pop(FOLDERS_VARIABLE)
+        if before is not None:
+            os.environ[FOLDERS_VARIABLE] = before
 
 
 def distance_as_it_is(mask: np.ndarray, geometry: ImageGeometry) -> DistanceGrid:

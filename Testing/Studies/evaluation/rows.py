@@ -74,6 +74,8 @@ def _settings(study: Study) -> dict:
     keys = ("organ", "label", "label_modulo", "preset", "nsd_tolerance_mm", "seed")
     settings = {key: getattr(study, key) for key in keys}
     settings |= {"template": read_info(file)[2], "training": [path.name for path in study.training]}
+    if study.calibrations:
+        settings["calibrations"] = str(study.calibrations)
     for use, network in study.restorations(read_shape_sha256(file)).items():
         settings[use] = restoration_sha256(network)
     # Names of more predictions only add inputs.

@@ -52,6 +52,8 @@ class Study:
         preset: of refinement, for methods that do not name their own.
         nsd_tolerance_mm: tolerance of the normalised surface Dice.
         seed: of damage and methods.
+        calibrations: folder with ``PATIENT/calibration.json``, fitted without the patient; patients that are not there,
+            and all of them where None, have the shipped one.
         training_cases_check: refuse cases that template, restoration network or methods were trained on.
     """
 
@@ -68,6 +70,7 @@ class Study:
     preset: str = "standard"
     nsd_tolerance_mm: float = 2.0
     seed: int = 0
+    calibrations: Path | None = None
     training_cases_check: bool = True
 
     @property

@@ -1,12 +1,14 @@
 """What a CT adds to shape alone, by networks that have not seen the patient.
 
     python -m Testing.Studies.image_study rows --work FOLDER     # resumes; hours, most of them for shape alone
-    python -m Testing.Studies.image_study table --work FOLDER    # the table, as Markdown
+    python -m Testing.Studies.image_study table --work FOLDER    # the tables, as Markdown
 
 Inputs: every OBELISK output of the fourteen patients of ``../shared/data/ct``, the six other networks' livers of two of
 them, all truths, and made damage of right kidneys. Methods: the given organ, shape alone, with the CT, and with a
 network that has learnt the same but sees no intensity: what that one gains is the bias of the networks, not the image.
-MR: whether the image is left out. Dice, NSD at 2 mm (exact, by surfels) and HD95 are measured on the truth's grid.
+MR: whether the image is left out. Dice, NSD at 2 mm (exact, by surfels) and HD95 are measured on the truth's grid;
+with ``--rivals`` also CD and EMD (Tables 5 and 6 of the paper), and what users have without a learnt shape: the largest
+component, the Segment Editor's median filter, and the three of ``image_rivals``.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ from ReShapeITLib.image.files import CT, available_image_model
 from ReShapeITLib.image.model import ImageModel, image_model
 from ReShapeITLib.image.reading import read_image
 from ReShapeITLib.image.witness import agreed_with_image
+from ReShapeITLib.metrics import evaluate
 from ReShapeITLib.metrics.masks import compare_masks
 
+from .evaluation.rivals_filters import largest_piece, median_smoothed
 from .image_cases import (
     DAMAGES,
     DATA,
@@ -45,11 +49,16 @@ from .image_cases import (
     real_case,
     real_inputs,
 )
+from .image_rivals import BY_IMAGE, by_image
 from .image_training import fold_model
 
 TOLERANCE_MM = 2.0
-METHODS = ("given", "shape", "ct", "blind")
+METHODS = ("given", "largest", "median", *BY_IMAGE, "shape", "ct", "blind")
 MEASURES = ("dsc", "nsd", "hd95_mm")
+# Of the paper's tables: factor and digits.
+SIX = {"cd": (100, 3), "emd": (1, 3), "dsc": (100, 1), "nsd": (100, 1), "hd95_mm": (1, 1), "assd_mm": (1, 2)}
+KINDS = {"ens4": "obelisk_ens4", "folds": "obelisk_fold", "visc5": "obelisk_visc5", "six networks": "t3_"}
+KINDS |= {"made damage": "made", "truth": TRUTH}
 MR_ORGANS = {"liver": 1, "kidney_right": 2, "kidney_left": 3, "spleen": 4}
 # Harmed: Dice lower by more than half a point, or HD95 larger by a twentieth and half a millimetre.
 _DICE_LOSS, _HD_FACTOR, _HD_MM = 0.5, 1.05, 0.5
@@ -84,7 +93,9 @@ def voxels(case: Case, change: Moved | None, own: np.ndarray, grid: ImageGeometr
     return np.where(touched, after, own)
 
 
-def row_of(case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, work: Path, with_blind: bool) -> dict:
+def row_of(
+    case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, work: Path, with_blind: bool, rivals: bool
+) -> dict:
     """Measures of all methods on one input."""
     own = given if case.shape_mask is None else case.shape_mask
     band, about = case.band(), {"patient": case.patient, "organ": case.organ, "given": case.given}
@@ -95,18 +106,24 @@ def row_of(case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry
         if with_blind:
             masks["blind"] = voxels(case, moved(case, band, work, blind=True), own, grid)
         said = {"inside": change.inside, "share": change.moved_share, "separability": band.separability}
+    if rivals:
+        masks |= {"largest": largest_piece(given, grid), "median": median_smoothed(given, grid)}
+        masks |= {name: _on(np.where(by_image(case, name), -1.0, 1.0), case.grid, grid) for name in BY_IMAGE}
     told: dict[int, dict] = {}
     for mask in masks.values():
         if id(mask) not in told:
-            told[id(mask)] = _measures(truth, mask, grid, dice_only=case.given == TRUTH)
-    return {**about, **said, **{f"{m}_{k}": told[id(mask)][k] for m, mask in masks.items() for k in MEASURES}}
+            told[id(mask)] = _measures(truth, mask, grid, dice_only=case.given == TRUTH, six=rivals)
+    return {**about, **said, **{f"{m}_{k}": value for m, mask in masks.items() for k, value in told[id(mask)].items()}}
 
 
-def _measures(truth: np.ndarray, mask: np.ndarray, grid: ImageGeometry, dice_only: bool) -> dict:
+def _measures(truth: np.ndarray, mask: np.ndarray, grid: ImageGeometry, dice_only: bool, six: bool) -> dict:
     """Of a truth that was given the Dice says all."""
     if dice_only:
         both = np.count_nonzero(truth & mask)
         return {"dsc": 2.0 * both / (np.count_nonzero(truth) + np.count_nonzero(mask)), "nsd": None, "hd95_mm": None}
+    if six:
+        told = evaluate(truth, mask, grid, nsd_tolerance_mm=TOLERANCE_MM).to_json()
+        return {name: told[name] for name in SIX}
     return asdict(compare_masks(truth, mask, grid, TOLERANCE_MM))
 
 
@@ -121,7 +138,9 @@ def inputs(organs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
                 yield from ((patient, organ, f"made{n}") for n, kind in enumerate(DAMAGES) if kind == "mixed")
 
 
-def measured(work: Path, patient: str, organ: str, given: str, only_there: bool, with_blind: bool) -> dict | None:
+def measured(
+    work: Path, patient: str, organ: str, given: str, only_there: bool, with_blind: bool, rivals: bool
+) -> dict | None:
     """The row of one input; None where there is no such organ."""
     truth_volume = labels(DATA / "ct" / patient / "truth.nii.gz")
     if given == TRUTH or given.startswith("made"):
@@ -132,7 +151,7 @@ def measured(work: Path, patient: str, organ: str, given: str, only_there: bool,
         nothing = replace(case, given=given)
         start = truth if given == TRUTH else _on(case.given_mm, case.grid, grid)
         nothing = replace(nothing, shape_mask=truth if given == TRUTH else _on(case.shape_mm, case.grid, grid))
-        return row_of(nothing, start, truth, grid, work, with_blind)
+        return row_of(nothing, start, truth, grid, work, with_blind, rivals)
     if only_there and not (work / "cases" / f"{patient}__{organ}__{given}.npz").exists():
         return None
     case = real_case(work / "cases", patient, organ, given)
@@ -140,7 +159,7 @@ def measured(work: Path, patient: str, organ: str, given: str, only_there: bool,
         return None
     output, label, truth_file, truth_label = files_of(patient, given, organ)
     truth = labels(truth_file).mask(truth_label)
-    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, work, with_blind)
+    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, work, with_blind, rivals)
 
 
 def _on(distance_mm: np.ndarray, cells: ImageGeometry, grid: ImageGeometry) -> np.ndarray:
@@ -160,7 +179,7 @@ def mr_rows() -> Iterator[dict]:
                 yield {"patient": folder.name, "organ": organ, "given": "mr", "status": agreed.said.status}
 
 
-def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool) -> None:
+def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool, rivals: bool) -> None:
     """Measure what is not measured yet."""
     path = work / "rows.jsonl"
     done = {tuple(row[k] for k in ("patient", "organ", "given")) for row in read_rows(path)}
@@ -168,7 +187,7 @@ def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool) 
         if not any(given == "mr" for *_, given in done):
             file.writelines(json.dumps(row) + "\n" for row in mr_rows())
         for key in sorted(inputs(organs)):  # whatever is of one patient and organ is read once
-            row = None if key in done else measured(work, *key, only_there, with_blind)
+            row = None if key in done else measured(work, *key, only_there, with_blind, rivals)
             if row:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
@@ -189,12 +208,10 @@ def harmed(row: dict, method: str, before: str) -> bool:
 
 def table(found: list[dict]) -> str:
     """Means by organ and kind of input."""
-    kinds = {"ens4": "obelisk_ens4", "folds": "obelisk_fold", "visc5": "obelisk_visc5", "six networks": "t3_"}
-    kinds |= {"made damage": "made", "truth": TRUTH}
     lines = ["| organ | input | method | Dice | NSD 2 mm | HD95 | harmed vs given | vs shape | lowest Dice |"]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for organ in ORGANS:
-        for kind, start in kinds.items():
+        for kind, start in KINDS.items():
             of = [row for row in found if row["organ"] == organ and row["given"].startswith(start)]
             lines += [
                 _line(of, organ, f"{kind}, {len(of)}", method) for method in METHODS if of and f"{method}_dsc" in of[0]
@@ -217,6 +234,28 @@ def _line(of: list[dict], organ: str, kind: str, method: str) -> str:
     return f"| {organ} | {kind} | {method} | {dice} | {nsd} | {hd95} | {' | '.join(harm)} | {lowest:.1f} |"
 
 
+def papers_table(found: list[dict]) -> str:
+    """The six metrics as the paper's Tables 5 and 6 give them: mean ± standard deviation, and median."""
+    lines = ["| organ | input | method | " + " | ".join(SIX) + " |", "|---" * (3 + len(SIX)) + "|"]
+    for organ in ORGANS:
+        for kind, start in KINDS.items():
+            of = [
+                row for row in found if row["organ"] == organ and row["given"].startswith(start) and "given_cd" in row
+            ]
+            for method in METHODS if of else ():
+                if f"{method}_cd" in of[0]:
+                    cells = " | ".join(_spread(of, f"{method}_{name}", *form) for name, form in SIX.items())
+                    lines.append(f"| {organ} | {kind}, {len(of)} | {method} | {cells} |")
+    return "\n".join(lines)
+
+
+def _spread(of: list[dict], name: str, scale: float, digits: int) -> str:
+    """Of the inputs that have a finite value; an organ that is lost has no distance, and is told."""
+    values = scale * np.array([row[name] for row in of if row[name] is not None])
+    lost = f" ({len(of) - len(values)} lost)" if len(values) < len(of) else ""
+    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}, {np.median(values):.{digits}f}{lost}"
+
+
 def _mean(of: list[dict], name: str, scale: float) -> str:
     values = [row[name] for row in of]
     return "-" if None in values else f"{scale * np.mean(values):.2f}"
@@ -230,10 +269,12 @@ def main() -> None:
     parser.add_argument("--organs", nargs="+", default=list(ORGANS), choices=ORGANS, help="whose rows to measure")
     parser.add_argument("--blind", action="store_true", help="also by networks that see no intensity")
     parser.add_argument("--only-there", action="store_true", help="only outputs whose shape alone FOLDER has")
+    parser.add_argument("--rivals", action="store_true", help="also by methods without a learnt shape; six metrics")
     arguments = parser.parse_args()
     if arguments.command == "rows":
-        rows(arguments.work, arguments.organs, arguments.only_there, arguments.blind)
-    print(table(read_rows(arguments.work / "rows.jsonl")))
+        rows(arguments.work, arguments.organs, arguments.only_there, arguments.blind, arguments.rivals)
+    found = read_rows(arguments.work / "rows.jsonl")
+    print(table(found), papers_table(found), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -110,4 +110,5 @@ def _neighbours(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Index of either cell of each pair that shares a face."""
     cells = np.arange(int(np.prod(shape))).reshape(shape)
     pairs = [(np.delete(cells, -1, axis), np.delete(cells, 0, axis)) for axis in range(3)]
-    return tuple(np.concatenate([pair[side].ravel() for pair in pairs]) for side in range(2))  # type: ignore[return-value]
+    first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in range(2))
+    return first, second

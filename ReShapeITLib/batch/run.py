@@ -23,6 +23,8 @@ from .worker import CaseProcessLost, Limits, run_case
 
 LOCAL = "local"
 _POLL_S = 0.2
+# While it works, the tables take at most this share of the time, so that whatever ends it finds them nearly complete.
+_TABLES_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def run_batch(
             notice(Notice(words, "batch.done_already", skipped=skipped, cases=len(cases)))
         try:
             if open_cases:
-                _work(open_cases, settings, progress, skipped, notice)
+                _work(cases, open_cases, settings, progress, notice)
         finally:
             write_tables(folder, cases)
     records = [read_record(case) or {"status": FAILED} for case in cases]
@@ -106,11 +108,15 @@ def run_batch(
     return BatchResult(counts[DONE], refused, counts[FAILED], skipped, folder / "results", left)
 
 
-def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, skipped: int, notice) -> None:
+def _work(
+    all_cases: list[BatchCase], cases: list[BatchCase], settings: BatchSettings, progress: Progress, notice
+) -> None:
     from distributed import CancelledError, as_completed
 
     limits = Limits(settings.timeout_s, int(settings.memory_gb * 1e9), _threads(settings))
-    total, counts = len(cases) + skipped, {DONE: skipped}
+    total, counts = len(all_cases), {DONE: len(all_cases) - len(cases)}
+    tables = _Tables(all_cases)
+    tables.write()
     words, hint = "The dask scheduler {scheduler} is gone", "start the same command again, what is done is kept"
     lost = ReShapeITError(words, hint, "batch.scheduler_gone", scheduler=settings.scheduler)
     with _client(settings, notice) as client:
@@ -141,7 +147,27 @@ def _work(cases: list[BatchCase], settings: BatchSettings, progress: Progress, s
                 except CancelledError as error:
                     raise lost from error
                 counts[status] = counts.get(status, 0) + 1
+                tables.write_if_due()
                 _tell(progress, counts, total)
+
+
+class _Tables:
+    """Writes the tables again and again, and not too often."""
+
+    def __init__(self, cases: list[BatchCase]):
+        self._cases, self._due = cases, 0.0
+
+    def write(self) -> None:
+        """Now."""
+        begun = time.monotonic()
+        write_tables(self._cases[0].folder, self._cases)
+        ended = time.monotonic()
+        self._due = ended + (ended - begun) / _TABLES_SHARE
+
+    def write_if_due(self) -> None:
+        """Where that does not cost too much."""
+        if time.monotonic() >= self._due:
+            self.write()
 
 
 def _record_of(future, case: BatchCase) -> dict:

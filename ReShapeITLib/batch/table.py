@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from glob import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ..io.atomic import atomic_path
 from ..job.report import REFINED
 from .cases import BatchCase
+from .decisions import COLUMN, with_decisions, write_rows
 from .records import read_record
 
 _OF_ORGANS = (
@@ -44,6 +44,8 @@ COLUMNS = (
     "change_max_mm",
     *_OF_PLAUSIBILITY,
     "problems",
+    "image",
+    COLUMN,
 )
 
 
@@ -63,6 +65,7 @@ def rows_of(cases: Iterable[BatchCase]) -> list[dict]:
             "input": str(case.input),
             "output": str(case.output) if record.get("organs") else None,
             "seconds": record.get("seconds"),
+            "image": case.options.image or None,
         }
         organs = [{**about, **_organ_row(organ)} for organ in record.get("organs", ())]
         organs += [{**about, **_row_of_another(organ)} for organ in record.get("not_refined", ())]
@@ -95,7 +98,7 @@ def _of_its_mask(case: BatchCase, row: dict) -> dict:
 
 
 def write_tables(folder: Path, cases: Iterable[BatchCase]) -> None:
-    """Both tables, each by way of a temporary file.
+    """Both tables, each by way of a temporary file; decisions about results that are still there stay.
 
     Raises:
         BadInputError: a table cannot be written.
@@ -103,11 +106,8 @@ def write_tables(folder: Path, cases: Iterable[BatchCase]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows = rows_of(cases)
-    with atomic_path(folder / "results.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = with_decisions(folder, rows_of(cases))
+    write_rows(folder, rows, COLUMNS)
     with atomic_path(folder / "results.parquet") as temporary:
         parquet.write_table(pa.Table.from_pylist(rows, schema=_schema(pa)), temporary)
 

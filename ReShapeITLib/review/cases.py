@@ -30,6 +30,7 @@ class ReviewCase:
         image: intensities to show behind the outlines.
         truth: label file to compare with.
         failure: why there is no result; "" where there is one.
+        decision: "accepted" or "rejected" where somebody said so in a batch's table.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ReviewCase:
     image: Path | None = None
     truth: Path | None = None
     failure: str = ""
+    decision: str = ""
 
 
 def read_summary(path: Path) -> dict:

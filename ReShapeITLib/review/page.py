@@ -64,6 +64,7 @@ def _facts(one: Reviewed) -> dict[str, str]:
     """What the summary says beside the measures, as rows of name and text."""
     organ, run = one.case.organ, one.case.run
     rows = {
+        "decision": one.case.decision,
         "plausibility: volume": _z(number(organ, "plausibility", "volume_z")),
         "plausibility: alignment": _z(number(organ, "plausibility", "alignment_z")),
         "plausibility: form": _far(number(organ, "plausibility", "shape_distance")),

@@ -24,6 +24,7 @@ COLUMNS = {
     "organ": ("organ",),
     "status": ("organ_status", "status", "state"),
     "error": ("error", "reason", "message"),
+    "decision": ("decision",),
 }
 # What files, or numbers, are made of; no system has longer file names.
 _SHORT = ("case", "before", "after", "surface", "summary", "image", "truth", "label")
@@ -99,7 +100,8 @@ def _of_row(name: str, cells: dict[str, str], organ: dict, folder: Path, several
     fuller, run = _batch_summary(folder, cells["case"], label)
     if isinstance(label, str) and files["before"].name.startswith(f"{label}."):
         label = None  # a mask of its own
-    return [ReviewCase(name, label, organ=fuller or organ, run=run, surface=surface, **files)]
+    decision = cells["decision"] if cells["decision"] in ("accepted", "rejected") else ""
+    return [ReviewCase(name, label, organ=fuller or organ, run=run, surface=surface, decision=decision, **files)]
 
 
 def _batch_summary(folder: Path, case: str, label) -> tuple[dict, dict]:

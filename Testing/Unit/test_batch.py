@@ -15,6 +15,7 @@ pytest.importorskip("distributed", reason="needs dask: pip install 'ReShapeITLib
 
 from ReShapeITLib.batch.case_process import refined
 from ReShapeITLib.batch.cases import BatchCase, BatchOptions, read_cases
+from ReShapeITLib.batch.decisions import ACCEPTED, OPEN, REJECTED, decide, read_rows
 from ReShapeITLib.batch.records import (
     DONE,
     FAILED,
@@ -203,6 +204,35 @@ def test_the_tables_have_the_same_columns_whatever_came_out(inputs, tmp_path, ti
     ]
     table = parquet.read_table(tmp_path / "out" / "results.parquet")
     assert table.column_names == list(COLUMNS) and table.column("volume_before_ml").to_pylist() == [3.5, 3.5, None]
+
+
+ORGAN_OF_A_CASE = {"label": 1, "organ": "liver", "volume_after_ml": 3.5}
+
+
+def test_a_decision_stays_with_its_result_and_goes_with_another(inputs, tmp_path, tiny_template_file):
+    cases = read_cases(inputs, tmp_path / "out", BatchOptions(template=str(tiny_template_file)))
+    for case in cases:
+        finished(case, organs=[ORGAN_OF_A_CASE], seconds=1.25)
+    write_tables(tmp_path / "out", cases)
+    decide(tmp_path / "out", "case00", "1", ACCEPTED)
+    rows = decide(tmp_path / "out", "case01", "1", REJECTED)
+    assert [row["decision"] for row in rows] == [ACCEPTED, REJECTED]
+    finished(cases[1], organs=[ORGAN_OF_A_CASE], seconds=2.5)
+    write_tables(tmp_path / "out", cases)
+    assert [row["decision"] for row in read_rows(tmp_path / "out")] == [ACCEPTED, OPEN]
+
+
+def test_both_tables_have_the_decision_and_a_row_that_is_not_there_is_told(inputs, tmp_path, tiny_template_file):
+    from pyarrow import parquet
+
+    cases = read_cases(inputs, tmp_path / "out", BatchOptions(template=str(tiny_template_file)))
+    finished(cases[0], organs=[ORGAN_OF_A_CASE])
+    write_tables(tmp_path / "out", cases)
+    decide(tmp_path / "out", "case00", "1", ACCEPTED)
+    assert parquet.read_table(tmp_path / "out" / "results.parquet").column("decision").to_pylist() == [ACCEPTED, None]
+    with pytest.raises(BadInputError, match="has no organ '2' of the case 'case00'"):
+        decide(tmp_path / "out", "case00", "2", ACCEPTED)
+    assert read_rows(tmp_path / "nowhere") == []
 
 
 def test_a_batch_refines_what_it_can_says_what_it_could_not_and_goes_on(inputs, tmp_path, tiny_template_file, capsys):

@@ -91,7 +91,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The application closes or the module is reloaded: nothing goes on in the background."""
         if self.panel:
-            self.panel.close()
+            self.panel.unload()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -190,6 +190,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _environment(self):
         from ReShapeITPanel import dependencies
+        from ReShapeITPanel.batch.control import BatchEnvironment
         from ReShapeITPanel.deviceProbe import DeviceProbe
         from ReShapeITPanel.panel import PanelEnvironment
         from ReShapeITPanel.userSettings import UserSettings
@@ -215,6 +216,7 @@ class ReShapeITWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             userSettings=UserSettings(slicer.app.userSettings),
             clipboard=slicer.app.clipboard,
             deviceProbe=DeviceProbe,
+            batch=BatchEnvironment(self.logic.createBatch, dependencies.missingForBatch),
         )
 
 
@@ -284,6 +286,12 @@ class ReShapeITLogic(ScriptedLoadableModuleLogic):
             imageNode=volumeNode,
             resident=self.engine(),
         )
+
+    def createBatch(self):
+        """A BatchRun that is not started."""
+        from ReShapeITSlicer.batch.run import BatchRun
+
+        return BatchRun(self._engineSettings())
 
     def effectEnvironment(self):
         """What the Segment Editor's effect *Anatomy* needs."""

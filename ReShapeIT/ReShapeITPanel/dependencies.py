@@ -20,6 +20,7 @@ TORCH_VERSION = ">=2.2"
 # PyTorch before 2.3 was built for NumPy 1; Slicer 5.10 and later bring NumPy 2.
 TORCH_FOR_NUMPY_2, NUMPY_1 = ">=2.3", "numpy>=1.26.4,<2"
 REQUIREMENTS_FILE = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+BATCH_REQUIREMENTS_FILE = REQUIREMENTS_FILE.with_name("requirements-batch.txt")
 LABELS = {"torch": "PyTorch", "numpy": "NumPy"}
 
 
@@ -98,6 +99,13 @@ def missingPackages(requirementsFile: Path = REQUIREMENTS_FILE, installedVersion
     tooOld = torch is not None and not _satisfied(f"torch{TORCH_VERSION}", versionOf)
     forNumpy1 = not _satisfied(f"torch{TORCH_FOR_NUMPY_2}", versionOf) if torch else onlyOldTorch()
     return Missing(packages, torch is None, tooOld, forNumpy1 and numpy is not None and _numbers(numpy) >= (2,))
+
+
+def missingForBatch() -> Missing:
+    """What a batch needs on top of what refining needs, and is not installed."""
+    return Missing(
+        [line for line in requirementLines(BATCH_REQUIREMENTS_FILE) if not _satisfied(line, _installedVersion)]
+    )
 
 
 def requirementLines(path: Path = REQUIREMENTS_FILE) -> list[str]:

@@ -10,6 +10,7 @@ from ReShapeITSlicer.exchange.image import proposedImage
 from ReShapeITSlicer.options import RefinementOptions
 from slicer.i18n import tr as _
 
+from .batch.control import BatchControl
 from .logBox import LogBox
 from .packagesControl import PackagesControl
 from .review.control import ReviewControl
@@ -34,6 +35,7 @@ class PanelEnvironment:
     :param clipboard: function to the QClipboard.
     :param askFile: function (title, name, filter) to the file to write, or to nothing.
     :param deviceProbe: function to a DeviceProbe, or None where nobody asks.
+    :param batch: BatchEnvironment.
     """
 
     templates: object
@@ -47,6 +49,7 @@ class PanelEnvironment:
     clipboard: object
     askFile: object = None
     deviceProbe: object = None
+    batch: object = None
 
 
 class Panel:
@@ -67,6 +70,8 @@ class Panel:
         self.packages = PackagesControl(ui, environment, self.refresh, self.run.say, self.log)
         self.review = ReviewControl(ui, scene, self.run.say, environment.askFile)
         self.show3D = Show3D(ui.show3DButton, self.run.say)
+        batch = environment.batch, environment, self.options, lambda: self.packages.problem, self.log
+        self.batch = BatchControl(ui, scene, *batch)
         ui.refineButton.connect("clicked()", self.refine)
         ui.nonCommercialCheckBox.checked = environment.userSettings.nonCommercialUseConfirmed
         ui.nonCommercialCheckBox.connect("toggled(bool)", self._onNonCommercial)
@@ -129,6 +134,8 @@ class Panel:
     def options(self) -> RefinementOptions:
         """The options that the parameters say."""
         parameters = self._parameters
+        if parameters is None:
+            return RefinementOptions(nonCommercial=self._environment.userSettings.nonCommercialUseConfirmed)
         return RefinementOptions(
             preset=parameters.preset.value,
             device=parameters.device.value,
@@ -141,11 +148,17 @@ class Panel:
         )
 
     def close(self) -> None:
-        """Stop what runs; the scene is closing or the module is unloaded."""
+        """End what is about the scene, which is closing; a batch goes on."""
         self.run.cancel()
         self.review.setTask(None)
         self.show3D.setSegmentation(None)
         self.packages.close()
+        self.batch.leaveScene()
+
+    def unload(self) -> None:
+        """Stop all that runs; the module is unloaded."""
+        self.close()
+        self.batch.close()
 
     def _showSegments(self) -> None:
         """Fill the table where it shows something else than segmentation and parameters say."""

@@ -78,7 +78,15 @@ def test_nothing_else_is_installed(installed):
     packages = {"ReShapeIT.py", "ReShapeITEffect", "ReShapeITLib", "ReShapeITPanel", "ReShapeITSlicer"}
     assert names == packages | {"Resources", "LICENSE.txt"}
     resources = {path.name for path in (modules / "Resources").iterdir()}
-    assert resources == {"Templates", "Restoration", "Image", "UI", "Icons", "requirements.txt"}
+    assert resources == {
+        "Templates",
+        "Restoration",
+        "Image",
+        "UI",
+        "Icons",
+        "requirements.txt",
+        "requirements-batch.txt",
+    }
     strays = [file for file in installed.files() if re.search(r"Testing|Studies|\btest_|/docs/|Screenshots", file)]
     assert not strays
     megabytes = installed.size_mb()

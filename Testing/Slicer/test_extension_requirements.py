@@ -66,11 +66,13 @@ def test_refining_imports_nothing_that_is_not_installed_with_the_extension(tiny_
 
 
 def test_the_extension_asks_for_the_versions_that_the_library_asks_for():
-    """Lower bounds of requirements.txt, and of PyTorch in the panel, are those of pyproject.toml."""
+    """Lower bounds of both files of requirements, and of PyTorch in the panel, are those of pyproject.toml."""
     project = dict(re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     text = (ROOT / "ReShapeIT" / "Resources" / "requirements.txt").read_text(encoding="utf-8")
     required = dict(re.findall(r"^([A-Za-z0-9_-]+)>=([0-9.]+)$", text, re.MULTILINE))
     panel = (ROOT / "ReShapeIT" / "ReShapeITPanel" / "dependencies.py").read_text(encoding="utf-8")
     required["torch"] = re.search(r'TORCH_VERSION = ">=([0-9.]+)"', panel)[1]
-    assert len(required) == 3
+    batch = (ROOT / "ReShapeIT" / "Resources" / "requirements-batch.txt").read_text(encoding="utf-8")
+    required |= dict(re.findall(r"^([A-Za-z0-9_-]+)>=([0-9.]+)$", batch, re.MULTILINE))
+    assert len(required) == 6
     assert required == {name: project[name] for name in required}

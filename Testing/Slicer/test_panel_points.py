@@ -16,7 +16,7 @@ import slicer
 from ReShapeITPanel.parameterNode import ReShapeITParameterNode
 from ReShapeITPanel.review.control import ReviewControl
 from ReShapeITSlicer.refinement import RefinementTask
-from ReShapeITSlicer.suggestions.points import BELONGS, BELONGS_NOT, pointsOf
+from ReShapeITSlicer.suggestions.points import BELONGS, BELONGS_NOT, newStroke, pointsOf, strokePoints
 
 from Testing.Slicer.answering_boxes import REMOVED, organ_with, reviewed
 from Testing.Slicer.refined_boxes import MATRIX, add_boxes, voxels
@@ -159,6 +159,34 @@ def test_points_about_another_segment_do_not_count_and_stay(world):
     world.ui.undoDecisionButton.click()
     settled(world)
     assert node.GetNumberOfControlPoints() == 1
+
+
+def test_a_stroke_is_resampled_every_few_mm(world):
+    curve = newStroke(world.scene, BELONGS)
+    assert strokePoints(curve) == []
+    curve.AddControlPointWorld(0.0, 0.0, 5.0)
+    assert np.allclose(strokePoints(curve), [(0.0, 0.0, 5.0)])
+    curve.AddControlPointWorld(20.0, 0.0, 5.0)
+    np.testing.assert_allclose(strokePoints(curve), [(x, 0.0, 5.0) for x in (0, 4, 8, 12, 16, 20)], atol=0.02)
+
+
+def test_a_stroke_counts_as_points_when_it_ends_and_is_one_step_of_undo(world):
+    world.ui.strokeCheckBox.checked = True
+    world.ui.belongsNotButton.click()
+    selection = world.scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    curve = world.scene.GetNodeByID(selection.GetActivePlaceNodeID())
+    assert curve.GetClassName() == "vtkMRMLMarkupsCurveNode" and world.ui.belongsNotButton.checked
+    curve.AddControlPointWorld(*INSIDE)
+    curve.AddControlPointWorld(INSIDE[0] + 1.0, *INSIDE[1:])
+    settled(world)
+    assert np.array_equal(now(world), organ_with([1])), "it is not drawn to its end yet"
+    interaction(world).SetCurrentInteractionMode(interaction(world).ViewTransform)
+    settled(world)
+    assert not world.scene.IsNodePresent(curve) and not world.ui.belongsNotButton.checked
+    assert len(pointsOf(world.parameters.belongsNot)) == 2 and np.array_equal(now(world), organ_with([1, 2]))
+    world.ui.undoDecisionButton.click()
+    settled(world)
+    assert pointsOf(world.parameters.belongsNot) == [] and np.array_equal(now(world), organ_with([1]))
 
 
 def test_points_are_saved_with_the_scene(application, tmp_path):

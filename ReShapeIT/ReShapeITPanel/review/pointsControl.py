@@ -9,12 +9,14 @@ from ReShapeITSlicer.suggestions.points import (
     BELONGS_NOT,
     INTERACTION,
     newList,
+    newStroke,
     placedInto,
     pointsOf,
     sayAbout,
     setPoints,
     startPlacing,
     stopPlacing,
+    strokePoints,
 )
 
 REST_MS = 150
@@ -32,7 +34,7 @@ class PointsControl:
 
     def __init__(self, ui, scene, say, decided):
         self._ui, self._scene, self._say, self._decided = ui, scene, say, decided
-        self._deciding, self._parameters = None, None
+        self._deciding, self._parameters, self._stroke = None, None, None
         self._observers, self._modeObservers, self._isWriting = Observers(), Observers(), False
         # While a point is dragged, it moves many times a second.
         self._timer = qt.QTimer()
@@ -42,6 +44,7 @@ class PointsControl:
         self._buttons = {BELONGS: ui.belongsButton, BELONGS_NOT: ui.belongsNotButton}
         self._keys = [self._connect(name) for name in self._buttons]
         ui.clearPointsButton.connect("clicked()", self.clear)
+        ui.strokeCheckBox.connect("toggled(bool)", lambda checked: stopPlacing(scene))
         self.setDeciding(None)
 
     def setParameters(self, parameters) -> None:
@@ -54,6 +57,7 @@ class PointsControl:
         self._timer.stop()
         self._deciding = deciding
         if deciding is None:
+            self._endStroke(counts=False)
             stopPlacing(self._scene)
         self._observe()
         self.refresh()
@@ -64,15 +68,18 @@ class PointsControl:
         """Enable what can be done and check the button whose list is being filled."""
         open_ = self._deciding is not None and self._deciding.canDecide and self._deciding.isOpen
         filled = placedInto(self._scene)
-        if filled is not None and not open_ and filled in map(self._list, self._buttons):
+        if filled is not None and not open_ and filled in map(self._target, self._buttons):
             stopPlacing(self._scene)
+            filled = None
+        if self._stroke is not None and filled is not self._stroke[1]:
+            self._endStroke(counts=open_)
         for name, button in self._buttons.items():
             button.setEnabled(open_)
             blocked = button.blockSignals(True)
-            button.setChecked(filled is not None and filled is self._list(name))
+            button.setChecked(filled is not None and filled is self._target(name))
             button.blockSignals(blocked)
-        for key in self._keys:
-            key.setEnabled(open_)
+        for each in (*self._keys, self._ui.strokeCheckBox):
+            each.setEnabled(open_)
         self._ui.clearPointsButton.setEnabled(any(self._positions()))
 
     def apply(self) -> None:
@@ -118,8 +125,25 @@ class PointsControl:
             if self._list(name) is None:
                 setattr(self._parameters, _PARAMETERS[name], newList(self._scene, name))
                 self._observe()
-            startPlacing(self._scene, self._list(name))
+            self._endStroke()
+            if self._ui.strokeCheckBox.checked:
+                self._stroke = name, newStroke(self._scene, name)
+            startPlacing(self._scene, self._target(name))
         self.refresh()
+
+    def _endStroke(self, counts: bool = True) -> None:
+        """A stroke that was drawn becomes points of its list."""
+        if self._stroke is None:
+            return
+        (name, curve), self._stroke = self._stroke, None
+        for point in strokePoints(curve) if counts and self._list(name) is not None else ():
+            self._list(name).AddControlPointWorld(*point)
+        if self._scene.IsNodePresent(curve):
+            self._scene.RemoveNode(curve)
+
+    def _target(self, name: str):
+        """What a click puts a point into: the stroke that is drawn, else the list."""
+        return self._stroke[1] if self._stroke is not None and self._stroke[0] == name else self._list(name)
 
     def _list(self, name: str):
         return getattr(self._parameters, _PARAMETERS[name]) if self._parameters is not None else None

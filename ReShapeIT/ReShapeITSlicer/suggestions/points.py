@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
-KIND = "vtkMRMLMarkupsFiducialNode"
+KIND, STROKE_KIND = "vtkMRMLMarkupsFiducialNode", "vtkMRMLMarkupsCurveNode"
+STROKE_MM = 4.0
 Position = tuple[float, float, float]
 SELECTION, INTERACTION = "vtkMRMLSelectionNodeSingleton", "vtkMRMLInteractionNodeSingleton"
 BELONGS, BELONGS_NOT = "This belongs", "This does not"
@@ -25,6 +28,36 @@ def newList(scene, name: str):
     display.SetSnapMode(slicer.vtkMRMLMarkupsDisplayNode.SnapModeToVisibleSurface)
     display.SetTextScale(0)
     return node
+
+
+def newStroke(scene, name: str):
+    """A curve to be drawn, which becomes points of a list.
+
+    :param name: BELONGS or BELONGS_NOT.
+    """
+    node = scene.AddNewNodeByClass(STROKE_KIND, f"{name}: stroke")
+    node.SetSaveWithScene(False)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetColor(*COLOURS[name])
+    display.SetSelectedColor(*COLOURS[name])
+    display.SetPropertiesLabelVisibility(False)
+    return node
+
+
+def strokePoints(curve, every_mm: float = STROKE_MM) -> list[Position]:
+    """World RAS mm of points along a curve from its first to its last, about ``every_mm`` apart; none of an empty one.
+
+    :param curve: vtkMRMLMarkupsCurveNode or another markups node that has a curve.
+    """
+    drawn = curve.GetCurvePointsWorld()
+    if drawn is None or drawn.GetNumberOfPoints() == 0:
+        return [position for position, _about in pointsOf(curve)]
+    line = vtk_to_numpy(drawn.GetData()).astype(float)
+    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    at = np.linspace(0.0, way[-1], 1 + max(1, round(way[-1] / every_mm))) if way[-1] > 0.0 else np.zeros(1)
+    return [tuple(map(float, point)) for point in np.stack([np.interp(at, way, axis) for axis in line.T], axis=1)]
 
 
 def pointsOf(node) -> list[tuple[Position, str]]:
@@ -67,13 +100,13 @@ def sayAbout(node, about) -> None:
 
 
 def startPlacing(scene, node) -> None:
-    """A click in a view puts a point into the list, one after the other."""
+    """A click in a view puts a point into the list, one after the other, or into a stroke until it ends."""
     selection, interaction = scene.GetNodeByID(SELECTION), scene.GetNodeByID(INTERACTION)
     if selection is None or interaction is None:
         return
-    selection.SetReferenceActivePlaceNodeClassName(KIND)
+    selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
     selection.SetActivePlaceNodeID(node.GetID())
-    interaction.SetPlaceModePersistence(1)
+    interaction.SetPlaceModePersistence(0 if node.IsA(STROKE_KIND) else 1)
     interaction.SetCurrentInteractionMode(interaction.Place)
 
 

@@ -1,0 +1,1 @@
+"""The batch section of the panel."""

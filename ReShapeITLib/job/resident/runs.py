@@ -18,9 +18,10 @@ from ...core.labels import LabelVolume, Segment
 from ...distance.protocol import box_around
 from ...image.reading import read_image
 from ...io.surfaces import surface_file_suffix, write_surface
-from ...io.volumes import label_file_suffix, write_labels
+from ...io.volumes import label_file_suffix
 from ..models import forget_loaded, refine_options
 from ..report import suggestion_entries
+from .quick_files import write_quickly
 
 if TYPE_CHECKING:
     from ...refinement.clicks.redecided import Edit
@@ -119,9 +120,8 @@ class KeptRun:
             organ as it was given.
         """
         box = self._box(label, edit.shape)
-        part = self.result.volume.cropped(box)
-        mask = edit.mask(part.mask(label), part.geometry)
-        after = part.replaced(label, mask, take_from_others=False).mask(label)
+        held, own, part = self._held(label, box)
+        after = edit.mask(own, part.geometry) & (own | (held == 0))
         told: dict[str, Any] = {"box": _told_box(box), **_against_given(after, part, edit.shape)}
         return LabelVolume((after.astype(np.uint8),), part.geometry, (_segment(1, str(label)),)), told
 
@@ -131,15 +131,21 @@ class KeptRun:
 
         shape = self.result.shapes[label]
         box = self._box(label, shape)
-        part = self.result.volume.cropped(box)
+        _, own, part = self._held(label, box)
         layer = np.zeros(part.geometry.shape_kji, dtype=np.uint16)
-        own = part.mask(label)
         entries = shape.suggestions.entries if shape.suggestions else ()
         for entry in entries:
             other = redecided(Edit(shape), shape.taken ^ {entry.number})
             layer[other.mask(own, part.geometry) != own] = entry.number
         segments = tuple(_segment(entry.number, str(entry.number)) for entry in entries)
         return LabelVolume((layer,), part.geometry, segments), {"box": _told_box(box)}
+
+    def _held(self, label: Label, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray, LabelVolume]:
+        """(K, J, I) labels of an organ's layer in a box, its own voxels there, and that part of the volume."""
+        volume = self.result.volume
+        layer, value = volume.locate(label)  # of the whole: its labels are known
+        part = volume.cropped(box)
+        return part.layers[layer], part.layers[layer] == value, part
 
     def _taken(self, shape: RefinedShape, decision: Decision) -> frozenset[int]:
         if decision.taken is not None or not decision.boldness or shape.suggestions is None:
@@ -237,7 +243,7 @@ class KeptRuns:
         edit = run.decided(label, decision)
         shape = edit.shape
         voxels, told = run.on_grid(label, edit)
-        write_labels(voxels, output)
+        write_quickly(voxels, output)
         if surface:
             write_surface(shape.surface(refine_options(run.job).surface_cell_mm), surface)
         told |= {"output": str(output), "taken": sorted(shape.taken), "suggestions": suggestion_entries(shape)}
@@ -253,7 +259,7 @@ class KeptRuns:
         run = self.run(name)
         label = run.label(organ)
         voxels, told = run.suggestions(label)
-        write_labels(voxels, output)
+        write_quickly(voxels, output)
         return told | {"output": str(output), "suggestions": suggestion_entries(run.result.shapes[label])}
 
 

@@ -47,6 +47,25 @@ class Edit:
         return mask
 
 
+@dataclass(frozen=True, eq=False)
+class _Moved(BlendedField):
+    """The organ before, and another one where suggestions changed sides; each is asked only where it has a say.
+
+    The organ before may ask a fitted field, which takes most of the time of a large suggestion.
+    """
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) signed distance at RAS points."""
+        points_ras = np.asarray(points_ras)
+        weight = self.weight_at(points_ras)
+        values = np.zeros(len(points_ras))
+        for organ, share in ((self.given, 1.0 - weight), (self.expected, weight)):
+            asked = share > 0.0
+            if asked.any():
+                values[asked] += share[asked] * organ.sdf_mm(points_ras[asked])
+        return values
+
+
 def redecided(edit: Edit, taken: Collection[int]) -> Edit:
     """The organ with another choice of its suggestions; what image, neighbours and points made of the rest stays.
 
@@ -64,7 +83,7 @@ def redecided(edit: Edit, taken: Collection[int]) -> Edit:
         whole = box_around(shape.bounds_ras, other.bounds_ras)
         return edit.and_then(replace(other, bounds_ras=whole), whole)
     field = replace(shape.decided.field, weight=found.weight(chosen))
-    distance: SignedDistance = BlendedField(shape.distance, field, found.weight(moved))
+    distance: SignedDistance = _Moved(shape.distance, field, found.weight(moved))
     distance = _without_left_overs(distance, shape, found, moved & chosen)
     boxes = [_box_of(found, number) for number in moved]
     again = _with_taken(shape, chosen)

@@ -17,6 +17,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import BadInputError
 from ..image.files import CT, NUMBERS, available_image_model
+from ..image.reading import files_of_image
 from ..io.atomic import atomic_path, require_file
 from ..job.inputs.by_name import AUTO
 from ..job.labels import parse_templates
@@ -102,9 +103,9 @@ def fingerprint(case: BatchCase) -> str:
 
 
 def image_files(image: str) -> list[Path]:
-    """The image, and the network and numbers that say what it shows."""
+    """The image's files, and the network and numbers that say what it shows."""
     network = available_image_model(CT)
-    return [Path(image), *([network, network.with_name(NUMBERS)] if network else [])]
+    return [*files_of_image(Path(image)), *([network, network.with_name(NUMBERS)] if network else [])]
 
 
 def _files_of(source: Path) -> list[Path]:

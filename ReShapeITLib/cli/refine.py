@@ -60,8 +60,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--image",
         metavar="CT",
-        help="the CT that was segmented, of any grid (.nrrd .nii .nii.gz .mha): moves the surface to the organ's edge "
-        "where the image is sure of it",
+        help="the CT that was segmented, of any grid (.nrrd .nii .nii.gz .mha, or the folder of a DICOM series): moves "
+        "the surface to the organ's edge where the image is sure of it",
     )
     parser.add_argument(
         "--suggestions",

@@ -142,6 +142,7 @@ class RefineReport:
         peak_memory_mb: most memory the process has held.
         organs: one entry for each refined label.
         not_refined: one entry for each label that was asked for and stays as it is.
+        image: file or folder of the image that was given; None where none was.
     """
 
     input: str
@@ -152,6 +153,7 @@ class RefineReport:
     peak_memory_mb: float
     organs: tuple[OrganReport, ...]
     not_refined: tuple[OrganNotRefined, ...] = ()
+    image: str | None = None
 
     def summary(self) -> list[str]:
         """Lines for people: one for each refined organ; one on the whole where not all were refined."""

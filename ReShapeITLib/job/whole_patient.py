@@ -182,7 +182,8 @@ def report_of(patients: Iterable[RefinedPatient], job: RefineJob, seconds: float
     organs = tuple(organ for patient in patients for organ in patient.organs)
     left = tuple(one for patient in patients for one in patient.not_refined)
     files = str(job.input), str(job.output)
-    return RefineReport(*files, job.preset, job.seed, seconds, peak_memory_mb(), organs, left)
+    image = str(job.image) if job.image else None
+    return RefineReport(*files, job.preset, job.seed, seconds, peak_memory_mb(), organs, left, image)
 
 
 def label_fields(volume: LabelVolume, label: Label) -> dict[str, Any]:

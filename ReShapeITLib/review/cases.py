@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os.path import isdir, isfile  # unlike those of Path they stand names longer than names can be
+from os.path import exists, isdir, isfile  # unlike those of Path they stand names longer than names can be
 from pathlib import Path
 
 from ..core.errors import BadInputError
@@ -27,7 +27,7 @@ class ReviewCase:
         surface: mesh of the result, if it was written.
         organ: its entry in the summary (see ``report.OrganReport``); empty without a summary.
         run: the summary without its organs.
-        image: intensities to show behind the outlines.
+        image: intensities to show behind the outlines, a file or a folder of DICOM files.
         truth: label file to compare with.
         failure: why there is no result; "" where there is one.
         decision: "accepted" or "rejected" where somebody said so in a batch's table.
@@ -90,6 +90,7 @@ def cases_of_summary(path: Path, summary: dict, name: str, **known) -> list[Revi
     files = {
         "before": existing_file(run.get("input"), path.parent),
         "after": existing_file(run.get("output"), path.parent),
+        "image": existing_file(run.get("image"), path.parent),
         **{key: value for key, value in known.items() if value is not None},
     }
     cases = []
@@ -122,8 +123,8 @@ def surface_beside(after: Path, label, several: bool) -> Path | None:
 
 
 def existing_file(text, folder: Path) -> Path | None:
-    """A named file: as it is, else beside what names it (results are moved as a whole); the plain path if neither."""
+    """A named place as it is, else beside what names it (results are moved as a whole); the plain path if neither."""
     if not isinstance(text, str) or not text:
         return None
     path = Path(os.path.expanduser(text))
-    return next((place for place in (path, folder / path, folder / path.name) if isfile(place)), path)
+    return next((place for place in (path, folder / path, folder / path.name) if exists(place)), path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
+from collections.abc import Mapping
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from .reviewed import Reviewed
 
 _MOST_SUGGESTIONS = 12
+_IMAGE_WORDS = {
+    "unchanged": "the surface lies on the organ's edge",
+    "uncertain": "nothing: it does not tell the organ from its surroundings",
+    "no_model": "nothing: no image network knows this organ",
+    "modality": "nothing: it is no CT in Hounsfield units",
+    "sparse": "nothing: the organ is drawn on a few slices",
+}
 _PARTS = Path(__file__).resolve().parent / "page"
 
 
@@ -81,6 +90,8 @@ def _facts(one: Reviewed) -> dict[str, str]:
         "licence of the network": _licence(organ, "restoration_licence"),
         "network for coarse voxels": _text(organ.get("detail")),
         "licence of that network": _licence(organ, "detail_licence"),
+        "image network": _text(_nested(organ, "image", "network")),
+        "licence of the image network": _licence(_image(organ), "licence"),
         "preset, seed": ", ".join(text for text in (_text(run.get("preset")), _text(run.get("seed"))) if text),
         "device": _text(organ.get("device")),
         "time": _figure(number(run, "seconds"), 1, " s"),
@@ -88,9 +99,26 @@ def _facts(one: Reviewed) -> dict[str, str]:
         "input": _text(one.case.before),
         "output": _text(one.case.after),
         "truth": _text(one.case.truth),
-        "image": _text(one.case.image),
+        "image": _text(one.case.image) + ("" if one.case.image is None or exists(one.case.image) else ": not found"),
+        "what the image says": _image_says(organ),
     }
     return {name: text for name, text in rows.items() if text}
+
+
+def _image(organ: Mapping) -> Mapping:
+    """What the summary says about the image; empty where it says nothing."""
+    told = organ.get("image")
+    return told if isinstance(told, dict) else {}
+
+
+def _image_says(organ: Mapping) -> str:
+    """In words, what became of the image that was given to the refinement."""
+    status = _text(_nested(organ, "image", "status"))
+    if status != "used":
+        return _IMAGE_WORDS.get(status, status)
+    added, removed = (_figure(number(organ, "image", f"{name}_ml"), 1) for name in ("added", "removed"))
+    moved = _percent(number(organ, "image", "moved_share"))
+    return f"{moved} of the surface follows it: {added} mL more and {removed} mL less than by shape alone"
 
 
 def _suggestions(one: Reviewed) -> list[tuple[str, ...]]:
@@ -120,6 +148,7 @@ def _licences(reviewed: list[Reviewed]) -> list[str]:
     """The licences of all templates and networks used, each once."""
     keys = ("licence", "restoration_licence", "detail_licence")
     entries = [_licence(one.case.organ, key) for one in reviewed for key in keys]
+    entries += [_licence(_image(one.case.organ), "licence") for one in reviewed]
     return sorted({entry for entry in entries if entry})
 
 

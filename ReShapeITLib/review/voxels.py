@@ -12,9 +12,8 @@ from scipy import ndimage
 from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.labels import LabelVolume
-from ..io.atomic import require_file
-from ..io.readers import read_voxels
-from ..io.volumes import label_file_suffix, read_labels
+from ..image.reading import image_voxels
+from ..io.volumes import read_labels
 from .cases import ReviewCase
 
 _MARGIN_MM = 15.0
@@ -78,7 +77,7 @@ def load_voxels(case: ReviewCase) -> CaseVoxels:
     box = _box([volume.extent(which)[0] for volume, which in volumes], before.geometry)
     masks = [volume.cropped(box).mask(which) for volume, which in volumes]
     part = before.cropped(box)
-    if case.image is not None:
+    if case.image is not None and exists(case.image):
         grey = _resampled(case.image, part.geometry)
         window = _window(grey)
     else:
@@ -158,17 +157,16 @@ def _labels_as_grey(part: LabelVolume, before: np.ndarray) -> np.ndarray:
 
 
 def _resampled(path: Path, geometry: ImageGeometry) -> np.ndarray:
-    """(K, J, I) float32 intensities of an image file on a grid; beyond the image its least value."""
-    label_file_suffix(path)
-    image, own = read_voxels(require_file(path, "image file"))
-    if not np.issubdtype(image.dtype, np.number):
+    """(K, J, I) float32 intensities of an image on a grid; beyond the image its least value."""
+    image = image_voxels(path)
+    if not np.issubdtype(image.voxels.dtype, np.number):
         raise BadInputError(
             "{image} holds no numbers", "give an image with one value per voxel", "review.image", image=path
         )
     k, j, i = np.indices(geometry.shape_kji, dtype=np.float32).reshape(3, -1)
-    ijk = own.ras_to_ijk_points(geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1)))
-    least = float(image.min())
-    values = ndimage.map_coordinates(image, ijk[:, ::-1].T, order=1, cval=least, output=np.float32)
+    ijk = image.geometry.ras_to_ijk_points(geometry.ijk_to_ras_points(np.stack([i, j, k], axis=1)))
+    least = float(image.voxels.min())
+    values = ndimage.map_coordinates(image.voxels, ijk[:, ::-1].T, order=1, cval=least, output=np.float32)
     return np.nan_to_num(values, nan=least).reshape(geometry.shape_kji)
 
 

@@ -271,6 +271,25 @@ def test_an_image_lies_behind_the_outlines_wherever_its_grid_is(tmp_path):
     assert voxels.grey[5, 5, 10 - start] == -900 and voxels.grey[5, 5, 11 - start] == 40
 
 
+def test_the_image_of_a_run_lies_behind_its_outlines_with_what_it_said(tmp_path):
+    said = {"status": "used", "network": "ct.safetensors", "licence": "CC-BY-4.0", "moved_share": 0.25}
+    summary = write_case(tmp_path, "anna", image={**said, "added_ml": 3.04, "removed_ml": 1.0})
+    values = np.linspace(-900.0, 400.0, int(np.prod(GEOMETRY.shape_kji))).reshape(GEOMETRY.shape_kji)
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    geometry_to_sitk(image, GEOMETRY)
+    sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
+    told = json.loads(summary.read_text(encoding="utf-8"))
+    summary.write_text(json.dumps({**told, "image": "elsewhere/ct.nrrd"}), encoding="utf-8")
+    (case,) = find_cases(summary)
+    assert case.image == tmp_path / "ct.nrrd" and load_voxels(case).window == (-160.0, 240.0)
+    write_review([case], tmp_path / "r.html", "One")
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "25.0 % of the surface follows it: 3.0 mL more and 1.0 mL less than by shape alone" in html
+    (tmp_path / "ct.nrrd").unlink()
+    (one,) = write_review([case], tmp_path / "r.html", "One")
+    assert not one.trouble and "ct.nrrd: not found" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_the_worst_case_comes_first(tmp_path):
     write_case(tmp_path, "a_same")
     write_case(tmp_path, "b_changed", ORGAN | ISLAND, ORGAN)

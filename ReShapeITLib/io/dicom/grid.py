@@ -18,6 +18,8 @@ SEG, LABELMAP_SEG = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 _OFF_GRID = 0.1  # of a slice's distance, from where on slices are not evenly spaced
 _SAME_PLACE_MM = 1e-3
+_TURNED = 1e-4  # largest difference of direction cosines within a series
+_OVERVIEW = "LOCALIZER"
 
 
 def read_dataset(path: Path, with_pixels: bool = True) -> Dataset:
@@ -69,23 +71,70 @@ def series_grid(folder: Path, series_uid: str | None = None) -> ImageGeometry:
     Raises:
         BadInputError: there is none, there are several, or its slices are not evenly spaced.
     """
-    series: dict[str, list[Dataset]] = {}
+    return slices_grid([slice_ for _, slice_ in image_series(folder, series_uid)], folder)
+
+
+def image_series(folder: Path, series_uid: str | None = None) -> list[tuple[Path, Dataset]]:
+    """Files and headers of the images of the only DICOM series in a folder; of several that of the UID.
+
+    A scanner's overviews (localisers) do not count.
+
+    Raises:
+        BadInputError: there is none, there are several, or pydicom is missing.
+    """
+    series: dict[str, list[tuple[Path, Dataset]]] = {}
     for path in sorted(folder.iterdir()):
         if is_dicom_file(path):
             slice_ = read_dataset(path, False)
-            if "ImagePositionPatient" in slice_ and "Rows" in slice_:
-                series.setdefault(str(slice_.SeriesInstanceUID), []).append(slice_)
+            overview = _OVERVIEW in (slice_.get("ImageType") or ())
+            if "ImagePositionPatient" in slice_ and "Rows" in slice_ and not overview:
+                series.setdefault(str(slice_.get("SeriesInstanceUID")), []).append((path, slice_))
     if series_uid in series:
-        series = {str(series_uid): series[str(series_uid)]}
+        return series[str(series_uid)]
     if len(series) != 1:
         words, hint = "{input} holds {count} DICOM series of images", "give a folder with one series"
         raise BadInputError(words, hint, "dicom.series", input=folder, count=len(series))
-    (slices,) = series.values()
+    return next(iter(series.values()))
+
+
+def slices_grid(slices: list[Dataset], source: object) -> ImageGeometry:
+    """Voxel grid of the slices of one series, some of which may be missing.
+
+    Args:
+        slices: headers, in any order.
+        source: how messages name them.
+
+    Raises:
+        BadInputError: they are not evenly spaced, of several sizes or orientations, or a number is missing.
+    """
     first = slices[0]
+    try:
+        if any((s.Rows, s.Columns) != (first.Rows, first.Columns) for s in slices):
+            raise ValueError("their sizes differ")
+        cosines = np.array([s.ImageOrientationPatient for s in slices], dtype=float)
+        if np.abs(cosines - cosines[0]).max() > _TURNED:
+            raise ValueError("their orientations differ")
+        shape = int(first.Rows), int(first.Columns)
+        spacing = first.PixelSpacing
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _uneven(source, error) from error
     positions = [s.ImagePositionPatient for s in slices]
     thickness = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
-    shape = int(first.Rows), int(first.Columns)
-    return grid_of(positions, first.ImageOrientationPatient, first.PixelSpacing, thickness, shape, folder)
+    return grid_of(positions, first.ImageOrientationPatient, spacing, thickness, shape, source)
+
+
+def pixels_of(dataset: Dataset, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Stored values of an object, unpacked.
+
+    Raises:
+        BadInputError: they are damaged, or packed in a way that nothing installed unpacks.
+    """
+    try:
+        pixels: np.ndarray = np.asarray(dataset.pixel_array).reshape(shape)
+    except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+        words, hint = "The voxels of {input} cannot be unpacked ({reason})", "export it uncompressed"
+        raise BadInputError(words, hint, "dicom.pixels", input=path, reason=error) from error
+    return pixels
 
 
 def grid_of(
@@ -123,8 +172,12 @@ def grid_of(
         rows, columns = rows_columns
         return ImageGeometry(LPS_TO_RAS @ lps + 0.0, (columns, rows, count))
     except (ValueError, TypeError, IndexError) as error:
-        words, hint = "The slices of {input} make no even voxel grid ({reason})", "export it again with its geometry"
-        raise BadInputError(words, hint, "dicom.uneven", input=source, reason=error) from error
+        raise _uneven(source, error) from error
+
+
+def _uneven(source: object, error: Exception) -> BadInputError:
+    words, hint = "The slices of {input} make no even voxel grid ({reason})", "export it again with its geometry"
+    return BadInputError(words, hint, "dicom.uneven", input=source, reason=error)
 
 
 def _step(places: np.ndarray, heights: np.ndarray, normal: np.ndarray, thickness: float) -> tuple[np.ndarray, int]:

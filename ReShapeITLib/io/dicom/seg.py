@@ -17,7 +17,7 @@ from ...core.geometry import ImageGeometry
 from ...core.label_layers import layered
 from ...core.label_values import probabilities_error
 from ...core.labels import LabelVolume, Segment
-from .grid import LABELMAP_SEG, grid_of
+from .grid import LABELMAP_SEG, grid_of, pixels_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -85,7 +85,7 @@ class _Frames:
         shape = int(dataset.Rows), int(dataset.Columns)
         thickness = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
         self.geometry = grid_of(self.positions, orientations[0], measures.PixelSpacing, thickness, shape, path)
-        self._pixels = _pixels(dataset, path, (len(own), *shape))
+        self._pixels = pixels_of(dataset, path, (len(own), *shape))
         self.labelmap = dataset.SOPClassUID == LABELMAP_SEG
         if self.labelmap:
             return
@@ -119,15 +119,6 @@ class _Frames:
                 part = mask[layer, j0 : j0 + rows, i0 : i0 + columns]
                 part |= (frame == number) if self.labelmap else (frame != 0)
         return dict(sorted(found.items()))
-
-
-def _pixels(dataset: Dataset, path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    try:
-        pixels: np.ndarray = np.asarray(dataset.pixel_array).reshape(shape)
-    except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
-        words, hint = "The voxels of {input} cannot be unpacked ({reason})", "export it uncompressed"
-        raise BadInputError(words, hint, "dicom.pixels", input=path, reason=error) from error
-    return pixels
 
 
 def _with_room(geometry: ImageGeometry, dataset: Dataset) -> ImageGeometry:

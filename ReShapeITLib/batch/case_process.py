@@ -101,6 +101,8 @@ def _run(case: BatchCase, notice: Callable[[str], None]) -> RefineReport:
         surface=case.surface,
         report=case.report,
         image=Path(options.image) if options.image else None,
+        include=Path(options.include) if options.include else None,
+        exclude=Path(options.exclude) if options.exclude else None,
         overwrite=True,
         **option_values(options),
     )

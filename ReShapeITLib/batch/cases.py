@@ -12,7 +12,7 @@ from ..io.atomic import file_suffix
 from ..io.volumes import LABEL_SUFFIXES
 from ..job.options import RefineSettings
 
-COLUMNS = ("input", "name", "template", "label", "image")
+COLUMNS = ("input", "name", "template", "label", "image", "include", "exclude")
 MASKS = "segmentations"  # TotalSegmentator's folder of masks within a patient's
 _IMAGE = "ct.nii.gz"  # beside that folder
 
@@ -25,6 +25,7 @@ class BatchOptions(RefineSettings):
         template: as the command line takes it; "" where the table names one for each case.
         label: likewise.
         image: file of the CT that was segmented, of one case; "" for none.
+        include, exclude: files of points of one case that are organ, and that are not; "" for none.
         surface: extension of the mesh files to write; "" for none.
         reports: also write a report of each case; it takes some seconds more where nothing is doubted.
     """
@@ -32,6 +33,8 @@ class BatchOptions(RefineSettings):
     template: str = ""
     label: str = ""
     image: str = ""
+    include: str = ""
+    exclude: str = ""
     surface: str = ""
     reports: bool = False
 
@@ -86,7 +89,8 @@ def read_cases(source: str | Path, folder: str | Path, options: BatchOptions) ->
     Args:
         source: folder or table. The cases of a folder are the label files in it and the folders ``segmentations`` in
             the folders in it. A table has the column ``input`` (paths from the table's folder) and may have ``name``,
-            ``template``, ``label`` and ``image``. A folder ``segmentations`` has the image ``ct.nii.gz`` beside it.
+            ``template``, ``label``, ``image``, ``include``, ``exclude``.
+            A folder ``segmentations`` has the image ``ct.nii.gz`` beside it.
         folder: of the results.
         options: of all cases; template and label of a table's line go first.
 
@@ -167,6 +171,7 @@ def _case(line: dict[str, str], source: Path, folder: Path, options: BatchOption
     image = source.parent / line["image"] if line.get("image") else beside if file.name == MASKS else None
     if image and (line.get("image") or image.is_file()):
         own["image"] = str(image.absolute())
+    own |= {key: str((source.parent / line[key]).absolute()) for key in ("include", "exclude") if line.get(key)}
     chosen = BatchOptions(**{**asdict(options), **own})
     if not chosen.template:
         raise BadInputError(

@@ -32,7 +32,7 @@ STATE_FOLDER = ".batch"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 # Options that say what may be done and how, not what comes of it.
 _WITHOUT_INFLUENCE = ("non_commercial", "low_memory")
-_IMAGE = "image"  # its voxels count, not its path
+_IMAGE, _POINTS = "image", ("include", "exclude")  # what is in these files counts, not their paths
 # All that the first records told; of later options only what is not the default counts.
 _FIRST_OPTIONS = (
     "preset",
@@ -77,15 +77,15 @@ def read_record(case: BatchCase) -> dict | None:
 
 
 def fingerprint(case: BatchCase) -> str:
-    """SHA-256 over all that the results of a case depend on: input, image, options, template, network and version.
+    """SHA-256 over all that the results of a case depend on: input, image, points, options, template, network, version.
 
     Raises:
         BadInputError: there is no such input, template or restoration network.
         OSError: the input cannot be read to its end.
     """
     models, options = model_checksums(case.options), case.as_dict()["options"]
-    image = options[_IMAGE]
-    for name in (*_WITHOUT_INFLUENCE, _IMAGE):
+    image, points = options[_IMAGE], {name: options[name] for name in _POINTS if options[name]}
+    for name in (*_WITHOUT_INFLUENCE, _IMAGE, *_POINTS):
         del options[name]
     for name, value in asdict(BatchOptions()).items():  # records of before an option stay
         if name not in _FIRST_OPTIONS and options.get(name) == value:
@@ -99,6 +99,8 @@ def fingerprint(case: BatchCase) -> str:
         with open(require_file(path, "input"), "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
+    for name, file in points.items():
+        digest.update(f"\0{name}\0".encode() + require_file(file, "points").read_bytes())
     return digest.hexdigest()
 
 

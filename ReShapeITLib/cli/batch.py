@@ -26,7 +26,7 @@ def add_arguments(parser) -> None:
         metavar="DIR|TABLE",
         help="folder of label files and of patients' folders (s0001/segmentations/liver.nii.gz, ...), or a CSV table "
         "with the column 'input' and, if wanted, name, template, label, image (a CT, or the folder of its DICOM "
-        "files; ct.nii.gz beside segmentations/ is found)",
+        "files; ct.nii.gz beside segmentations/ is found), include and exclude (files of points)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; made if absent")
     parser.add_argument("--template", default="", metavar="NAME|FILE", help="as for 'reshapeit refine'")

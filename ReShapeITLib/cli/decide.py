@@ -23,17 +23,23 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--take", type=_numbers, default=(), metavar="N,N", help="suggestions to take in any case")
     parser.add_argument("--leave", type=_numbers, default=(), metavar="N,N", help="suggestions to leave in any case")
+    for flag, words in (("--include", "that are organ"), ("--exclude", "that are not organ")):
+        text = f"points {words} (.mrk.json of Slicer, or .csv with r,a,s in mm): the suggestions that they lie in go so"
+        parser.add_argument(flag, metavar="POINTS", help=text)
 
 
 def run(arguments) -> None:
     """Decide and write."""
     from ..io.volumes import read_labels, write_labels
+    from ..job.inputs.markups import read_points
     from ..job.pieces.suggested import decided_volume
     from ..refinement.decision.calibration import calibration
 
     least = calibration().least(arguments.boldness) if arguments.boldness else None
     volume, suggestions = read_labels(arguments.input), read_labels(arguments.suggestions)
-    write_labels(decided_volume(volume, suggestions, least, arguments.take, arguments.leave), Path(arguments.output))
+    points = [read_points(file) if file else None for file in (arguments.include, arguments.exclude)]
+    decided = decided_volume(volume, suggestions, least, arguments.take, arguments.leave, *points)
+    write_labels(decided, Path(arguments.output))
     print(f"wrote {arguments.output}")
 
 

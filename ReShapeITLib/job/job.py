@@ -171,10 +171,10 @@ def _check_suggestions(job: RefineJob, file: Path) -> None:
             "suggestions.format",
             output=file,
         )
-    if job.image or Path(job.input).is_dir() or is_mesh(job.input):
+    if Path(job.input).is_dir() or is_mesh(job.input):
         raise BadInputError(
-            "{output} can only be written for one label file without --image",
-            "leave --suggestions or --image out, or give one label file",
+            "{output} can only be written for one label file",
+            "leave --suggestions out, or give one label file",
             "suggestions.together",
             output=file,
         )

@@ -99,6 +99,25 @@ def test_a_suggestion_that_is_left_leaves_the_voxels_as_given_and_nothing_else_c
     assert own.any()
 
 
+def test_a_point_decides_the_suggestion_that_it_lies_in(bitten):
+    found, given = read_labels(bitten / "found.seg.nrrd"), read_labels(bitten / "given.nii.gz")
+    number = next(s.label for s in found.segments if s.name.startswith("missing"))
+    cells = np.argwhere(found.layers[0] == number)
+    point = given.geometry.ijk_to_ras_points(cells[len(cells) // 2][None, ::-1])
+    for include, exclude, flag in ((None, point, "leave"), (point, None, "take")):
+        by_point = decided_volume(given, found, 0.5, include=include, exclude=exclude)
+        by_number = decided_volume(given, found, 0.5, **{flag: [number]})
+        np.testing.assert_array_equal(by_point.layers[0], by_number.layers[0])
+    far = given.geometry.ijk_to_ras_points(np.zeros((1, 3)))
+    with pytest.raises(BadInputError, match="lies in no suggestion"):
+        decided_volume(given, found, include=far)
+    with pytest.raises(BadInputError, match="lies outside of"):
+        decided_volume(given, found, include=far - 1000.0)
+    (bitten / "out.csv").write_text("r,a,s\n" + ",".join(map(str, point[0])), encoding="utf-8")
+    left = decide(bitten, "--exclude", str(bitten / "out.csv"))
+    np.testing.assert_array_equal(left, decide(bitten, "--leave", str(number)))
+
+
 def test_whoever_is_cautious_enough_keeps_what_was_given(bitten):
     found = read_labels(bitten / "found.seg.nrrd")
     of_suggestions = np.isin(found.layers[0], [s.label for s in found.segments if "%" in s.name])

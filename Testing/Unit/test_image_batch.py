@@ -50,3 +50,21 @@ def test_other_voxels_of_the_image_make_a_case_open_again_and_another_path_does_
     assert told() == before
     (patient.with_name("s0002") / "ct.nii.gz").write_bytes(b"another image")
     assert told() != before
+
+
+def test_a_table_names_the_points_of_each_case_and_other_points_make_it_open_again(patient, tmp_path):
+    table = tmp_path / "in" / "cases.csv"
+    table.write_text("input,name,include,exclude\ns0001/segmentations/spleen.nii.gz,a,in.csv,\n")
+
+    def told(name="in.csv", words="r,a,s\n2,2,2\n"):
+        (table.parent / name).write_text(words)
+        (case,) = read_cases(table, tmp_path / "out", OPTIONS)
+        return fingerprint(case)
+
+    before = told()
+    (case,) = read_cases(table, tmp_path / "out", OPTIONS)
+    assert case.options.include == str(table.parent / "in.csv") and case.options.exclude == ""
+    assert told() == before and told(words="r,a,s\n3,2,2\n") != before
+    (table.parent / "in.csv").write_text("r,a,s\n2,2,2\n")
+    table.write_text(table.read_text().replace("in.csv,", ",in.csv"))
+    assert told() != before  # the same point, now no organ

@@ -51,6 +51,8 @@ def decided_volume(
     least: float | None = None,
     take: Collection[int] = (),
     leave: Collection[int] = (),
+    include: np.ndarray | None = None,
+    exclude: np.ndarray | None = None,
 ) -> LabelVolume:
     """A segmentation with another choice of its suggestions; nothing is asked or fitted again.
 
@@ -59,9 +61,12 @@ def decided_volume(
         suggestions: what :func:`suggestion_volume` made of it.
         least: probability above which a suggestion is taken; None leaves the choice that was made.
         take, leave: numbers of segments that are taken and left, whatever their probability.
+        include, exclude: (N, 3) RAS mm, points that are organ, and that are not: the suggestions that they lie in are
+            taken or left so.
 
     Raises:
-        BadInputError: the two are on different grids, the second holds no suggestions, or a number is none of theirs.
+        BadInputError: the two are on different grids, the second holds no suggestions, a number is none of theirs, or
+            a point lies on the wrong side outside of all suggestions.
     """
     if not volume.geometry.same_grid_as(suggestions.geometry):
         raise BadInputError(
@@ -83,6 +88,12 @@ def decided_volume(
                 known=", ".join(map(str, known)) or "none",
             )
     layer = suggestions.layers[0]
+    for points, wanted in ((include, True), (exclude, False)):
+        for point in () if points is None else points:
+            number = _suggestion_at(point, volume, suggestions, wanted)
+            if number:
+                given = bool(volume.mask(known[number].tags[_TAG + "Label"])[_voxel(point, volume)])
+                take, leave = ((*take, number), leave) if given != wanted else (take, (*leave, number))
     changed: dict[str, list[int]] = {}
     for number, segment in known.items():
         told = {key: segment.tags[_TAG + key] for key in ("Label", "Probability", "Taken")}
@@ -94,10 +105,34 @@ def decided_volume(
     return volume
 
 
+def _voxel(point: np.ndarray, volume: LabelVolume) -> tuple[int, ...]:
+    """(k, j, i) of the voxel that a point lies in.
+
+    Raises:
+        BadInputError: it lies outside the image.
+    """
+    kji = np.rint(volume.geometry.ras_to_ijk_points(np.asarray(point)[None])[0])[::-1].astype(int)
+    if (kji < 0).any() or (kji >= volume.geometry.shape_kji).any():
+        words, hint = "The point {point} lies outside of {input}", "set it on the organ"
+        told = tuple(round(float(x), 1) for x in point)
+        raise BadInputError(words, hint, "decide.point_outside", point=told, input=volume.source)
+    return tuple(int(index) for index in kji)
+
+
+def _suggestion_at(point: np.ndarray, volume: LabelVolume, suggestions: LabelVolume, wanted: bool) -> int:
+    """Number of the suggestion that a point lies in; 0 where it lies in none and on the right side already."""
+    at = _voxel(point, volume)
+    number = int(suggestions.layers[0][at])
+    if not number and any(layer[at] != 0 for layer in volume.layers) != wanted:
+        words, hint = "The point {point} lies in no suggestion", "refine again with --include or --exclude"
+        raise BadInputError(words, hint, "decide.point", point=tuple(round(float(x), 1) for x in point))
+    return number
+
+
 def _segment(number: int, label: int | str, entry: Suggestion | None, taken: Collection[int]) -> Segment:
     """Of a suggestion; None is what is cleaned away or filled in any case."""
     told = {"Label": str(label), "Probability": "1", "Taken": "1"}
-    name, color = "specks and holes", (0.6, 0.6, 0.6)
+    name, color = "specks, holes, points, the image", (0.6, 0.6, 0.6)
     if entry is not None:
         name, color = f"{entry.kind}, {entry.volume_ml:.1f} mL, {entry.probability:.0%}", _COLORS[entry.kind]
         told |= {"Probability": f"{entry.probability:.4f}", "Taken": str(int(entry.number in taken))}

@@ -19,7 +19,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> None:
     """Run the demo and print what it measured."""
-    from ..job.demo import EASY_CASE, comparison_table, run_demo
+    from ..job.demo import EASY_CASE, MADE_CT, comparison_table, run_demo
     from ..job.report import NOTICE
 
     folder = Path(arguments.output)
@@ -39,7 +39,9 @@ def run(arguments) -> None:
         return
     print(f"A {result.organ} of a patient that never was (seed {arguments.seed}), damaged and refined.")
     print(EASY_CASE)
-    print(comparison_table(result.before, result.after))
+    if result.said:
+        print(MADE_CT)
+    print(comparison_table(result.before, result.after, result.with_ct))
     print(f"{organ.summary()}; {result.refinement.report.seconds:.0f} s on {organ.device}")
     print("wrote " + ", ".join(path.name for path in result.files) + f" to {folder}")
     print(NOTICE)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import BadInputError
+from ..core.geometry import ImageGeometry
 from ..core.label_values import check_no_image
 from ..core.labels import LabelVolume
 from ..core.parallel import together
@@ -81,6 +82,19 @@ def labels_in(path: FilePath) -> Path:
     if not path.is_dir() or any(file_suffix(file) in LABEL_SUFFIXES for file in path.iterdir()):
         return path
     return segmentation_in(path) or path
+
+
+def write_image(voxels: np.ndarray, geometry: ImageGeometry, path: FilePath) -> None:
+    """Write an image (K, J, I) of any number type; the extension says the format.
+
+    Raises:
+        BadInputError: the folder does not take the file.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            write_with_itk(voxels, geometry, temporary)
+        except RuntimeError as error:
+            raise came_out_broken(Path(path)) from error
 
 
 def write_labels(volume: LabelVolume, path: FilePath, names: Mapping[int, str] | None = None) -> None:

@@ -18,13 +18,16 @@ from ..core.geometry import ImageGeometry, Similarity
 from ..core.labels import LabelVolume
 from ..core.progress import Progress
 from ..damage.shapes import combined
+from ..image.made import made_ct
 from ..io.atomic import make_folder
-from ..io.volumes import write_labels
+from ..io.volumes import read_labels, write_image, write_labels
 from ..templates.store import available_templates, find_template
 from .job import RefineJob, RefineResult, run_refine_job
 from .licences import check_licences
+from .with_image import with_image
 
 if TYPE_CHECKING:
+    from ..image.band import Image
     from ..interaction.fitting import FittedField
     from ..metrics import SegmentationMetrics
     from ..templates.template import OrganTemplate
@@ -33,6 +36,10 @@ PREFERRED = ("pancreas", "liver")
 EASY_CASE = (
     "The patient was drawn from the template's own shape space, so this is an easy case: it shows that everything "
     "works, not how well real segmentations are repaired."
+)
+MADE_CT = (
+    "The CT is made from the truth: one brightness for the organ, patches of fat and tissue around it, blur and noise. "
+    "It shows what an image adds, not how well real CTs are followed."
 )
 _SPACING_MM = (1.0, 1.0, 2.5)
 _CENTRE_RAS = np.array([25.0, -30.0, 1120.0])  # off the origin, as scanners place patients
@@ -49,6 +56,8 @@ class DemoResult:
         before, after: metrics of the damaged and of the refined mask against the truth.
         refinement: what the refinement says.
         files: written files.
+        with_ct: metrics of what shape and made CT agree on; None for an organ that no image network knows.
+        said: what the made CT says about the organ, likewise.
     """
 
     organ: str
@@ -56,6 +65,8 @@ class DemoResult:
     after: SegmentationMetrics
     refinement: RefineResult
     files: tuple[Path, ...]
+    with_ct: SegmentationMetrics | None = None
+    said: dict | None = None
 
 
 def run_demo(
@@ -68,10 +79,10 @@ def run_demo(
     preset: str = "standard",
     non_commercial: bool = False,
 ) -> DemoResult:
-    """Draw, damage, refine, measure, draw pictures.
+    """Draw, damage, refine by shape alone and with a made CT, measure, draw pictures.
 
     Args:
-        folder: for label files, surface, report and pictures; made if absent.
+        folder: for label files, CT, surface, report and pictures; made if absent.
         template_name: name or file; pancreas or liver, whichever there is, where None.
         seed: another patient and other damage.
         progress: told the stages.
@@ -114,10 +125,30 @@ def run_demo(
     refined = result.volume.mask(1)
     before = evaluate(truth, damaged, geometry)
     after = evaluate(truth, refined, geometry)
+    image = made_ct(truth, geometry, seed)
+    ct = folder / "made_ct.nii.gz"
+    write_image(image.voxels, geometry, ct)
+    masks = {"truth": truth, "input": damaged, "refined": refined}
+    agreed, said = _with_ct(result, image, template.info.organ, files["damaged"])
+    with_ct = None
+    if agreed is not None:
+        masks["with CT"], files["with_ct"] = agreed.mask(1), folder / "refined_with_ct.seg.nrrd"
+        write_labels(agreed, files["with_ct"], {1: template.info.organ})
+        with_ct = evaluate(truth, masks["with CT"], geometry)
     progress.stage("pictures", 0.85)
-    pictures = draw_pictures(folder, {"truth": truth, "input": damaged, "refined": refined}, geometry, result)
-    written = (*files.values(), surface, report, *pictures)
-    return DemoResult(template.info.organ, before, after, result, written)
+    pictures = draw_pictures(folder, masks, geometry, result, image.voxels)
+    written = (*files.values(), ct, surface, report, *pictures)
+    return DemoResult(template.info.organ, before, after, result, written, with_ct, said)
+
+
+def _with_ct(result: RefineResult, image: Image, organ: str, source: Path) -> tuple[LabelVolume | None, dict | None]:
+    """The refined organ as --image makes it, and what the image says; None where no image network knows the organ."""
+    ((label, shape),) = result.shapes.items()
+    agreed, said = with_image(shape, image, organ)
+    if said is None or said["status"] == "no_model":
+        return None, None
+    given = read_labels(source)
+    return given.replaced(label, agreed.mask(given.geometry)), said
 
 
 def draw_patient(template: OrganTemplate, seed: int) -> tuple[np.ndarray, ImageGeometry]:
@@ -153,28 +184,38 @@ def sample_field(template: OrganTemplate, seed: int) -> FittedField:
     return field_of_codes(template, prior, alpha, beta, Similarity(scale, np.eye(3), -scale * _CENTRE_RAS))
 
 
-def comparison_table(before: SegmentationMetrics, after: SegmentationMetrics) -> str:
-    """The six metrics before and after, with units, as aligned lines."""
+def comparison_table(
+    before: SegmentationMetrics, after: SegmentationMetrics, with_ct: SegmentationMetrics | None = None
+) -> str:
+    """The six metrics before and after, and with the CT where there is one, with units, as aligned lines."""
+    columns = {"before": before, "after": after} | ({"with CT": with_ct} if with_ct else {})
     rows = [
-        ("DSC", 100 * before.dsc, 100 * after.dsc, "%"),
-        (f"NSD at {before.nsd_tolerance_mm:g} mm", 100 * before.nsd, 100 * after.nsd, "%"),
-        ("HD95", before.hd95_mm, after.hd95_mm, "mm"),
-        ("ASSD", before.assd_mm, after.assd_mm, "mm"),
-        ("CD x 100", before.cd_x100, after.cd_x100, "squared radii of the truth's sphere"),
-        ("EMD", before.emd, after.emd, "radii of the truth's sphere"),
+        ("DSC", lambda told: 100 * told.dsc, "%"),
+        (f"NSD at {before.nsd_tolerance_mm:g} mm", lambda told: 100 * told.nsd, "%"),
+        ("HD95", lambda told: told.hd95_mm, "mm"),
+        ("ASSD", lambda told: told.assd_mm, "mm"),
+        ("CD x 100", lambda told: told.cd_x100, "squared radii of the truth's sphere"),
+        ("EMD", lambda told: told.emd, "radii of the truth's sphere"),
     ]
-    lines = [f"{'':<14}{'before':>9}{'after':>9}"]
-    return "\n".join(lines + [f"{name:<14}{old:>9.3f}{new:>9.3f}  {unit}" for name, old, new, unit in rows])
+    lines = [" " * 14 + "".join(f"{name:>9}" for name in columns)]
+    for name, number, unit in rows:
+        lines.append(f"{name:<14}" + "".join(f"{number(told):>9.3f}" for told in columns.values()) + f"  {unit}")
+    return "\n".join(lines)
 
 
 def draw_pictures(
-    folder: Path, masks: dict[str, np.ndarray], geometry: ImageGeometry, result: RefineResult
+    folder: Path,
+    masks: dict[str, np.ndarray],
+    geometry: ImageGeometry,
+    result: RefineResult,
+    image: np.ndarray | None = None,
 ) -> tuple[Path, ...]:
     """Write before_after.png, change.png and slices.png; returns their paths.
 
     Args:
-        masks: "truth", "input" and "refined" on the grid ``geometry``.
+        masks: "truth", "input", "refined" and others for the slices on the grid ``geometry``.
         result: of the refinement of one label.
+        image: (K, J, I) behind the outlines of the slices.
     """
     from ..distance.surface import signed_distance_grid, surface_from_grid, surface_from_mask
     from ..pictures.rendering import render_panels
@@ -195,7 +236,7 @@ def draw_pictures(
     )
     change = refined.point_data["signed_change_mm"]
     render_panels([(refined, "change", change)], views, paths[1], label="mm that the surface moved outwards")
-    slice_contours(masks, geometry, paths[2])
+    slice_contours(masks, geometry, paths[2], image)
     return paths
 
 

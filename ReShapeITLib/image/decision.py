@@ -43,7 +43,7 @@ class ImageNumbers:
     least_inside: float = 0.6
     shift_mm: tuple[float, float] = (1.2, 2.0)
     agreement: tuple[float, float] = (0.4, 0.7)
-    whole_mm: tuple[float, float] = (1.4, 1.9)
+    whole_mm: tuple[float, float] = (1.1, 1.5)
     threshold: float = 0.5
     deep_mm: float = 3.0
     deep_threshold: float = 0.2

@@ -101,7 +101,7 @@ def agreed_with_image(
     shape_mm = shape_mm[around]
     given_mm = sampled_distance(given, grid)
     values, covered = sampled_image(image, grid)
-    _check_covers(covered, shape_mm, image, organ)
+    _check_covers(covered, given_mm, image, organ)  # beyond a truncated field of view there is no image
     if modality(image, float(np.median(values[covered & (shape_mm < 0)]))) != model.info.modality:
         words = "The image {input} has no say on the {organ}: it is no CT in Hounsfield units."
         notice(Notice(words, "image.modality", **about))
@@ -137,8 +137,8 @@ def _said(moved: Moved, asked: dict) -> ImageSaid:
     return ImageSaid(USED, **asked, added_ml=moved.added_ml, removed_ml=moved.removed_ml, moved_share=moved.moved_share)
 
 
-def _check_covers(covered: np.ndarray, shape_mm: np.ndarray, image: Image, organ: str) -> None:
-    share = float(covered[shape_mm < 0].mean()) if (shape_mm < 0).any() else 0.0
+def _check_covers(covered: np.ndarray, given_mm: np.ndarray, image: Image, organ: str) -> None:
+    share = float(covered[given_mm < 0].mean()) if (given_mm < 0).any() else 0.0
     about = {"input": Path(image.source), "organ": organ}
     if share == 0.0:
         words, hint = "The image {input} does not overlap the {organ}", "give the image that was segmented"

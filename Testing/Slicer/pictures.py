@@ -3,17 +3,19 @@
     python -m Testing.Slicer.pictures
 
 Makes the sample patient, refines it through the panel as a user would, and writes into Resources/Screenshots
-``slicer_panel.png``, ``slicer_review.png`` and ``slicer_effect.png``, and the thumbnail of the Sample Data module.
-Takes a few minutes; needs slicer-core, PySide6-Essentials and OpenGL (EGL will do, no display).
+``slicer_panel.png``, ``slicer_review.png``, ``slicer_effect.png`` and the film strip ``slicer_minute.png``, and the
+thumbnail of the Sample Data module. Takes a few minutes; needs slicer-core, PySide6-Essentials and OpenGL (EGL will
+do, no display).
 """
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from ReShapeITLib.pictures.drawing import INK, PAPER, footer, text
 from Testing.Slicer.application import Application
@@ -24,6 +26,7 @@ SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 THUMBNAIL = ROOT / "ReShapeIT" / "Resources" / "Icons" / "SampleData.png"
 VIEW_PIXELS, SLICE_PIXELS, PANEL_PIXELS = (760, 600), (560, 460), (600, 1400)
 EFFECT_PIXELS = (520, 420)
+FRAME_PIXELS, TITLE_PIXELS, GAP_PIXELS = (380, 300), 30, 6
 # Where the largest change of these segments is: in which slice, and how many mm wide.
 PLACES = {"liver": ("Axial", 330.0), "spleen": ("Coronal", 220.0)}
 
@@ -33,11 +36,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         application = Application(folder)
         world = _world_with_patient(application)
+        frames = [(_three_d(world, "posterior"), "1  Open the sample patient")]
         Image.fromarray(_three_d(world)).resize((260, 205), Image.LANCZOS).save(THUMBNAIL, optimize=True)
-        widget = _refined_panel(application)
+        widget = _refined_panel(application, frames)
         places = _largest_changes(widget.panel.review._task)
         after = _views(world, places)
         widget.parent.grab().save(str(SCREENSHOTS / "slicer_panel.png"))
+        _film_strip([*frames, *_frames_of_review(application, world, widget)])
         _show(application, widget.ui, before=1.0, after=0.0, change_map=False)
         _review_sheet(_views(world, places), after)
         widget.panel.review.undo()
@@ -85,10 +90,10 @@ def _world_with_patient(application: Application):
     return world
 
 
-def _three_d(world) -> np.ndarray:
+def _three_d(world, view_from: str = "anterior") -> np.ndarray:
     """Picture of the 3D view."""
     world.view.picture()
-    world.view.look("anterior", 1.6, world.bounds)
+    world.view.look(view_from, 1.6, world.bounds)
     return world.view.picture()
 
 
@@ -124,14 +129,15 @@ def _show(application: Application, ui, before: float, after: float, change_map:
     application.work(20)
 
 
-def _refined_panel(application: Application):
-    """The module's widget after a user checked all segments and pressed Refine."""
+def _refined_panel(application: Application, frames: list):
+    """The module's widget after a user checked all segments and pressed Refine; a frame is taken before."""
     widget = application.open()
     node = widget._parameterNode.segmentation
     widget.panel.segments.check([node.GetSegmentation().GetNthSegmentID(index) for index in range(4)])
     widget.parent.resize(*PANEL_PIXELS)
     widget.parent.show()
     application.wait(lambda: widget.ui.deviceReasonLabel.text)
+    frames.append((_pixels(widget.ui.inputsCollapsibleButton), "2  Check the organs, press Refine"))
     widget.ui.refineButton.click()
     application.wait(lambda: not widget.panel.run.isRunning)
     if widget.ui.reviewTable.rowCount == 0:
@@ -141,6 +147,51 @@ def _refined_panel(application: Application):
     widget.ui.suggestionTable.selectRow(0)
     _show(application, widget.ui, before=0.0, after=1.0, change_map=True)
     return widget
+
+
+def _frames_of_review(application: Application, world, widget) -> list[tuple[np.ndarray, str]]:
+    """What moved, a suggestion in a slice, the decided organs."""
+    _show(application, widget.ui, before=0.0, after=1.0, change_map=True)
+    frames = [(_three_d(world, "posterior"), "3  See what moved, and how far")]
+    deciding = widget.panel.review.suggestions.deciding
+    name, found = "spleen", deciding.suggestions()
+    names = {row.segmentId: row.name for row in widget.panel.review._task.summary()}
+    one = next(index for index, each in enumerate(found) if names[each.segmentId] == name)
+    widget.ui.suggestionTable.selectRow(one)
+    application.wait(lambda: not deciding.isBusy)
+    _show(application, widget.ui, before=1.0, after=0.4, change_map=False)
+    world.slices[name].show(world.ct, deciding.centreOf(found[one]), PLACES[name][1])
+    frames.append((world.slices[name].picture(), "4  Space takes or leaves a suggestion"))
+    widget.ui.suggestionTable.clearSelection()
+    _show(application, widget.ui, before=0.0, after=1.0, change_map=False)
+    return [*frames, (_three_d(world, "posterior"), "5  Accept")]
+
+
+def _pixels(widget) -> np.ndarray:
+    """(height, width, 3) uint8 of a widget."""
+    from PySide6.QtCore import QBuffer
+
+    from Testing.Slicer.pythonqt import unwrapped
+
+    buffer = QBuffer()
+    buffer.open(QBuffer.OpenModeFlag.WriteOnly)
+    unwrapped(widget).grab().save(buffer, "PNG")
+    return np.asarray(Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB"))
+
+
+def _film_strip(frames: list[tuple[np.ndarray, str]]) -> None:
+    """Frames side by side, their captions above."""
+    width, height = FRAME_PIXELS
+    sheet = Image.new("RGB", (len(frames) * (width + GAP_PIXELS) + GAP_PIXELS, height + TITLE_PIXELS + 26), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, (pixels, caption) in enumerate(frames):
+        left = GAP_PIXELS + index * (width + GAP_PIXELS)
+        text(draw, (left + 4, TITLE_PIXELS // 2), caption, 17, INK, "lm", width)
+        picture = Image.fromarray(pixels)
+        picture = ImageOps.fit(picture, FRAME_PIXELS, Image.LANCZOS, centering=(0.0, 0.0) if index == 1 else (0.5, 0.5))
+        sheet.paste(picture, (left, TITLE_PIXELS))
+    footer(draw, sheet.size)
+    sheet.save(SCREENSHOTS / "slicer_minute.png", optimize=True)
 
 
 def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:

@@ -24,8 +24,8 @@ from .image_cases import DAMAGES, FOLDS, ORGANS, PATIENTS, SIX_NETWORKS, TRUTH, 
 from .image_training import fold_model
 
 LEAST_TRUTH_MEAN, LEAST_TRUTH, MOST_HARMED, DICE_LOSS = 0.995, 0.985, 0.05, 0.005
-SHIFTS_MM = ((0.6, 1.2), (0.8, 1.6), (1.0, 1.8), (1.4, 2.2))
-THRESHOLDS = (0.4, 0.5)
+SHIFTS_MM = ((0.9, 1.6), (1.2, 2.0))
+WHOLES_MM = ((0.5, 0.9), (0.6, 1.0), (0.7, 1.1), (0.9, 1.3), (1.1, 1.5), (1.4, 1.9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,8 @@ def told_cases(work: Path, organ: str) -> Iterator[Told]:
 
 def settings() -> Iterator[ImageNumbers]:
     """All that are tried."""
-    for shift, threshold in product(SHIFTS_MM, THRESHOLDS):
-        yield ImageNumbers(shift_mm=shift, threshold=threshold)
+    for shift, whole in product(SHIFTS_MM, WHOLES_MM):
+        yield ImageNumbers(shift_mm=shift, whole_mm=whole)
 
 
 def dice_of(told: Told, numbers: ImageNumbers) -> tuple[float, float]:

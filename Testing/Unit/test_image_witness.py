@@ -30,10 +30,11 @@ def model():
     return ImageModel(info, layers, 0.0 * ones, ones)
 
 
-def agreed(image, model, given_mm=17.0, organ="spleen"):
+def agreed(image, model, given_mm=17.0, organ="spleen", shape=None):
     told = []
     given = sphere(given_mm)
-    found = agreed_with_image(given, given, given.bounds_ras, image, organ, told.append, model)
+    shape = shape or given
+    found = agreed_with_image(given, shape, shape.bounds_ras, image, organ, told.append, model)
     return found, given, [notice.code for notice in told]
 
 
@@ -75,6 +76,14 @@ def test_an_image_that_does_not_cover_the_organ_is_refused(rng, model, shift_mm,
     with pytest.raises(BadInputError) as error:
         agreed(Image(image.voxels, ImageGeometry(matrix, image.geometry.size_ijk)), model)
     assert error.value.code == code
+
+
+def test_an_organ_that_shape_completes_beyond_the_image_is_not_refused(rng, model):
+    image = image_of_sphere(20.0, rng, noise=NOISE)
+    inside = image.geometry.box_around((CENTRE_RAS - 21.0, CENTRE_RAS + 21.0))
+    cropped = Image(image.voxels[inside], image.geometry.of_box(inside))
+    found, _, told = agreed(cropped, model, 20.0, shape=sphere(26.0))
+    assert found.said.status and "image.in_part" not in told
 
 
 def test_weights_come_back_from_their_file_with_the_numbers_beside_them(tmp_path, model, rng):

@@ -106,9 +106,10 @@ class SuggestionControl:
 
     def _onSelected(self) -> None:
         one = self._table.selected()
-        if one is None or self._deciding is None:
+        if self._deciding is None:
             return
-        jumpTo(self._scene, self._deciding.centreOf(one))
+        if one is not None:
+            jumpTo(self._scene, self._deciding.centreOf(one))
         self._showOutline()
 
     def _showOutline(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +57,8 @@ class BatchTable:
         :raises RefinementError: its table cannot be read.
         """
         self._folder, self._known, self.rows = Path(folder) if folder else None, None, []
-        self.refresh()
+        if self.refresh():  # the first decision need not wait for it
+            threading.Thread(target=_loadParquet, daemon=True).start()
 
     def refresh(self) -> bool:
         """Read the table again where it was written since; True where it was.
@@ -90,6 +93,11 @@ class BatchTable:
             self.rows = [_row(values) for values in action(decisions)]
         except BadInputError as error:
             raise RefinementError(f"{error}.") from error
+
+
+def _loadParquet() -> None:
+    with contextlib.suppress(ImportError):
+        import pyarrow.parquet  # noqa: F401 - what decisions write the second table with
 
 
 def _row(values: dict) -> BatchRow:

@@ -194,6 +194,8 @@ class Results:
 
     def _giveBack(self, masks) -> None:
         """What one organ ceded to another that does not take it now stays, in place, with the first: no new gap."""
+        if len(self.items) < 2:
+            return
         claims = [item.refined.before if mask is None else mask for item, mask in zip(self.items, masks, strict=True)]
         for index, item in enumerate(self.items):
             left = None if masks[index] is None else item.refined.before & ~masks[index]

@@ -40,15 +40,15 @@ class ImageNumbers:
         far_mm, far_threshold: what lies this far outside comes only where P is above the threshold.
     """
 
-    least_inside: float = 0.6
-    shift_mm: tuple[float, float] = (1.2, 2.0)
-    agreement: tuple[float, float] = (0.4, 0.7)
-    whole_mm: tuple[float, float] = (1.1, 1.5)
-    threshold: float = 0.5
-    deep_mm: float = 3.0
-    deep_threshold: float = 0.2
-    far_mm: float = 6.0
-    far_threshold: float = 0.7
+    least_inside: float
+    shift_mm: tuple[float, float]
+    agreement: tuple[float, float]
+    whole_mm: tuple[float, float]
+    threshold: float
+    deep_mm: float
+    deep_threshold: float
+    far_mm: float
+    far_threshold: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,7 @@ class ImageModel:
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     mean: torch.Tensor
     deviation: torch.Tensor
-    numbers: ImageNumbers = field(default_factory=ImageNumbers)
+    numbers: ImageNumbers
     name: str = ""
 
     def probability(self, features: np.ndarray, organ: str) -> np.ndarray:
@@ -87,8 +87,8 @@ class ImageModel:
 
 
 @lru_cache(maxsize=8)
-def image_model(path: Path, with_numbers: bool = True) -> ImageModel:
-    """The network of a file, with the numbers beside it unless these are not wanted.
+def image_model(path: Path, numbers: ImageNumbers | None = None) -> ImageModel:
+    """The network of a file, with the numbers beside it where none are given.
 
     Raises:
         BadInputError: file or numbers are absent, damaged or of another format.
@@ -100,13 +100,18 @@ def image_model(path: Path, with_numbers: bool = True) -> ImageModel:
         layers = tuple((weights[f"{n}.weight"], weights[f"{n}.bias"]) for n in range(count))
         if not set(info.features) <= set(NAMES):
             raise KeyError("features of another version")
-        numbers = _numbers(path) if with_numbers else ImageNumbers()
+        numbers = numbers or numbers_beside(path)
         return ImageModel(info, layers, weights["mean"], weights["deviation"], numbers, path.name)
     except (KeyError, TypeError) as error:
         raise _KIND.lacks_parts(path, error) from error
 
 
-def _numbers(path: Path) -> ImageNumbers:
+def numbers_beside(path: Path) -> ImageNumbers:
+    """The numbers that go with the network of a file.
+
+    Raises:
+        BadInputError: there are none, or they are damaged.
+    """
     file = path.with_name(NUMBERS)
     try:
         told = json.loads(file.read_text(encoding="utf-8"))[path.name.removesuffix(SUFFIX)]

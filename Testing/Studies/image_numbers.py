@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ReShapeITLib.image.decision import ImageNumbers, moved_surface
 from ReShapeITLib.image.model import image_model
 
 from .image_cases import DAMAGES, FOLDS, ORGANS, PATIENTS, SIX_NETWORKS, TRUTH, Case, made_case, real_case, real_inputs
-from .image_training import fold_model
+from .image_training import SHIPPED, fold_model
 
 LEAST_TRUTH_MEAN, LEAST_TRUTH, MOST_HARMED, DICE_LOSS = 0.995, 0.985, 0.05, 0.005
 SHIFTS_MM = ((0.9, 1.6), (1.2, 2.0))
@@ -46,7 +46,7 @@ def told_cases(work: Path, organ: str) -> Iterator[Told]:
     """All cases of an organ that the folder has, asked with the network of their fold."""
     for patient in PATIENTS:
         fold = next(index for index, patients in enumerate(FOLDS) if patient in patients)
-        model = image_model(fold_model(work, fold), False)
+        model = image_model(fold_model(work, fold), SHIPPED)
         made = [number for number, kind in enumerate(DAMAGES) if kind in (TRUTH, "mixed")]
         cases = [made_case(patient, organ, number) for number in made]
         for of, network in real_inputs(organ):
@@ -64,7 +64,7 @@ def told_cases(work: Path, organ: str) -> Iterator[Told]:
 def settings() -> Iterator[ImageNumbers]:
     """All that are tried."""
     for shift, whole in product(SHIFTS_MM, WHOLES_MM):
-        yield ImageNumbers(shift_mm=shift, whole_mm=whole)
+        yield replace(SHIPPED, shift_mm=shift, whole_mm=whole)
 
 
 def dice_of(told: Told, numbers: ImageNumbers) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from ReShapeITLib.distance.surface import signed_distance_grid, surface_from_mas
 from ReShapeITLib.image.decision import Moved, moved_surface
 from ReShapeITLib.image.features import Band
 from ReShapeITLib.image.files import CT, available_image_model
-from ReShapeITLib.image.model import ImageModel, image_model
+from ReShapeITLib.image.model import ImageModel, image_model, numbers_beside
 from ReShapeITLib.image.reading import read_image
 from ReShapeITLib.image.witness import agreed_with_image
 from ReShapeITLib.metrics import evaluate
@@ -73,7 +73,7 @@ def model_for(work: Path, patient: str, blind: bool) -> ImageModel:
     file = available_image_model(CT)
     if file is None:
         raise SystemExit("There is no image network yet: run image_training and image_numbers.")
-    return replace(image_model(fold_model(work, fold, blind), False), numbers=image_model(file).numbers)
+    return image_model(fold_model(work, fold, blind), numbers_beside(file))
 
 
 def moved(case: Case, band: Band, work: Path, blind: bool = False) -> Moved:

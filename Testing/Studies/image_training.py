@@ -19,7 +19,7 @@ import torch
 
 from ReShapeITLib.image.features import GEOMETRIC, NAMES
 from ReShapeITLib.image.files import CT
-from ReShapeITLib.image.model import ImageModel, ImageModelInfo
+from ReShapeITLib.image.model import ImageModel, ImageModelInfo, numbers_beside
 
 from .image_cases import (
     DAMAGES,
@@ -41,6 +41,7 @@ WIDTH, DEPTH, EPOCHS, BATCH, RATE = 64, 3, 8, 8192, 4e-3
 NOISE, DROPPED = 0.2, 0.1
 # What a case counts: real outputs are few, and truths must stay.
 WEIGHT_REAL, WEIGHT_TRUTH = 2.0, 4.0
+SHIPPED = numbers_beside(Path(__file__).resolve().parents[2] / "Resources" / "Image" / "ct.safetensors")
 SOURCE = (
     'BTCV "Beyond the Cranial Vault" training labels and CTs (Synapse syn3193805) (CC BY 4.0); outputs of OBELISK-Net '
     "weights (MIT)"
@@ -120,7 +121,7 @@ def trained(cells: Path, patients: Sequence[str], features: Sequence[str] = NAME
     layers = tuple((layer.weight.detach(), layer.bias.detach()) for layer in network)
     training = {"cells": len(rows), "epochs": EPOCHS, "seed": seed, "damages": list(DAMAGES)}
     info = ImageModelInfo(CT, GROUPS, "CC-BY-4.0", SOURCE, list(patients), list(features), training)
-    return ImageModel(info, layers, mean, deviation)
+    return ImageModel(info, layers, mean, deviation, SHIPPED)
 
 
 def _loaded(cells: Path, patients: Sequence[str]) -> tuple[np.ndarray, ...]:

@@ -1,11 +1,14 @@
 """Where an image moves a surface: on spheres, whose edges are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from ReShapeITLib.image.decision import ImageNumbers, moved_surface
+from ReShapeITLib.image.decision import moved_surface
+from ReShapeITLib.image.model import numbers_beside
 
-NUMBERS = ImageNumbers()
+NUMBERS = numbers_beside(Path(__file__).resolve().parents[2] / "Resources" / "Image" / "ct.safetensors")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Organ and image together: what is said where the image has no say, and what comes where it has."""
 
 import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.image.band import Image
 from ReShapeITLib.image.features import NAMES
-from ReShapeITLib.image.model import ImageModel, ImageModelInfo, image_model
+from ReShapeITLib.image.model import ImageModel, ImageModelInfo, image_model, numbers_beside
 from ReShapeITLib.image.witness import agreed_with_image
 
 from .test_image_features import CENTRE_RAS, image_of_sphere, sphere
 
 NOISE = 40.0
+SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Image" / "ct.safetensors"
 HALF_WAY_SD = 0.5 * (110.0 + 80.0) / NOISE / 0.7  # sampling on coarser cells takes a third of the noise
 
 
@@ -27,7 +30,7 @@ def model():
     info = ImageModelInfo("CT", {"spleen": 0}, "CC-BY-4.0", "made", ["a"])
     layers = ((weight, torch.tensor([3.0 * HALF_WAY_SD])),)
     ones = torch.ones(len(NAMES))
-    return ImageModel(info, layers, 0.0 * ones, ones)
+    return ImageModel(info, layers, 0.0 * ones, ones, numbers_beside(SHIPPED))
 
 
 def agreed(image, model, given_mm=17.0, organ="spleen", shape=None):
@@ -89,7 +92,7 @@ def test_an_organ_that_shape_completes_beyond_the_image_is_not_refused(rng, mode
 def test_weights_come_back_from_their_file_with_the_numbers_beside_them(tmp_path, model, rng):
     path = tmp_path / "ct.safetensors"
     model.write(path)
-    (tmp_path / "numbers.json").write_text(json.dumps({"ct": {"shift_mm": [1.0, 2.0]}}))
+    (tmp_path / "numbers.json").write_text(json.dumps({"ct": asdict(replace(model.numbers, shift_mm=(1.0, 2.0)))}))
     again = image_model(path)
     features = rng.normal(size=(50, len(NAMES))).astype(np.float32)
     assert np.allclose(again.probability(features, "spleen"), model.probability(features, "spleen"), atol=1e-3)

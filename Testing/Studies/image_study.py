@@ -113,9 +113,11 @@ def row_of(
         masks |= {name: _on(np.where(by_image(case, name), -1.0, 1.0), case.grid, grid) for name in BY_IMAGE}
     told: dict[int, dict] = {}
     surface = surface_from_mask(truth, grid) if rivals and case.given != TRUTH else None
-    for name, mask in masks.items():
+    in_tables = {id(masks[name]) for name in OF_TABLES}
+    for mask in masks.values():
         if id(mask) not in told:
-            told[id(mask)] = _measures(truth, mask, grid, case.given == TRUTH, surface if name in OF_TABLES else None)
+            whole = surface if id(mask) in in_tables else None
+            told[id(mask)] = _measures(truth, mask, grid, case.given == TRUTH, whole)
     return {**about, **said, **{f"{m}_{k}": value for m, mask in masks.items() for k, value in told[id(mask)].items()}}
 
 

@@ -249,10 +249,9 @@ def papers_table(found: list[dict]) -> str:
             of = [
                 row for row in found if row["organ"] == organ and row["given"].startswith(start) and "given_cd" in row
             ]
-            for method in METHODS if of else ():
-                if f"{method}_cd" in of[0]:
-                    cells = " | ".join(_spread(of, f"{method}_{name}", *form) for name, form in SIX.items())
-                    lines.append(f"| {organ} | {kind}, {len(of)} | {method} | {cells} |")
+            for method in OF_TABLES if of else ():
+                cells = " | ".join(_spread(of, f"{method}_{name}", *form) for name, form in SIX.items())
+                lines.append(f"| {organ} | {kind}, {len(of)} | {method} | {cells} |")
     return "\n".join(lines)
 
 

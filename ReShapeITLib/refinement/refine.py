@@ -94,10 +94,12 @@ def with_suggestions(shape: RefinedShape, taken: Collection[int]) -> RefinedShap
     if healed is None or healed.suggestions is None:
         return shape
     chosen = frozenset(taken)
+    if chosen == shape.taken and shape.distance is not shape.field:
+        return shape
     healed = with_taken(restored.given.grid, healed.restoration, healed.suggestions, chosen, restored.truncation)
     other = refined_shape(decide(replace(expected, healed=healed), Progress("none")))
     other = replace(other, clicked=shape.clicked, included=shape.included, excluded=shape.excluded)
-    if shape.distance is shape.field or chosen == shape.taken:
-        return other if shape.distance is shape.field else shape
+    if shape.distance is shape.field:
+        return other
     distance = BlendedField(shape.distance, other.distance, healed.suggestions.weight(chosen ^ shape.taken))
     return replace(other, distance=distance, bounds_ras=box_around(shape.bounds_ras, other.bounds_ras))

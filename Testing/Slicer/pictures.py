@@ -180,18 +180,25 @@ def _pixels(widget) -> np.ndarray:
 
 
 def _film_strip(frames: list[tuple[np.ndarray, str]]) -> None:
-    """Frames side by side, their captions above."""
-    width, height = FRAME_PIXELS
+    """Frames of one size; of the panel, which is higher than wide, the upper part."""
+    fitted = []
+    for index, (pixels, caption) in enumerate(frames):
+        centring = (0.0, 0.0) if index == 1 else (0.5, 0.5)
+        fitted.append((ImageOps.fit(Image.fromarray(pixels), FRAME_PIXELS, Image.LANCZOS, centering=centring), caption))
+    save_strip(fitted, "slicer_minute.png")
+
+
+def save_strip(frames: list[tuple[Image.Image, str]], name: str) -> None:
+    """Frames of one size side by side, their captions above, as a file of the screenshots."""
+    width, height = frames[0][0].size
     sheet = Image.new("RGB", (len(frames) * (width + GAP_PIXELS) + GAP_PIXELS, height + TITLE_PIXELS + 26), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for index, (pixels, caption) in enumerate(frames):
+    for index, (picture, caption) in enumerate(frames):
         left = GAP_PIXELS + index * (width + GAP_PIXELS)
         text(draw, (left + 4, TITLE_PIXELS // 2), caption, 17, INK, "lm", width)
-        picture = Image.fromarray(pixels)
-        picture = ImageOps.fit(picture, FRAME_PIXELS, Image.LANCZOS, centering=(0.0, 0.0) if index == 1 else (0.5, 0.5))
         sheet.paste(picture, (left, TITLE_PIXELS))
     footer(draw, sheet.size)
-    sheet.save(SCREENSHOTS / "slicer_minute.png", optimize=True)
+    sheet.save(SCREENSHOTS / name, optimize=True)
 
 
 def _review_sheet(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:

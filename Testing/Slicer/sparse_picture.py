@@ -12,16 +12,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ReShapeITLib.io.volumes import read_labels
-from ReShapeITLib.pictures.drawing import INK, PAPER, footer, text
 from Testing.Slicer.application import Application
-from Testing.Slicer.pictures import SCREENSHOTS
+from Testing.Slicer.pictures import save_strip
 from Testing.Slicer.segment_editor import Editor
 
 ORGAN, N_SLICES = "spleen", 4
-VIEW_PIXELS, SLICE_PIXELS, WIDTH_MM, GAP, TITLE = (420, 340), (420, 340), 170.0, 6, 30
+VIEW_PIXELS, SLICE_PIXELS, WIDTH_MM = (420, 340), (420, 340), 170.0
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
             (views.three_d(), "Completed"),
             (views.slice(), f"Coronal, completed: Dice {dice:.1f} %"),
         ]
-        _sheet(frames)
+        save_strip([(Image.fromarray(pixels), caption) for pixels, caption in frames], "slicer_sparse.png")
         application.quit()
 
 
@@ -110,18 +109,6 @@ class _Views:
         """(height, width, 3) uint8."""
         self._slice.show(self._volume, self._centre, WIDTH_MM)
         return self._slice.picture()
-
-
-def _sheet(frames: list[tuple[np.ndarray, str]]) -> None:
-    width, height = VIEW_PIXELS
-    sheet = Image.new("RGB", (len(frames) * (width + GAP) + GAP, height + TITLE + 26), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for index, (pixels, caption) in enumerate(frames):
-        left = GAP + index * (width + GAP)
-        text(draw, (left + 4, TITLE // 2), caption, 17, INK, "lm", width)
-        sheet.paste(Image.fromarray(pixels), (left, TITLE))
-    footer(draw, sheet.size)
-    sheet.save(SCREENSHOTS / "slicer_sparse.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,13 @@ def by_image(case: Case, name: str) -> np.ndarray:
     depth = min(_SEED_INSIDE_MM, _SEED_SHARE * max(0.0, -float(case.given_mm.min())))
     inside, outside = case.given_mm < -depth, case.given_mm > _SEED_OUTSIDE_MM
     image, _ = sampled_image(ct_of(case.patient), case.grid)
-    sd = 1.4826 * float(np.median(np.abs(image[inside] - np.median(image[inside])))) if inside.any() else 0.0
+    if not inside.any():
+        return given
+    middle = np.median(image[inside])
+    sd = 1.4826 * float(np.median(np.abs(image[inside] - middle)))
     if not sd > 0:
         return given
-    values = np.clip((image - np.median(image[inside])) / sd, -_MOST_SDS, _MOST_SDS).astype(np.float64)
+    values = np.clip((image - middle) / sd, -_MOST_SDS, _MOST_SDS).astype(np.float64)
     near = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects((~outside).astype(np.int8))[0])
     mask = np.zeros(given.shape, dtype=bool)
     mask[near] = BY_IMAGE[name](values[near], inside[near], outside[near])

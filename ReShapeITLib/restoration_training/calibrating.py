@@ -19,7 +19,6 @@ EVIDENCE = {NETWORK: ("network", "spread", "depth", "unlike"), FIELD: ("field",)
 BOLD, CAUTIOUS = 0.4, 0.8
 _RIDGE = 5.0  # against standardised evidence; with 1 and 20 the log loss on patients left out is the same to 0.01
 _KIND_RIDGE = 0.1
-_NEARLY = 0.98
 _BALANCED = np.arange(0.45, 0.76, 0.05)
 
 
@@ -149,8 +148,8 @@ def reliability(judged: Sequence[Judged], names: Sequence[str]) -> Reliability:
 
 
 def names_for_boldness(judged: Sequence[Judged], found: np.ndarray) -> dict[str, float]:
-    """Probabilities by name. "balanced" is the most cautious choice that wins nearly as many cells on patients left out
-    as the best one; a cell that was right before and is not after it counts twice.
+    """Probabilities by name. "balanced" is the choice that wins most on patients left out, where a cell that was right
+    before and is not after it counts twice; of equal choices the most cautious.
 
     Args:
         judged: suggestions.
@@ -159,7 +158,7 @@ def names_for_boldness(judged: Sequence[Judged], found: np.ndarray) -> dict[str,
     won = np.array([row.won_cells for row in judged])
     worth = np.where(won < 0, 2.0 * won, won)
     won_by = np.array([worth[found > least].sum() for least in _BALANCED])
-    balanced = round(float(_BALANCED[won_by >= _NEARLY * won_by.max()].max()), 2)
+    balanced = round(float(_BALANCED[won_by == won_by.max()].max()), 2)
     return {"cautious": CAUTIOUS, "balanced": balanced, "bold": BOLD}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from ..core.parallel import gaussian_filter
@@ -105,7 +106,7 @@ def band_features(
     columns += _shells(at, (sds_coarse, ratio_coarse), at.of(shape_mm), at.of(covered.astype(np.float32)))
     columns += _normals(shape_mm, np.nonzero(where))
     columns += [at.cells(_smooth(coarse, 4.0)) for coarse in (sds_coarse, ratio_coarse)]
-    return Band(where, np.stack(columns, axis=1).astype(np.float32), separability)
+    return Band(where, np.stack(columns, dtype=np.float32, casting="same_kind").T, separability)
 
 
 def _core(deepest: np.ndarray, covered: np.ndarray) -> np.ndarray | None:
@@ -140,14 +141,16 @@ def coarser(fine: np.ndarray) -> np.ndarray:
 
 def finer(coarse: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(K, J, I) values of half-sized cells, linear between the centres of the coarse ones."""
-    return ndimage.affine_transform(coarse, np.full(3, 0.5), -0.25, shape, order=1, mode="nearest")
+    values = torch.from_numpy(coarse)[None, None]
+    values = torch.nn.functional.interpolate(values, scale_factor=2, mode="trilinear", align_corners=False)
+    return values[0, 0].numpy()[tuple(slice(n) for n in shape)]
 
 
 class _Coarse:
     """Cells twice as large, where wide averages are taken; and back to the band."""
 
     def __init__(self, where: np.ndarray):
-        self._coordinates = 0.5 * (np.argwhere(where).T.astype(np.float32) - 0.5)
+        self._where = where
 
     def of(self, fine: np.ndarray) -> np.ndarray:
         """(K/2, J/2, I/2) mean of each two by two by two cells."""
@@ -155,7 +158,7 @@ class _Coarse:
 
     def cells(self, coarse: np.ndarray) -> np.ndarray:
         """(N,) values at the band's cells."""
-        return ndimage.map_coordinates(coarse, self._coordinates, order=1, mode="nearest", prefilter=False)
+        return finer(coarse, self._where.shape)[self._where]
 
 
 def _spread(sds: np.ndarray, smooth: np.ndarray) -> np.ndarray:

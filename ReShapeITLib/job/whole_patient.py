@@ -265,10 +265,9 @@ def _refined_organs(
             return error
 
     roomy = device.name == "cpu" and not job.low_memory and free_memory_bytes() > _MEMORY_FOR_TWO_BYTES
-    at_once = threads() if roomy and len(files) > 1 else 1
+    at_once = min(2, threads()) if roomy and len(files) > 1 else 1
     limit_cpu_threads(at_once=at_once)
-    run = together if at_once > 1 else map
-    organs = dict(zip(files, run(refined, range(len(files)), list(files)), strict=True))
+    organs = dict(zip(files, together(refined, range(len(files)), list(files), at_once=at_once), strict=True))
     return {label: organ for label, organ in organs.items() if isinstance(organ, RefinedOrgan)}
 
 

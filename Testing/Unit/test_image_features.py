@@ -6,7 +6,7 @@ import pytest
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.distance.combinators import FunctionDistance
 from ReShapeITLib.image.band import Image, sampled_distance, sampled_image, working_grid
-from ReShapeITLib.image.features import NAMES, band_features
+from ReShapeITLib.image.features import NAMES, band_features, coarser, finer
 
 CENTRE_RAS = np.array([12.0, -30.0, 55.0])
 
@@ -54,6 +54,14 @@ def test_an_oblique_image_comes_onto_the_grid_where_it_belongs(rng):
     distance = sampled_distance(sphere(20.0), grid)
     assert covered[distance < 10].all()
     assert (values[distance < -3.5] == 110).all() and (values[covered & (distance > 3.5)] == -80).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 10, 12), (9, 7, 11)])
+def test_coarser_cells_and_back_keep_what_is_linear(shape):
+    k, j, i = np.indices(shape, dtype=np.float32)
+    ramp = k - 2.0 * j + 0.5 * i
+    inner = (slice(1, -2),) * 3  # an odd grid's last cell is repeated
+    np.testing.assert_allclose(finer(coarser(ramp), shape)[inner], ramp[inner], atol=1e-5)
 
 
 def test_every_feature_is_finite_and_has_a_name(rng):

@@ -20,6 +20,7 @@ from .model import ImageModel, image_model
 from .reading import modality
 
 _LEAST_COVERED = 0.98  # of the organ; a slice may be missing at the image's end
+_ENOUGH_VOXELS = 50_000  # to know that share
 USED, UNCERTAIN, NO_MODEL, OTHER_MODALITY, UNCHANGED = "used", "uncertain", "no_model", "modality", "unchanged"
 
 
@@ -101,7 +102,8 @@ def agreed_with_image(
     shape_mm = shape_mm[around]
     given_mm = sampled_distance(given, grid)
     values, covered = sampled_image(image, grid)
-    _check_covers(covered, given_mm, image, organ)  # beyond a truncated field of view there is no image
+    # Beyond a truncated field of view there is no image.
+    _check_covers(covered[given_mm < 0], image, organ)
     if modality(image, float(np.median(values[covered & (shape_mm < 0)]))) != model.info.modality:
         words = "The image {input} has no say on the {organ}: it is no CT in Hounsfield units."
         notice(Notice(words, "image.modality", **about))
@@ -137,8 +139,29 @@ def _said(moved: Moved, asked: dict) -> ImageSaid:
     return ImageSaid(USED, **asked, added_ml=moved.added_ml, removed_ml=moved.removed_ml, moved_share=moved.moved_share)
 
 
-def _check_covers(covered: np.ndarray, given_mm: np.ndarray, image: Image, organ: str) -> None:
-    share = float(covered[given_mm < 0].mean()) if (given_mm < 0).any() else 0.0
+def check_covers_organ(image: Image, mask: np.ndarray, geometry: ImageGeometry, organ: str) -> None:
+    """What :func:`agreed_with_image` would complain about after the work, before it; nothing where no network knows
+    the organ.
+
+    Args:
+        image: that was segmented.
+        mask: (K, J, I) bool voxels of the given organ; geometry: theirs.
+        organ: TotalSegmentator's name.
+
+    Raises:
+        BadInputError: the image does not overlap the organ, or covers it in part only.
+    """
+    file = available_image_model(CT)
+    if file is None or organ not in image_model(file).info.organs:
+        return
+    voxels = np.argwhere(mask)
+    some = voxels[:: max(1, len(voxels) // _ENOUGH_VOXELS), ::-1]
+    ijk = image.geometry.ras_to_ijk_points(geometry.ijk_to_ras_points(some))
+    _check_covers(((ijk > -0.5) & (ijk < np.array(image.geometry.size_ijk) - 0.5)).all(axis=1), image, organ)
+
+
+def _check_covers(covered: np.ndarray, image: Image, organ: str) -> None:
+    share = float(covered.mean()) if len(covered) else 0.0
     about = {"input": Path(image.source), "organ": organ}
     if share == 0.0:
         words, hint = "The image {input} does not overlap the {organ}", "give the image that was segmented"

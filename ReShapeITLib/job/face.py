@@ -25,7 +25,7 @@ from .inputs.by_name import AUTO
 from .licences import refuse_non_commercial
 from .models import check_use, loaded_network, loaded_template, refine_options, within_memory
 from .options import RefineSettings
-from .with_image import with_image
+from .with_image import check_image, with_image
 
 
 def refine(
@@ -95,6 +95,7 @@ def refine(
     model = _network(restoration, organ, chosen.sparse)
     if not non_commercial:
         refuse_non_commercial(_licences(organ, model), "non_commercial=True")
+    check_image(image, mask, geometry, organ.info.organ, chosen.sparse)
     if model is not None and low_memory:
         model = model.in_smaller_parts()
 

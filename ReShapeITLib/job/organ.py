@@ -15,7 +15,7 @@ from ..restoration.table import network_name
 from ..templates.store import known_templates
 from .pieces.removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
-from .with_image import with_image
+from .with_image import check_image, with_image
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
@@ -75,6 +75,7 @@ def refine_label(
     template = loaded_template(file, sha256)
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
+    check_image(job.image, part.mask(label), part.geometry, template.info.organ, job.sparse)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
     restoration = loaded_network(networks, job.sparse)
     if restoration and job.low_memory:

@@ -11,6 +11,9 @@ from ..core.errors import Notice
 from ..distance.protocol import box_around
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..core.geometry import ImageGeometry
     from ..image.band import Image
     from ..refinement.refined import RefinedShape
 
@@ -36,10 +39,9 @@ def with_image(
     """
     if image is None:
         return shape, None
-    from ..image.reading import read_image
     from ..image.witness import agreed_with_image
 
-    read = read_image(image) if isinstance(image, str | Path) else image
+    read = _read(image)
     if sparse:
         words = "The image {input} has no say on the {organ}: it is drawn on a few slices."
         notice(Notice(words, "image.sparse", input=read.source, organ=organ))
@@ -49,3 +51,30 @@ def with_image(
     agreed = agreed_with_image(shape.field.given, shape.distance, box, read, organ, notice)
     bounds = box_around(shape.bounds_ras, agreed.bounds_ras) if agreed.bounds_ras else shape.bounds_ras
     return replace(shape, distance=agreed.distance, bounds_ras=bounds), agreed.said.as_dict()
+
+
+def check_image(
+    image: str | Path | Image | None, mask: np.ndarray, geometry: ImageGeometry, organ: str, sparse: bool = False
+) -> None:
+    """Complain before the work about an image that does not cover the organ.
+
+    Args:
+        image: file or image; None is none.
+        mask: (K, J, I) bool voxels of the given organ; geometry: theirs.
+        organ: name in the template.
+        sparse: the image has no say.
+
+    Raises:
+        BadInputError: the image cannot be read, or does not cover the organ.
+    """
+    if image is None or sparse:
+        return
+    from ..image.witness import check_covers_organ
+
+    check_covers_organ(_read(image), mask, geometry, organ)
+
+
+def _read(image: str | Path | Image) -> Image:
+    from ..image.reading import read_image
+
+    return read_image(image) if isinstance(image, str | Path) else image

@@ -1,6 +1,7 @@
 """Organ and image together: what is said where the image has no say, and what comes where it has."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import torch
 
 from ReShapeITLib.core.errors import BadInputError
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.image.band import Image
+from ReShapeITLib.image.band import Image, sampled_distance, working_grid
 from ReShapeITLib.image.features import NAMES
 from ReShapeITLib.image.model import ImageModel, ImageModelInfo, image_model, numbers_beside
-from ReShapeITLib.image.witness import agreed_with_image
+from ReShapeITLib.image.witness import agreed_with_image, check_covers_organ
 
 from .test_image_features import CENTRE_RAS, image_of_sphere, sphere
 
@@ -79,6 +80,20 @@ def test_an_image_that_does_not_cover_the_organ_is_refused(rng, model, shift_mm,
     with pytest.raises(BadInputError) as error:
         agreed(Image(image.voxels, ImageGeometry(matrix, image.geometry.size_ijk)), model)
     assert error.value.code == code
+
+
+@pytest.mark.parametrize("shift_mm, code", [(500.0, "image.no_overlap"), (62.0, "image.in_part"), (0.0, "")])
+def test_before_the_work_the_voxels_tell_that_an_image_does_not_cover_them(rng, shift_mm, code):
+    image = image_of_sphere(20.0, rng, noise=NOISE)
+    matrix = image.geometry.ijk_to_ras.copy()
+    matrix[2, 3] += shift_mm
+    moved = Image(image.voxels, ImageGeometry(matrix, image.geometry.size_ijk))
+    grid = working_grid((CENTRE_RAS - 20.0, CENTRE_RAS + 20.0))
+    mask = sampled_distance(sphere(20.0), grid) < 0
+    check_covers_organ(moved, mask, grid, "lung_upper_lobe_left")  # of which no image network knows
+    with pytest.raises(BadInputError) if code else nullcontext() as error:
+        check_covers_organ(moved, mask, grid, "spleen")
+    assert not code or error.value.code == code
 
 
 def test_an_organ_that_shape_completes_beyond_the_image_is_not_refused(rng, model):

@@ -1,8 +1,4 @@
-"""Numbers that tell organ from surroundings, for each cell of a band around the organ's surface.
-
-Intensities count in robust standard deviations of this patient's own organ, so units, contrast phase and window of the
-image do not matter.
-"""
+"""Numbers that tell organ from surroundings, for each cell of a band around the organ's surface."""
 
 from __future__ import annotations
 
@@ -12,17 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from ..core.parallel import gaussian_filter
 from .band import CELL_MM
+from .brightness import compared
 
 # The band: from so deep inside the refined surface to so far outside it.
 _INSIDE_MM, _OUTSIDE_MM = 10.0, 16.0
 _FARTHEST_MM = 20.0
-_CORE_MM, _CORE_SHARE, _FEWEST_CORE_CELLS = 4.0, 0.4, 60
-_RING_MM = (6.0, 18.0)
-_BINS, _MOST_SDS, _MOST_LOG_RATIO = 64, 8.0, 4.0
 _OFFSETS_MM = (-8.0, -5.0, -2.5, 2.5, 5.0, 8.0)
 _SHELLS_MM = (-8.0, -5.5, -3.5, -1.5, 0.5, 2.5, 4.5, 7.0, 10.0)  # borders between shells along a surface
 _SHELL_CELLS = 2.0  # standard deviation of their means along the surface, in coarse cells of 4 mm
@@ -79,18 +72,11 @@ def band_features(
         given_mm, shape_mm: (K, J, I) signed distances of the given organ and of the refined one.
         chosen: cells of the band, (K, J, I) bool, whose features are wanted; training needs some alone.
     """
-    deepest, outermost = np.maximum(given_mm, shape_mm), np.minimum(given_mm, shape_mm)
     where = covered & (shape_mm > -_INSIDE_MM) & (shape_mm < _OUTSIDE_MM)
-    core = _core(deepest, covered)
-    ring = covered & (outermost > _RING_MM[0]) & (outermost < _RING_MM[1])
-    if core is None or not ring.any() or not where.any():
+    brightness = compared(image, covered, np.maximum(given_mm, shape_mm), np.minimum(given_mm, shape_mm))
+    if brightness is None or not where.any():
         return None
-    middle = float(np.median(image[core]))
-    sd = 1.4826 * float(np.median(np.abs(image[core] - middle)))
-    if not sd > 0:
-        return None
-    sds = np.clip((image - np.float32(middle)) / np.float32(sd), -_MOST_SDS, _MOST_SDS)
-    ratio, separability = _log_ratio(sds, core, ring)
+    sds, ratio = brightness.sds, brightness.ratio
     where = chosen(where)
     columns = [np.clip(v[where], -_FARTHEST_MM, _FARTHEST_MM) for v in (given_mm, shape_mm, shape_mm - given_mm)]
     sds_smooth, ratio_smooth = _smooth(sds, 1.0), _smooth(ratio, 1.0)
@@ -101,34 +87,12 @@ def band_features(
         columns += [at.cells(_smooth(coarse, sigma)) for sigma in (0.9, 2.0)]
     columns.append(at.cells(_spread(at.of(sds), sds_coarse)))
     columns += _edges(sds_smooth, shape_mm, where)
-    columns += _local_means(at, sds_coarse, core, ring, columns[4])
+    columns += _local_means(at, sds_coarse, brightness.core, brightness.ring, columns[4])
     columns += _profiles((sds_smooth, ratio_smooth), shape_mm, where)
     columns += _shells(at, (sds_coarse, ratio_coarse), at.of(shape_mm), at.of(covered.astype(np.float32)))
     columns += _normals(shape_mm, np.nonzero(where))
     columns += [at.cells(_smooth(coarse, 4.0)) for coarse in (sds_coarse, ratio_coarse)]
-    return Band(where, np.stack(columns, dtype=np.float32, casting="same_kind").T, separability)
-
-
-def _core(deepest: np.ndarray, covered: np.ndarray) -> np.ndarray | None:
-    """Cells that surely are the organ: deep inside both surfaces, of thin organs the deepest ones."""
-    inside = covered & (deepest < 0)
-    if np.count_nonzero(inside) < _FEWEST_CORE_CELLS:
-        return None
-    return inside & (deepest <= max(-_CORE_MM, float(np.quantile(deepest[inside], _CORE_SHARE))))
-
-
-def _log_ratio(sds: np.ndarray, core: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log likelihood ratio organ : surroundings of each cell's value, and how well it tells the two apart."""
-    places = np.clip(((sds + _MOST_SDS) * (_BINS / (2.0 * _MOST_SDS))).astype(np.int16), 0, _BINS - 1)
-    shares = []
-    for part in (core, ring):
-        counts = np.bincount(places[part], minlength=_BINS).astype(np.float64)
-        smooth = ndimage.gaussian_filter1d(counts / counts.sum(), 1.5, mode="constant") + 1e-3
-        shares.append(smooth / smooth.sum())
-    table = np.clip(np.log(shares[0] / shares[1]), -_MOST_LOG_RATIO, _MOST_LOG_RATIO).astype(np.float32)
-    order = np.argsort(table)
-    organ, around = shares[0][order], shares[1][order]
-    return table[places], float(organ @ (np.cumsum(around) - 0.5 * around))
+    return Band(where, np.stack(columns, dtype=np.float32, casting="same_kind").T, brightness.separability)
 
 
 def coarser(fine: np.ndarray) -> np.ndarray:

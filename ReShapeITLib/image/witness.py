@@ -14,6 +14,7 @@ from ..distance.combinators import Corrected
 from ..distance.protocol import Box, SignedDistance
 from .band import Image, cropped_grid, sampled_distance, sampled_image, working_grid
 from .decision import Moved, moved_surface
+from .evidence import known_to_images
 from .features import band_features
 from .files import CT, available_image_model
 from .model import ImageModel, image_model
@@ -151,8 +152,7 @@ def check_covers_organ(image: Image, mask: np.ndarray, geometry: ImageGeometry, 
     Raises:
         BadInputError: the image does not overlap the organ, or covers it in part only.
     """
-    file = available_image_model(CT)
-    if file is None or organ not in image_model(file).info.organs:
+    if not known_to_images(organ):
         return
     voxels = np.argwhere(mask)
     some = voxels[:: max(1, len(voxels) // _ENOUGH_VOXELS), ::-1]

@@ -7,7 +7,7 @@ file to file works and what the results look like, not how well real segmentatio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,12 @@ from ..core.progress import Progress
 from ..damage.shapes import combined
 from ..image.made import made_ct
 from ..io.atomic import make_folder
-from ..io.volumes import read_labels, write_image, write_labels
+from ..io.volumes import write_image, write_labels
 from ..templates.store import available_templates, find_template
 from .job import RefineJob, RefineResult, run_refine_job
 from .licences import check_licences
-from .with_image import with_image
 
 if TYPE_CHECKING:
-    from ..image.band import Image
     from ..interaction.fitting import FittedField
     from ..metrics import SegmentationMetrics
     from ..templates.template import OrganTemplate
@@ -92,6 +90,7 @@ def run_demo(
     Raises:
         BadInputError: there is no such template, its licence is not accepted, or the folder takes no files.
     """
+    from ..image.evidence import known_to_images
     from ..metrics import evaluate
     from ..templates.template import OrganTemplate
 
@@ -120,35 +119,23 @@ def run_demo(
         seed=seed,
         non_commercial=non_commercial,
     )
-    result = run_refine_job(job, progress.part(0.1, 0.75), notice)
-    progress.stage("measure", 0.75)
-    refined = result.volume.mask(1)
-    before = evaluate(truth, damaged, geometry)
-    after = evaluate(truth, refined, geometry)
-    image = made_ct(truth, geometry, seed)
-    ct = folder / "made_ct.nii.gz"
+    result = run_refine_job(job, progress.part(0.1, 0.45), notice)
+    image, ct = made_ct(truth, geometry, seed), folder / "made_ct.nii.gz"
     write_image(image.voxels, geometry, ct)
-    masks = {"truth": truth, "input": damaged, "refined": refined}
-    agreed, said = _with_ct(result, image, template.info.organ, files["damaged"])
-    with_ct = None
-    if agreed is not None:
-        masks["with CT"], files["with_ct"] = agreed.mask(1), folder / "refined_with_ct.seg.nrrd"
-        write_labels(agreed, files["with_ct"], {1: template.info.organ})
-        with_ct = evaluate(truth, masks["with CT"], geometry)
+    masks = {"truth": truth, "input": damaged, "refined": result.volume.mask(1)}
+    said = None
+    if known_to_images(template.info.organ):
+        files["with_ct"] = folder / "refined_with_ct.seg.nrrd"
+        beside = replace(job, output=files["with_ct"], surface=None, report=None, image=ct)
+        refined = run_refine_job(beside, progress.part(0.45, 0.75), notice)
+        masks["with CT"], said = refined.volume.mask(1), refined.report.organs[0].image
+    progress.stage("measure", 0.75)
+    measured = {name: evaluate(truth, mask, geometry) for name, mask in masks.items() if name != "truth"}
     progress.stage("pictures", 0.85)
     pictures = draw_pictures(folder, masks, geometry, result, image.voxels)
     written = (*files.values(), ct, surface, report, *pictures)
+    before, after, with_ct = measured["input"], measured["refined"], measured.get("with CT")
     return DemoResult(template.info.organ, before, after, result, written, with_ct, said)
-
-
-def _with_ct(result: RefineResult, image: Image, organ: str, source: Path) -> tuple[LabelVolume | None, dict | None]:
-    """The refined organ as --image makes it, and what the image says; None where no image network knows the organ."""
-    ((label, shape),) = result.shapes.items()
-    agreed, said = with_image(shape, image, organ)
-    if said is None or said["status"] == "no_model":
-        return None, None
-    given = read_labels(source)
-    return given.replaced(label, agreed.mask(given.geometry)), said
 
 
 def draw_patient(template: OrganTemplate, seed: int) -> tuple[np.ndarray, ImageGeometry]:

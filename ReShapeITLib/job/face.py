@@ -25,7 +25,7 @@ from .inputs.by_name import AUTO
 from .licences import refuse_non_commercial
 from .models import check_use, loaded_network, loaded_template, refine_options, within_memory
 from .options import RefineSettings
-from .with_image import check_image, with_image
+from .with_image import image_of_organ, with_image
 
 
 def refine(
@@ -95,18 +95,18 @@ def refine(
     model = _network(restoration, organ, chosen.sparse)
     if not non_commercial:
         refuse_non_commercial(_licences(organ, model), "non_commercial=True")
-    check_image(image, mask, geometry, organ.info.organ, chosen.sparse)
+    read = image_of_organ(image, mask, geometry, organ.info.organ, chosen.sparse)
     if model is not None and low_memory:
         model = model.in_smaller_parts()
 
     def refined(where: Device, network: RestorationModel | None) -> RefinedShape:
         moved = network and network.to(where.name)
         on_device = organ.to(where.name)
-        return refine_shape(mask, geometry, on_device, chosen, progress, force, moved, known_templates())
+        return refine_shape(mask, geometry, on_device, chosen, progress, force, moved, known_templates(), read)
 
     with limited_cpu_threads():
         shape = within_memory(refined, choose_device(device), model, device == "auto", notice)[0]
-        return with_image(shape, image, organ.info.organ, chosen.sparse, notice)[0]
+        return with_image(shape, read, organ.info.organ, chosen.sparse, notice)[0]
 
 
 def _options(settings: RefineSettings, options: RefineOptions | None) -> RefineOptions:

@@ -15,7 +15,7 @@ from ..restoration.table import network_name
 from ..templates.store import known_templates
 from .pieces.removed import piece_report
 from .report import OrganReport, StageClock, shape_report, surface_changes, voxel_changes
-from .with_image import check_image, with_image
+from .with_image import image_of_organ, with_image
 
 if TYPE_CHECKING:
     from ..core.mesh import TriangleSurface
@@ -75,7 +75,7 @@ def refine_label(
     template = loaded_template(file, sha256)
     clock = StageClock(progress, template.info.organ)
     part = volume.around(label)
-    check_image(job.image, part.mask(label), part.geometry, template.info.organ, job.sparse)
+    image = image_of_organ(job.image, part.mask(label), part.geometry, template.info.organ, job.sparse)
     networks = chosen_networks(job.restoration, read_shape_sha256(file), job.sparse)
     restoration = loaded_network(networks, job.sparse)
     if restoration and job.low_memory:
@@ -86,7 +86,7 @@ def refine_label(
     def refined(device: Device, model: RestorationModel | None) -> RefinedShape:
         moved = model and model.to(device.name)
         on_device = template.to(device.name)
-        shape = refine(part.mask(label), part.geometry, on_device, options, clock, job.force, moved, others)
+        shape = refine(part.mask(label), part.geometry, on_device, options, clock, job.force, moved, others, image)
         if job.surface or job.report:  # both tell about the fitted field; now its time is booked
             shape.fit.finish()
         return shape
@@ -95,14 +95,14 @@ def refine_label(
         shape, device = within_memory(refined, device, restoration, job.device == "auto", notice)
     except ImplausibleError as error:
         raise error.about(subject=label_subject(label, volume.source), label=label, input=volume.source) from error
-    if job.image:
+    if image is not None:
         clock.stage("image", 0.82)
-    shape, image = with_image(shape, job.image, template.info.organ, job.sparse, notice)
+    shape, said = with_image(shape, image, template.info.organ, job.sparse, notice)
     seconds = clock.seconds()
     for_detail = restoration.detail if restoration and shape.detailed else None
     detail = _name_and_licence(networks.detail, for_detail)
     cell_mm = options.surface_cell_mm
-    return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm, image)
+    return RefinedOrgan(shape, template, file, sha256, *network, *detail, device, seconds, cell_mm, said)
 
 
 def _name_and_licence(file: Path | None, model: RestorationModel | None) -> tuple[str | None, str | None]:

@@ -13,6 +13,8 @@ from ..distance.between_slices import SparseAnnotation
 from ..distance.combinators import BlendedField, WithinImage
 from ..distance.of_mesh import MeshDistance
 from ..distance.surface import DistanceGrid, surface_from_grid
+from ..image.band import Image
+from ..image.evidence import likeness_to_organ
 from ..interaction.candidates import CandidateOptions, Candidates, with_free_space
 from ..restoration.model import Restoration, RestorationModel, restore
 from ..restoration.network import GIVEN_LIMIT_CELLS
@@ -68,6 +70,7 @@ def heal(
     truncation: Truncation | None = None,
     poses: int = 4,
     unlike: float = TYPICALLY_UNLIKE,
+    image: Image | None = None,
 ) -> Healed:
     """Ask the network about a given organ and put in what it says in the suggestions that are taken.
 
@@ -79,12 +82,18 @@ def heal(
         truncation: where the organ was cut off.
         poses: see :func:`restore`.
         unlike: see :func:`find_suggestions`.
+        image: that was segmented; it has its say on each suggestion.
     """
     restoration = restore(model, template, grid, ras_to_unit, poses, annotation or truncation)
     if annotation is not None:
         everywhere = DistanceGrid(np.ones_like(restoration.given.values_mm), restoration.given.geometry)
         return _healed(BlendedField(grid, restoration.restored, everywhere), restoration)
-    return heal_by(restoration, grid, rule, truncation, unlike)
+    likeness = None
+    if image is not None:
+        given_mm, expected_mm = restoration.given.values_mm, restoration.restored.values_mm
+        geometry = restoration.restored.geometry
+        likeness = likeness_to_organ(image, template.info.organ, given_mm, expected_mm, geometry)
+    return heal_by(restoration, grid, rule, truncation, unlike, likeness)
 
 
 def heal_by(
@@ -93,14 +102,16 @@ def heal_by(
     rule: Rule,
     truncation: Truncation | None = None,
     unlike: float = TYPICALLY_UNLIKE,
+    likeness: np.ndarray | None = None,
 ) -> Healed:
     """Put in what a witness says in the suggestions that are taken.
 
     Args:
         restoration: what it said.
         grid, rule, truncation, unlike: see :func:`heal`.
+        likeness: see :func:`find_suggestions`.
     """
-    suggestions = find_suggestions(restoration, rule.calibration, unlike)
+    suggestions = find_suggestions(restoration, rule.calibration, unlike, likeness)
     return with_taken(grid, restoration, suggestions, suggestions.likelier_than(rule.least), truncation)
 
 

@@ -15,6 +15,7 @@ from ..core.geometry import ImageGeometry
 from ..core.progress import Progress, Stages
 from ..distance.combinators import BlendedField
 from ..distance.protocol import box_around
+from ..image.band import Image
 from ..restoration.model import RestorationModel
 from ..templates.template import OrganTemplate, TemplateInfo
 from .aligned import align
@@ -36,6 +37,7 @@ def refine(
     force: bool = False,
     restoration: RestorationModel | None = None,
     others: Sequence[TemplateInfo] = (),
+    image: Image | None = None,
 ) -> RefinedShape:
     """Refine one organ.
 
@@ -48,6 +50,8 @@ def refine(
         force: go on although the input does not look like the organ.
         restoration: network that says what of the given organ is to be believed; None leaves that to the fitted field.
         others: templates of organs that the given one might be instead (``template_store.known_templates``).
+        image: that was segmented, which then has its say on each suggestion of the network; the surface follows it in
+            ``job.with_image`` afterwards.
 
     Raises:
         BadInputError: the mask is empty or too small.
@@ -62,7 +66,7 @@ def refine(
     aligned = align(given, template, options, force, others)
     if restoration is not None:
         progress.stage("restore", 0.2)
-    restored = restore_organ(aligned, template, restoration, options)
+    restored = restore_organ(aligned, template, restoration, options, image=image)
     expected = expect(restored, template, options, progress)
     return refined_shape(decide(expected, progress))
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.geometry import ImageGeometry, Similarity
 from ..distance.smooth import smooth_distance_grid
 from ..distance.surface import DistanceGrid, surface_from_grid
+from ..image.band import Image
 from ..interaction.alignment import Alignment, align_to_template
 from ..interaction.candidates import CandidateOptions, Candidates, draw_surface_points, select_candidates
 from ..restoration.detail import Detail, expected_detail
@@ -67,11 +68,13 @@ def restore_organ(
     restoration: RestorationModel | None,
     options: RefineOptions,
     rule: Rule | None = None,
+    image: Image | None = None,
 ) -> Restored:
     """Ask the network, if there is one, and align the template to the organ that it restored.
 
     Args:
         rule: which suggestions are taken; None is that of the options.
+        image: that was segmented; it has its say on what the network suggests.
     """
     if restoration is None:
         given = within_reach(aligned.given, template, aligned.alignment.ras_to_unit)
@@ -92,6 +95,7 @@ def restore_organ(
             truncation=truncation,
             poses=options.restoration_poses,
             unlike=aligned.plausibility.shape_distance,
+            image=image,
         )
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
         alignment = align_to_template(points, template.points_unit, alignment_options(options, template))

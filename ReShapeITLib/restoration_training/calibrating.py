@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..refinement.decision.calibration import Calibration, Coefficients
+from ..refinement.decision.calibration import IMAGE, BesideImage, Calibration, Coefficients, probability
 from ..refinement.decision.suggestions import KINDS
 from ..restoration.model import FIELD, NETWORK
 
@@ -54,19 +54,18 @@ class Reliability:
         probabilities: (n,) of each suggestion, by a model without its patient.
         log_loss, brier: means over suggestions.
         calibration_error: expected calibration error over ten equal bins.
-        log_loss_by_answer, log_loss_by_kind: of models with the witness's answer alone as evidence, and with none.
+        log_loss_by: the same with less evidence, by its name.
     """
 
     probabilities: np.ndarray
     log_loss: float
     brier: float
     calibration_error: float
-    log_loss_by_answer: float
-    log_loss_by_kind: float
+    log_loss_by: dict[str, float]
 
 
 def calibrated(
-    judged: Mapping[str, Sequence[Judged]], known: Calibration
+    judged: Mapping[str, Sequence[Judged]], known: Calibration, beside_image: Sequence[Judged] = ()
 ) -> tuple[Calibration, dict[str, Reliability]]:
     """The calibration of some judged suggestions, and how far each witness can be relied on.
 
@@ -74,6 +73,8 @@ def calibrated(
         judged: the suggestions of each witness, by its name.
         known: what stays as it is: other witnesses, constants, and the boldness, which the network's suggestions alone
             change.
+        beside_image: the network's suggestions with the evidence of an image; without them what an image adds stays as
+            known. Reliability "image" is theirs.
     """
     witnesses, found = dict(known.witnesses), {}
     for name, rows in judged.items():
@@ -81,14 +82,25 @@ def calibrated(
         about = {
             "suggestions": len(rows),
             "patients": len({row.patient for row in rows}),
-            "log_loss_left_out": round(found[name].log_loss, 3),
-            "expected_calibration_error_left_out": round(found[name].calibration_error, 3),
+            **_about(found[name]),
         }
         witnesses[name] = replace(fit_coefficients(rows, EVIDENCE[name]), about=about)
     boldness = known.boldness
     if NETWORK in judged:
         boldness = names_for_boldness(judged[NETWORK], found[NETWORK].probabilities)
-    return replace(known, witnesses=witnesses, boldness=boldness), found
+    beside = known.beside_image
+    if beside_image:
+        found[IMAGE] = reliability_beside_image(beside_image, judged[NETWORK])
+        beside = fit_beside_image(beside_image, witnesses[NETWORK])
+        beside = replace(beside, about={**beside.about, **_about(found[IMAGE])})
+    return replace(known, witnesses=witnesses, boldness=boldness, beside_image=beside), found
+
+
+def _about(found: Reliability) -> dict[str, float]:
+    return {
+        "log_loss_left_out": round(found.log_loss, 3),
+        "expected_calibration_error_left_out": round(found.calibration_error, 3),
+    }
 
 
 def fit_coefficients(judged: Sequence[Judged], names: Sequence[str]) -> Coefficients:
@@ -98,14 +110,34 @@ def fit_coefficients(judged: Sequence[Judged], names: Sequence[str]) -> Coeffici
         judged: at least one.
         names: of the evidence that counts.
     """
+    kinds = np.array([[row.kind == kind for kind in KINDS] for row in judged], dtype=float)
+    of_kinds, slopes = _logistic(kinds, _design(judged, names), judged)
+    by_kind = {kind: _short(w) for kind, w in zip(KINDS, of_kinds, strict=True)}
+    return Coefficients(by_kind, {name: _short(s) for name, s in zip(names, slopes, strict=True)})
+
+
+def fit_beside_image(judged: Sequence[Judged], network: Coefficients) -> BesideImage:
+    """What the image adds to the network's suggestions.
+
+    Args:
+        judged: suggestions with the evidence of an image; their patients may have been seen by the restoration
+            network, whose own model they do not touch.
+        network: that model.
+    """
+    design = np.array([[network.log_odds(row.kind, row.evidence), row.evidence[IMAGE]] for row in judged])
+    (offset,), (shape, image) = _logistic(np.ones((len(judged), 1)), design, judged)
+    about = {"suggestions": len(judged), "patients": len({row.patient for row in judged})}
+    return BesideImage(_short(offset), _short(shape), _short(image), about)
+
+
+def _logistic(free: np.ndarray, evidence: np.ndarray, judged: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the columns (n, f) that add up to 1 in each row, and of the evidence (n, m), which is held to 0."""
     from scipy.optimize import minimize
 
-    design = _design(judged, names)
-    mean, spread = design.mean(axis=0), np.maximum(design.std(axis=0), 1e-9)
-    kinds = np.array([[row.kind == kind for kind in KINDS] for row in judged], dtype=float)
-    columns = np.column_stack([kinds, (design - mean) / spread])
+    mean, spread = evidence.mean(axis=0), np.maximum(evidence.std(axis=0), 1e-9)
+    columns = np.column_stack([free, (evidence - mean) / spread])
     right = np.array([row.right for row in judged])
-    ridge = np.repeat([_KIND_RIDGE, _RIDGE], [len(KINDS), len(names)])
+    ridge = np.repeat([_KIND_RIDGE, _RIDGE], [free.shape[1], evidence.shape[1]])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         odds = columns @ weights
@@ -113,11 +145,8 @@ def fit_coefficients(judged: Sequence[Judged], names: Sequence[str]) -> Coeffici
         return float((np.logaddexp(0.0, odds) - right * odds).sum() + 0.5 * ridge @ weights**2), gradient
 
     weights = minimize(loss, np.zeros(columns.shape[1]), jac=True).x
-    slopes = weights[len(KINDS) :] / spread
-    offset = float(slopes @ mean)
-    evidence = {name: _short(s) for name, s in zip(names, slopes, strict=True)}
-    by_kind = {kind: _short(w - offset) for kind, w in zip(KINDS, weights[: len(KINDS)], strict=True)}
-    return Coefficients(by_kind, evidence)
+    slopes = weights[free.shape[1] :] / spread
+    return weights[: free.shape[1]] - float(slopes @ mean), slopes
 
 
 def left_out(judged: Sequence[Judged], names: Sequence[str]) -> np.ndarray:
@@ -134,17 +163,34 @@ def left_out(judged: Sequence[Judged], names: Sequence[str]) -> np.ndarray:
 def reliability(judged: Sequence[Judged], names: Sequence[str]) -> Reliability:
     """How far the probabilities can be relied on, see :class:`Reliability`; the first of ``names`` is the answer."""
     right = np.array([row.right for row in judged])
-    found = left_out(judged, names)
+    less = {"its answer alone": left_out(judged, names[:1]), "kind alone": left_out(judged, ())}
+    return _reliability(left_out(judged, names), right, less)
+
+
+def reliability_beside_image(judged: Sequence[Judged], network: Sequence[Judged]) -> Reliability:
+    """The same of suggestions beside an image; a patient is left out of both models.
+
+    Args:
+        judged: suggestions with the evidence of an image.
+        network: those without, which the network's own model is fitted to.
+    """
+    patients = np.array([row.patient for row in judged])
+    found, without = np.zeros((2, len(judged)))
+    for patient in np.unique(patients):
+        own = np.flatnonzero(patients == patient)
+        model = fit_coefficients([row for row in network if row.patient != patient], EVIDENCE[NETWORK])
+        beside = fit_beside_image([row for row in judged if row.patient != patient], model)
+        for i in own:
+            odds = model.log_odds(judged[i].kind, judged[i].evidence)
+            found[i], without[i] = probability(beside.log_odds(odds, judged[i].evidence[IMAGE])), probability(odds)
+    return _reliability(found, np.array([row.right for row in judged]), {"shape alone": without})
+
+
+def _reliability(found: np.ndarray, right: np.ndarray, less: Mapping[str, np.ndarray]) -> Reliability:
     bins = np.minimum((found * 10).astype(int), 9)
-    gaps = [abs(float((found - right)[bins == b].sum())) for b in range(10)]
-    return Reliability(
-        found,
-        _log_loss(found, right),
-        float(((found - right) ** 2).mean()),
-        sum(gaps) / len(judged),
-        _log_loss(left_out(judged, names[:1]), right),
-        _log_loss(left_out(judged, ()), right),
-    )
+    error = sum(abs(float((found - right)[bins == b].sum())) for b in range(10)) / len(found)
+    brier = float(((found - right) ** 2).mean())
+    return Reliability(found, _log_loss(found, right), brier, error, {k: _log_loss(v, right) for k, v in less.items()})
 
 
 def names_for_boldness(judged: Sequence[Judged], found: np.ndarray) -> dict[str, float]:

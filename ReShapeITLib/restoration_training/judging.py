@@ -9,6 +9,7 @@ import numpy as np
 from ..core.geometry import ImageGeometry
 from ..core.progress import Progress
 from ..distance.surface import signed_distance_grid
+from ..image.band import Image
 from ..refinement.aligned import align
 from ..refinement.decision.calibration import Coefficients, calibration
 from ..refinement.decision.suggestions import KINDS
@@ -31,6 +32,7 @@ def judged_suggestions(
     template: OrganTemplate,
     model: RestorationModel | None,
     options: RefineOptions | None = None,
+    image: Image | None = None,
 ) -> list[Judged]:
     """Every suggestion that a refinement would have about a given organ, with how much of it is right.
 
@@ -41,6 +43,7 @@ def judged_suggestions(
         given, truth: (K, J, I) bool mask and geometry; the grids may differ.
         template, model: of the organ; None for the suggestions of the fitted field.
         options: the standard preset where None.
+        image: that was segmented; the network's suggestions then have its evidence.
 
     Raises:
         BadInputError: a mask is empty or too small.
@@ -48,7 +51,7 @@ def judged_suggestions(
     options = replace(options or REFINE_PRESETS["standard"], restoration_passes=1)
     rule = Rule(replace(calibration(), witnesses=dict.fromkeys(WITNESSES, _NOTHING_KNOWN)), 1.0)  # takes nothing
     aligned = align(given_organ(*given, options), template, options, force=True)
-    restored = restore_organ(aligned, template, model, options, rule)
+    restored = restore_organ(aligned, template, model, options, rule, image)
     return _judged(patient, expect(restored, template, options, Progress("none"), rule).healed, truth)
 
 

@@ -5,8 +5,10 @@
 
 Needs the development data beside the repository (``../shared/data``). Every organ as networks predicted it, with made
 damage, cut by the border of the image, on coarse voxels, and as it is, once with the restoration network and once
-without one. The suggestions about an input are a line of ``judged.jsonl``, and a second start goes on there. Printed
-are the reliability of each witness on patients left out, and what each choice of boldness wins.
+without one. What an image adds is fitted to real outputs on CTs (OBELISK's and six other networks'), most of whose
+patients the restoration network has seen; its own model is not touched by them. The suggestions about an input are a
+line of ``judged.jsonl``, and a second start goes on there. Printed are the reliability of each witness on patients left
+out, and what each choice of boldness wins.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
-from ReShapeITLib.refinement.decision.calibration import FILE_NAME, Calibration, calibration
+from ReShapeITLib.refinement.decision.calibration import FILE_NAME, IMAGE, Calibration, calibration
 from ReShapeITLib.restoration.model import NETWORK, WITNESSES, RestorationModel
 from ReShapeITLib.restoration_training.calibrating import Judged, Reliability, calibrated
 from ReShapeITLib.restoration_training.judging import judged_suggestions
@@ -89,6 +91,30 @@ def inputs_of(organ: str, case: str) -> Iterator[tuple[str, Mask, Mask]]:
     yield "cut", _cut(truth, geometry, rng), (truth, geometry)
 
 
+def inputs_on_ct() -> Iterator[tuple[str, str, str]]:
+    """Organ, patient and network of every real output that has a CT; of OBELISK's one output an organ."""
+    from Testing.Studies.image_cases import ORGANS as ON_CT
+    from Testing.Studies.image_cases import real_inputs
+
+    for organ in ON_CT:
+        for patient, network in real_inputs(organ):
+            if "fold" not in network and (organ == "kidney_right" or not network.endswith("visc5")):
+                yield organ, patient, network
+
+
+def judged_on_ct(organ: str, patient: str, network: str) -> list[Judged]:
+    """Suggestions with the evidence of the patient's CT; none where truth or output has no such organ."""
+    from Testing.Studies.image_cases import ct_of, files_of, labels
+
+    output, label, truth_file, true_label = files_of(patient, network, organ)
+    given, truth = (labels(file).around(which) for file, which in ((output, label), (truth_file, true_label)))
+    masks = [(part.mask(which), part.geometry) for part, which in ((given, label), (truth, true_label))]
+    if not all(mask.any() for mask, _ in masks):
+        return []
+    found = judged_suggestions(patient, *masks, *_models(organ), image=ct_of(patient))
+    return [one for one in found if IMAGE in one.evidence]
+
+
 def _cut(truth: np.ndarray, geometry: ImageGeometry, rng: np.random.Generator) -> Mask:
     """The organ in an image that ends within it, at its lower or upper end."""
     from Testing.Studies.evaluation.inputs import head_feet_axis
@@ -118,18 +144,26 @@ def collect(file: Path, organs: Sequence[str], witnesses: Sequence[str]) -> list
         for organ in (organ for organ in organs if rank < len(cases[organ])):
             case = cases[organ][rank]
             for name, given, truth in inputs_of(organ, case):
-                for witness in witnesses:
+                for witness in set(witnesses) - {IMAGE}:
                     if (witness, organ, case, name) in done:
                         continue
                     template, model = _models(organ)
                     patient, asked = LIVERS.get(case, case), model if witness == NETWORK else None
                     found = judged_suggestions(patient, given, truth, template, asked)
-                    row = {"witness": witness, "organ": organ, "case": case, "input": name}
-                    rows.append(row | {"judged": [asdict(one) for one in found]})
-                    with open(file, "a", encoding="utf-8") as stream:
-                        stream.write(json.dumps(rows[-1]) + "\n")
-                    print(*row.values(), len(found), flush=True)
+                    rows.append(_kept(file, (witness, organ, case, name), found))
+    for organ, patient, network in inputs_on_ct() if IMAGE in witnesses else ():
+        key = (IMAGE, organ, patient, network)
+        if organ in organs and key not in done:
+            rows.append(_kept(file, key, judged_on_ct(organ, patient, network)))
     return rows
+
+
+def _kept(file: Path, key: tuple[str, str, str, str], found: list[Judged]) -> dict:
+    row = dict(zip(("witness", "organ", "case", "input"), key, strict=True))
+    with open(file, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row | {"judged": [asdict(one) for one in found]}) + "\n")
+    print(*key, len(found), flush=True)
+    return row | {"judged": [asdict(one) for one in found]}
 
 
 @cache
@@ -140,10 +174,11 @@ def _models(organ: str):
 
 def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> str:
     """Reliability, and for each organ what each boldness wins and what decisions with the truth in hand would."""
-    measured = (found.log_loss, found.log_loss_by_answer, found.log_loss_by_kind, found.brier)
+    measured = (found.log_loss, *found.log_loss_by.values(), found.brier)
+    less = "".join(f" by {name} |" for name in found.log_loss_by)
     lines = [
-        "| log loss | by its answer alone | by kind alone | Brier score | expected calibration error |",
-        "|---" * 5 + "|",
+        f"| log loss |{less} Brier score | expected calibration error |",
+        "|---" * (3 + len(found.log_loss_by)) + "|",
         "| " + " | ".join(f"{value:.3f}" for value in measured) + f" | {found.calibration_error:.1%} |",
         "",
         "| organ | suggestions | " + " | ".join(f"{name}: won, falsely taken" for name in boldness) + " | best |",
@@ -163,13 +198,16 @@ def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> s
     return "\n".join(lines)
 
 
-def calibrations_without_each(judged: dict[str, list[Judged]], known: Calibration) -> dict[str, Calibration]:
+def calibrations_without_each(
+    judged: dict[str, list[Judged]], known: Calibration, beside_image: Sequence[Judged] = ()
+) -> dict[str, Calibration]:
     """The calibration that all other patients' suggestions give, by patient; witnesses not judged stay as known."""
-    patients = {one.patient for rows in judged.values() for one in rows}
+    patients = {one.patient for rows in (*judged.values(), beside_image) for one in rows}
     without = {}
     for patient in patients:
         others = {name: [one for one in rows if one.patient != patient] for name, rows in judged.items()}
-        without[patient] = calibrated(others, known)[0]
+        on_ct = [one for one in beside_image if one.patient != patient]
+        without[patient] = calibrated(others, known, on_ct)[0]
     return without
 
 
@@ -180,7 +218,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--organs", nargs="*", choices=ORGANS, help="these alone, for several processes at once")
-    parser.add_argument("--witnesses", nargs="*", choices=WITNESSES, default=WITNESSES, help="these alone")
+    parser.add_argument(
+        "--witnesses", nargs="*", choices=(*WITNESSES, IMAGE), default=(*WITNESSES, IMAGE), help="these alone"
+    )
     parser.add_argument("--write", type=Path, help="calibration file to write")
     parser.add_argument("--left-out", type=Path, help="folder for a calibration without each patient, for studies")
     arguments = parser.parse_args()
@@ -189,13 +229,14 @@ def main() -> None:
     rows = collect(arguments.output / "judged.jsonl", arguments.organs or ORGANS, arguments.witnesses)
     by_witness = {name: [row for row in rows if row["witness"] == name] for name in arguments.witnesses}
     judged = {name: [Judged(**one) for row in own for one in row["judged"]] for name, own in by_witness.items()}
-    model, found = calibrated(judged, calibration())
+    on_ct = judged.pop(IMAGE, [])
+    model, found = calibrated(judged, calibration(), on_ct)
     for name, own in by_witness.items():
         print(f"\n{name}, {len(own)} inputs\n\n{table(own, found[name], dict(model.boldness))}")
     if arguments.write:
         model.write(arguments.write)
     if arguments.left_out:
-        for patient, without in sorted(calibrations_without_each(judged, model).items()):
+        for patient, without in sorted(calibrations_without_each(judged, model, on_ct).items()):
             (arguments.left_out / patient).mkdir(parents=True, exist_ok=True)
             without.write(arguments.left_out / patient / FILE_NAME)
 

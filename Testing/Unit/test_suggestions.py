@@ -144,7 +144,7 @@ def test_a_known_law_is_found_again(rng):
 def test_probabilities_of_patients_left_out_are_calibrated_and_better_than_by_less_evidence(rng):
     found = reliability(judged(rng, 1500), NAMES)
     assert found.calibration_error < 0.05
-    assert found.log_loss < found.log_loss_by_answer < found.log_loss_by_kind
+    assert found.log_loss < found.log_loss_by["its answer alone"] < found.log_loss_by["kind alone"]
 
 
 def test_a_patients_own_suggestions_do_not_teach_their_probabilities(rng):

@@ -1,9 +1,9 @@
 """From the evidence for a suggestion to its probability of being right.
 
 Two witnesses make suggestions: the restoration network, and for a template without one the fitted field. Each has one
-logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on. They are in
-``calibration.json`` beside the networks, with the probabilities from which suggestions are taken and with the few other
-numbers that decide.
+logistic model for all organs, fitted by ``reshapeit calibrate`` on patients that no network was trained on. Where there
+is an image, it has its say on what the network suggests, by three more numbers. All are in ``calibration.json`` beside
+the networks, with the probabilities from which suggestions are taken and with the few other numbers that decide.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ...io.atomic import atomic_path
 from ...restoration.store import restoration_folders
 
 FILE_NAME = "calibration.json"
-_FORMAT = "reshapeit-calibration-2"
+IMAGE = "image"  # the evidence of an image
+_FORMAT = "reshapeit-calibration-3"
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,41 @@ class Coefficients:
     evidence: Mapping[str, float]
     about: Mapping[str, object] = field(default_factory=dict)
 
+    def log_odds(self, kind: str, evidence: Mapping[str, float]) -> float:
+        """Log odds that a suggestion is right; ``evidence`` may hold more than the model weighs."""
+        return self.kinds[kind] + sum(slope * evidence[name] for name, slope in self.evidence.items())
+
     def probability(self, kind: str, evidence: Mapping[str, float]) -> float:
-        """Probability (0 to 1) that a suggestion is right; ``evidence`` may hold more than the model weighs."""
-        odds = self.kinds[kind] + sum(slope * evidence[name] for name, slope in self.evidence.items())
-        return 1.0 / (1.0 + math.exp(-min(max(odds, -50.0), 50.0)))
+        """Probability (0 to 1) of the same."""
+        return probability(self.log_odds(kind, evidence))
 
     def as_dict(self) -> dict:
         """Plain values."""
         return {"kinds": dict(self.kinds), "evidence": dict(self.evidence), "about": dict(self.about)}
+
+
+@dataclass(frozen=True)
+class BesideImage:
+    """How the image changes what the restoration network's evidence says of a suggestion.
+
+    Args:
+        offset, shape, image: log odds beside an image are ``offset + shape * log odds without it + image * evidence``.
+        about: what it was fitted on, for people.
+    """
+
+    offset: float
+    shape: float
+    image: float
+    about: Mapping[str, object] = field(default_factory=dict)
+
+    def log_odds(self, without_image: float, evidence: float) -> float:
+        """Log odds that a suggestion is right.
+
+        Args:
+            without_image: log odds by the other evidence.
+            evidence: "image", see ``suggestions.Suggestion``.
+        """
+        return self.offset + self.shape * without_image + self.image * evidence
 
 
 @dataclass(frozen=True)
@@ -75,11 +103,20 @@ class Calibration:
         witnesses: the model of each, by name.
         boldness: by name, the probability above which a suggestion is taken.
         constants: all else that decides.
+        beside_image: what an image adds; None leaves it out.
     """
 
     witnesses: Mapping[str, Coefficients]
     boldness: Mapping[str, float]
     constants: Constants
+    beside_image: BesideImage | None = None
+
+    def probability(self, witness: str, kind: str, evidence: Mapping[str, float]) -> float:
+        """Probability (0 to 1) that a suggestion of a witness is right."""
+        odds = self.witnesses[witness].log_odds(kind, evidence)
+        if self.beside_image is not None and IMAGE in evidence:
+            odds = self.beside_image.log_odds(odds, evidence[IMAGE])
+        return probability(odds)
 
     def least(self, boldness: str) -> float:
         """The probability above which a suggestion is taken: of a name, or a number from 0 to 1 as text.
@@ -112,6 +149,7 @@ class Calibration:
         witnesses = {name: model.as_dict() for name, model in self.witnesses.items()}
         told = {"format": _FORMAT, "witnesses": witnesses, "boldness": dict(self.boldness)}
         told["constants"] = asdict(self.constants)
+        told["beside_image"] = asdict(self.beside_image) if self.beside_image else None
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
@@ -130,7 +168,10 @@ class Calibration:
                 str(name): Coefficients(_numbers(one["kinds"]), _numbers(one["evidence"]), dict(one["about"]))
                 for name, one in told["witnesses"].items()
             }
-            return cls(witnesses, _numbers(told["boldness"]), Constants(**_numbers(told["constants"])))
+            beside = told["beside_image"]
+            if beside is not None:
+                beside = BesideImage(about=dict(beside.pop("about")), **_numbers(beside))
+            return cls(witnesses, _numbers(told["boldness"]), Constants(**_numbers(told["constants"])), beside)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 "{input} cannot be read as a calibration ({reason})",
@@ -139,6 +180,11 @@ class Calibration:
                 input=path,
                 reason=error,
             ) from error
+
+
+def probability(log_odds: float) -> float:
+    """From 0 to 1."""
+    return 1.0 / (1.0 + math.exp(-min(max(log_odds, -50.0), 50.0)))
 
 
 def _numbers(told: Mapping[str, float]) -> dict[str, float]:

@@ -17,11 +17,12 @@ from scipy import ndimage
 from ...core.geometry import ImageGeometry
 from ...distance.surface import DistanceGrid
 from ...restoration.model import FIELD, NETWORK, Restoration
-from .calibration import Calibration
+from .calibration import IMAGE, Calibration
 
 MISSING, ATTACHED, APART, BEYOND = KINDS = ("missing", "attached", "apart", "beyond")
 TYPICALLY_UNLIKE = 0.8  # the median of whole and damaged organs
 _NEIGHBOURS = np.ones((3, 3, 3))
+_LEAST_SEEN = 0.5  # share of a region that an image must reach to have a say on it
 _TOP = 90  # percentile of a region's cells that stands for its middle
 
 
@@ -39,7 +40,9 @@ class Suggestion:
         evidence: by name. "network": how far its answer has the cells on the other side, top tenth, in cells (at most
             three); "field": the same of a fitted field, mean; "spread": standard deviation of the network's answers in
             several poses, mean in cells; "depth": how deep the change goes below the given surface, top tenth, in
-            cells; "unlike": see :func:`find_suggestions`.
+            cells; "unlike": see :func:`find_suggestions`; "image": how much likelier the brightness of what would be
+            added is the organ's than its surroundings', the other way round of what would be removed, mean of log
+            ratios; absent where there is no image or it has no say.
         probability: that more of the change is right than wrong.
     """
 
@@ -102,7 +105,10 @@ class Suggestions:
 
 
 def find_suggestions(
-    restoration: Restoration, calibration: Calibration, unlike: float = TYPICALLY_UNLIKE
+    restoration: Restoration,
+    calibration: Calibration,
+    unlike: float = TYPICALLY_UNLIKE,
+    likeness: np.ndarray | None = None,
 ) -> Suggestions:
     """Every region in which a witness's organ contradicts the given one.
 
@@ -111,17 +117,19 @@ def find_suggestions(
         calibration: from evidence to probability; knows the witness.
         unlike: how far the given organ's form as a whole is from those of the training cases
             (``Plausibility.shape_distance``).
+        likeness: [z, y, x] what an image says of each cell (``image.evidence.likeness_to_organ``).
     """
     unlike = TYPICALLY_UNLIKE if np.isnan(unlike) else unlike
     given, restored = (g.values_mm / restoration.cell_mm for g in (restoration.given, restoration.restored))
     regions = np.zeros(given.shape, dtype=np.int32)
-    model = calibration.witnesses[restoration.witness]
     entries = []
     found = _contradictions(given, restored, restoration.unseen, calibration.constants.reach_cells)
     for number, (kind, region, core) in enumerate(found, start=1):
         regions[region] = number
         evidence = {**_evidence(kind, core, given, restored, restoration), "unlike": float(unlike)}
-        entries.append(_suggestion(number, kind, core, restoration, evidence, model.probability(kind, evidence)))
+        evidence |= _of_image(kind, core, likeness)
+        probability = calibration.probability(restoration.witness, kind, evidence)
+        entries.append(_suggestion(number, kind, core, restoration, evidence, probability))
     entries.sort(key=lambda entry: -entry.probability)
     transition_cells = calibration.constants.transition_cells
     return Suggestions(regions, restoration.restored.geometry, tuple(entries), transition_cells)
@@ -145,6 +153,17 @@ def _evidence(
         return {FIELD: float(answer.mean()), "depth": depth}
     spread = float(restoration.spread[cells].mean())
     return {NETWORK: float(np.percentile(answer, _TOP)), "spread": spread, "depth": depth}
+
+
+def _of_image(kind: str, core: np.ndarray, likeness: np.ndarray | None) -> dict[str, float]:
+    """The evidence of an image that reaches at least half of the (n, 3) cells that would change."""
+    if likeness is None:
+        return {}
+    there = likeness[tuple(core.T)]
+    there = there[~np.isnan(there)]
+    if len(there) < _LEAST_SEEN * len(core):
+        return {}
+    return {IMAGE: float(there.mean()) * (1.0 if kind in (MISSING, BEYOND) else -1.0)}
 
 
 def _contradictions(

@@ -107,10 +107,10 @@ def judged_on_ct(organ: str, patient: str, network: str) -> list[Judged]:
     from Testing.Studies.image_cases import ct_of, files_of, labels
 
     output, label, truth_file, true_label = files_of(patient, network, organ)
-    given, truth = (labels(file).around(which) for file, which in ((output, label), (truth_file, true_label)))
-    masks = [(part.mask(which), part.geometry) for part, which in ((given, label), (truth, true_label))]
-    if not all(mask.any() for mask, _ in masks):
+    both = [(labels(file), which) for file, which in ((output, label), (truth_file, true_label))]
+    if not all(volume.mask(which).any() for volume, which in both):
         return []
+    masks = [(volume.mask(which), volume.geometry) for volume, which in both]
     found = judged_suggestions(patient, *masks, *_models(organ), image=ct_of(patient))
     return [one for one in found if IMAGE in one.evidence]
 
@@ -144,7 +144,7 @@ def collect(file: Path, organs: Sequence[str], witnesses: Sequence[str]) -> list
         for organ in (organ for organ in organs if rank < len(cases[organ])):
             case = cases[organ][rank]
             for name, given, truth in inputs_of(organ, case):
-                for witness in set(witnesses) - {IMAGE}:
+                for witness in (witness for witness in witnesses if witness != IMAGE):
                     if (witness, organ, case, name) in done:
                         continue
                     template, model = _models(organ)

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ReShapeITLib import refine
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.distance.protocol import box_around
@@ -22,6 +21,13 @@ from ReShapeITLib.image.band import CELL_MM, Image, cropped_grid, sampled_distan
 from ReShapeITLib.image.features import Band, band_features
 from ReShapeITLib.image.reading import read_image
 from ReShapeITLib.io.volumes import read_labels
+from ReShapeITLib.refinement.options import REFINE_PRESETS
+from ReShapeITLib.refinement.refine import refine
+from ReShapeITLib.restoration.model import RestorationModel
+from ReShapeITLib.templates.store import find_template
+from ReShapeITLib.templates.template import OrganTemplate
+
+from .evaluation.measure import calibrated_without
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ORGANS = {"spleen": 1, "kidney_right": 2, "kidney_left": 3, "liver": 5, "pancreas": 8}
@@ -105,15 +111,30 @@ def files_of(patient: str, network: str, organ: str) -> tuple[Path, int, Path, i
     return output, 1, DATA / "liver" / f"{case}.nii.gz", 1
 
 
-def real_case(folder: Path, patient: str, organ: str, network: str, preset: str = "draft") -> Case | None:
-    """A real output and what shape alone makes of it, computed unless the folder has it; None without the organ."""
-    path = folder / f"{patient}__{organ}__{network}.npz"
+def real_case(
+    folder: Path,
+    patient: str,
+    organ: str,
+    network: str,
+    preset: str = "draft",
+    beside_ct: bool = False,
+    calibrations: Path | None = None,
+) -> Case | None:
+    """A real output and what shape alone makes of it, computed unless the folder has it; None without the organ.
+
+    Args:
+        beside_ct: the CT has its say on the suggestions that are taken, but none yet on where the surface lies.
+        calibrations: folder of calibrations each without a patient (``calibration --left-out``).
+    """
+    path = folder / f"{patient}__{organ}__{network}{'__ct' if beside_ct else ''}.npz"
     truth = truth_of(patient, organ)
     output, label, truth_file, _ = files_of(patient, network, organ)
     if truth is None or not labels(output).mask(label).any():
         return None
     if not path.exists():
-        _refine(path, labels(output), label, organ, labels(truth_file).geometry, preset)
+        image = ct_of(patient) if beside_ct else None
+        with calibrated_without(calibrations, patient):
+            _refine(path, labels(output), label, organ, labels(truth_file).geometry, preset, image)
     kept = np.load(path)
     grid = ImageGeometry(kept["aff"], tuple(kept["size"]))
     shape = tuple(int(n) for n in kept["msize"])
@@ -124,10 +145,19 @@ def real_case(folder: Path, patient: str, organ: str, network: str, preset: str 
     return Case(patient, organ, network, grid, given, refined, sampled_distance(truth, grid), mask)
 
 
-def _refine(path: Path, volume: LabelVolume, label: int, organ: str, grid: ImageGeometry, preset: str) -> None:
-    part = volume.around(label)
+def _refine(
+    path: Path,
+    volume: LabelVolume,
+    label: int,
+    organ: str,
+    grid: ImageGeometry,
+    preset: str,
+    image: Image | None,
+) -> None:
+    part, file = volume.around(label), find_template(organ)
+    template, network = OrganTemplate.load(file), RestorationModel.for_template(file)
     mask = part.mask(label)
-    shape = refine(mask, part.geometry, organ, preset=preset, device="cpu", force=True, notice=lambda text: None)
+    shape = refine(mask, part.geometry, template, REFINE_PRESETS[preset], force=True, restoration=network, image=image)
     vertices = shape.given_surface.vertices_ras
     working = working_grid(box_around(shape.bounds_ras, (vertices.min(axis=0), vertices.max(axis=0))))
     distances = (np.clip(sampled_distance(d, working), -_FARTHEST_MM, _FARTHEST_MM) for d in (shape.field.given, shape))

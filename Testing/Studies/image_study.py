@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from .image_cases import (
     DATA,
     FOLDS,
     ORGANS,
+    OUTPUTS,
     PATIENTS,
     TRUTH,
     Case,
@@ -64,6 +65,23 @@ KINDS |= {"made damage": "made", "truth": TRUTH}
 MR_ORGANS = {"liver": 1, "kidney_right": 2, "kidney_left": 3, "spleen": 4}
 # Harmed: Dice lower by more than half a point, or HD95 larger by a twentieth and half a millimetre.
 _DICE_LOSS, _HD_FACTOR, _HD_MM = 0.5, 1.05, 0.5
+
+
+@dataclass(frozen=True)
+class How:
+    """What is measured, and where it is kept.
+
+    Args:
+        work: folder of what is computed once, and of the rows.
+        blind: also by networks that see no intensity.
+        rivals: also by methods without a learnt shape; six metrics.
+        calibrations: folder of calibrations each without a patient; None decides by the shipped one.
+    """
+
+    work: Path
+    blind: bool = False
+    rivals: bool = False
+    calibrations: Path | None = None
 
 
 @lru_cache(maxsize=10)
@@ -96,17 +114,24 @@ def voxels(case: Case, change: Moved | None, own: np.ndarray, grid: ImageGeometr
 
 
 def row_of(
-    case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, work: Path, with_blind: bool, rivals: bool
+    case: Case, given: np.ndarray, truth: np.ndarray, grid: ImageGeometry, how: How, beside_ct: Case | None = None
 ) -> dict:
-    """Measures of all methods on one input."""
-    own = given if case.shape_mask is None else case.shape_mask
-    band, about = case.band(), {"patient": case.patient, "organ": case.organ, "given": case.given}
-    masks, said = {"given": given, "shape": own, "ct": own}, {}
+    """Measures of all methods on one input.
+
+    Args:
+        case: the input and what shape alone makes of it.
+        beside_ct: the same with the CT's say on suggestions; None where there are none.
+    """
+    own, work, rivals = given if case.shape_mask is None else case.shape_mask, how.work, how.rivals
+    decided = beside_ct or case
+    chosen = own if decided.shape_mask is None else decided.shape_mask
+    band, about = decided.band(), {"patient": case.patient, "organ": case.organ, "given": case.given}
+    masks, said = {"given": given, "shape": own, "ct": chosen}, {}
     if band is not None:
-        change = moved(case, band, work)
-        masks["ct"] = voxels(case, change, own, grid)
-        if with_blind:
-            masks["blind"] = voxels(case, moved(case, band, work, blind=True), own, grid)
+        change = moved(decided, band, work)
+        masks["ct"] = voxels(decided, change, chosen, grid)
+        if how.blind:
+            masks["blind"] = voxels(decided, moved(decided, band, work, blind=True), chosen, grid)
         said = {"inside": change.inside, "share": change.moved_share, "separability": band.separability}
     if rivals:
         masks |= {"largest": largest_piece(given, grid), "median": median_smoothed(given, grid)}
@@ -145,9 +170,7 @@ def inputs(organs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
                 yield from ((patient, organ, f"made{n}") for n, kind in enumerate(DAMAGES) if kind == "mixed")
 
 
-def measured(
-    work: Path, patient: str, organ: str, given: str, only_there: bool, with_blind: bool, rivals: bool
-) -> dict | None:
+def measured(how: How, patient: str, organ: str, given: str) -> dict | None:
     """The row of one input; None where there is no such organ."""
     truth_volume = labels(DATA / "ct" / patient / "truth.nii.gz")
     if given == TRUTH or given.startswith("made"):
@@ -158,15 +181,15 @@ def measured(
         nothing = replace(case, given=given)
         start = truth if given == TRUTH else _on(case.given_mm, case.grid, grid)
         nothing = replace(nothing, shape_mask=truth if given == TRUTH else _on(case.shape_mm, case.grid, grid))
-        return row_of(nothing, start, truth, grid, work, with_blind, rivals)
-    if only_there and not (work / "cases" / f"{patient}__{organ}__{given}.npz").exists():
-        return None
-    case = real_case(work / "cases", patient, organ, given)
+        return row_of(nothing, start, truth, grid, how)
+    cases = how.work / "cases"
+    case = real_case(cases, patient, organ, given, calibrations=how.calibrations)
     if case is None:
         return None
+    beside_ct = real_case(cases, patient, organ, given, beside_ct=True, calibrations=how.calibrations)
     output, label, truth_file, truth_label = files_of(patient, given, organ)
     truth = labels(truth_file).mask(truth_label)
-    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, work, with_blind, rivals)
+    return row_of(case, labels(output).mask(label), truth, labels(truth_file).geometry, how, beside_ct)
 
 
 def _on(distance_mm: np.ndarray, cells: ImageGeometry, grid: ImageGeometry) -> np.ndarray:
@@ -186,15 +209,16 @@ def mr_rows() -> Iterator[dict]:
                 yield {"patient": folder.name, "organ": organ, "given": "mr", "status": agreed.said.status}
 
 
-def rows(work: Path, organs: Sequence[str], only_there: bool, with_blind: bool, rivals: bool) -> None:
+def rows(how: How, organs: Sequence[str], outputs: Sequence[str]) -> None:
     """Measure what is not measured yet."""
-    path = work / "rows.jsonl"
+    path = how.work / "rows.jsonl"
     done = {tuple(row[k] for k in ("patient", "organ", "given")) for row in read_rows(path)}
     with open(path, "a", encoding="utf-8") as file:
         if not any(given == "mr" for *_, given in done):
             file.writelines(json.dumps(row) + "\n" for row in mr_rows())
-        for key in sorted(inputs(organs)):  # whatever is of one patient and organ is read once
-            row = None if key in done else measured(work, *key, only_there, with_blind, rivals)
+        wanted = (key for key in inputs(organs) if not key[2].startswith("obelisk") or key[2] in outputs)
+        for key in sorted(wanted):  # whatever is of one patient and organ is read once
+            row = None if key in done else measured(how, *key)
             if row:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
@@ -274,11 +298,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of what is computed once, and of the rows")
     parser.add_argument("--organs", nargs="+", default=list(ORGANS), choices=ORGANS, help="whose rows to measure")
     parser.add_argument("--blind", action="store_true", help="also by networks that see no intensity")
-    parser.add_argument("--only-there", action="store_true", help="only outputs whose shape alone FOLDER has")
+    parser.add_argument("--outputs", nargs="+", default=OUTPUTS, choices=OUTPUTS, help="of OBELISK, these alone")
     parser.add_argument("--rivals", action="store_true", help="also by methods without a learnt shape; six metrics")
+    parser.add_argument("--calibrations", type=Path, help="each without a patient, as calibration --left-out writes")
     arguments = parser.parse_args()
     if arguments.command == "rows":
-        rows(arguments.work, arguments.organs, arguments.only_there, arguments.blind, arguments.rivals)
+        how = How(arguments.work, arguments.blind, arguments.rivals, arguments.calibrations)
+        rows(how, arguments.organs, arguments.outputs)
     found = read_rows(arguments.work / "rows.jsonl")
     print(table(found), papers_table(found), sep="\n\n")
 

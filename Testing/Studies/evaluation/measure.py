@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +62,7 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
             continue
         try:
             started = time.perf_counter()
-            with calibrated_without(study, about["patient"]):
+            with calibrated_without(study.calibrations, about["patient"]):
                 result = methods[name](given.given.copy(), given.geometry)
             seconds = round(time.perf_counter() - started, 3)
             if not result.mask.any():
@@ -74,9 +75,9 @@ def measure(study: Study, job: Job, methods: dict[str, Method]) -> Iterator[dict
 
 
 @contextmanager
-def calibrated_without(study: Study, patient: str) -> Iterator[None]:
-    """Within it refinements decide by a calibration that has not seen the patient, where the study has one."""
-    folder = study.calibrations and study.calibrations / patient
+def calibrated_without(calibrations: Path | None, patient: str) -> Iterator[None]:
+    """Within it refinements decide by a calibration that has not seen the patient, where the folder has one."""
+    folder = calibrations and calibrations / patient
     if not (folder and folder.is_dir()):
         yield
         return

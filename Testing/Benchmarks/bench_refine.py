@@ -57,23 +57,33 @@ def placed(volume: LabelVolume, file: Path) -> Path:
     return file
 
 
+def drawn(organ: str, seed: int = 1) -> LabelVolume:
+    """A patient drawn from the template of an organ and damaged, on a grid of its own."""
+    truth, geometry = draw_patient(OrganTemplate.load(find_template(organ)), seed)
+    return LabelVolume.from_array(combined(truth, geometry, np.random.default_rng([seed, 1])), geometry)
+
+
+def real_lobes() -> LabelVolume | None:
+    """The lobes of a patient of the development data, 4 to 8 in the order of LOBES; None where the data is absent."""
+    file = DATA / "lung_lobes" / f"{LOBE_CASE}.nrrd"
+    if not file.is_file():
+        return None
+    volume = read_labels(file)
+    labels = (volume.layers[0] % 512).astype(np.uint8)
+    labels[(labels < 4) | (labels > 8)] = 0
+    return LabelVolume.from_array(labels, volume.geometry)
+
+
 def inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     """File and --template argument of each input that can be made here."""
-    made = {}
-    for organ in ("pancreas", "liver"):
-        truth, geometry = draw_patient(OrganTemplate.load(find_template(organ)), seed=1)
-        damaged = combined(truth, geometry, np.random.default_rng([1, 1]))
-        made[organ] = placed(LabelVolume.from_array(damaged, geometry), folder / f"{organ}.nii.gz"), organ
+    made = {organ: (placed(drawn(organ), folder / f"{organ}.nii.gz"), organ) for organ in ("pancreas", "liver")}
     prediction = DATA / "predictions" / "liver" / "t3_7" / "Lovasz.nii.gz"
     if prediction.is_file():
         made["liver_prediction"] = placed(read_labels(prediction), folder / "prediction.nii.gz"), "liver"
-    lobes = DATA / "lung_lobes" / f"{LOBE_CASE}.nrrd"
-    if lobes.is_file():
-        volume = read_labels(lobes)
-        labels = (volume.layers[0] % 512).astype(np.uint8)
-        labels[(labels < 4) | (labels > 8)] = 0
+    lobes = real_lobes()
+    if lobes is not None:
         chosen = ",".join(f"{4 + index}=lung_{lobe}" for index, lobe in enumerate(LOBES))
-        made["lobes"] = placed(LabelVolume.from_array(labels, volume.geometry), folder / "lobes.nii.gz"), chosen
+        made["lobes"] = placed(lobes, folder / "lobes.nii.gz"), chosen
     return made
 
 

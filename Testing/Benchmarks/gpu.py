@@ -11,8 +11,8 @@ JSON file is written anew after each part, and what no time is left for is named
 go on. The exit code is 1 where a part failed or voxels differ too much (Dice below 0.9999), 2 without a GPU.
 
 Refinements go from file to file in this process: the first one, then the median of ``--rounds``. 200 epochs of 40
-shapes are the 500 steps of the preset ``paper``. ``--full-precision`` forbids the TF32 that torch allows in convolutions.
-``--device cpu`` tries the script out, small; its figures say nothing.
+shapes are the 500 steps of the preset ``paper``. ``--full-precision`` forbids the TF32 that torch allows in
+convolutions. ``--device cpu`` tries the script out, small; its figures say nothing.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def judged_on_ct(organ: str, patient: str, network: str) -> list[Judged]:
 
     output, label, truth_file, true_label = files_of(patient, network, organ)
     both = [(labels(file), which) for file, which in ((output, label), (truth_file, true_label))]
-    if not all(which in volume.label_values for volume, which in both):
+    if not all(which in volume.label_values() for volume, which in both):
         return []
     masks = [(volume.mask(which), volume.geometry) for volume, which in both]
     found = judged_suggestions(patient, *masks, *_models(organ), image=ct_of(patient))

@@ -129,7 +129,7 @@ def real_case(
     path = folder / f"{patient}__{organ}__{network}{'__ct' if beside_ct else ''}.npz"
     truth = truth_of(patient, organ)
     output, label, truth_file, _ = files_of(patient, network, organ)
-    if truth is None or label not in labels(output).label_values:
+    if truth is None or label not in labels(output).label_values():
         return None
     if not path.exists():
         image = ct_of(patient) if beside_ct else None

@@ -6,9 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import DEVICE_UNUSABLE, BadInputError
+
+if TYPE_CHECKING:
+    import torch
+
+    Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,20 @@ def choose_device(wanted: str = "auto") -> Device:
             reason=problem,
         )
     return Device(wanted, "asked for")
+
+
+def module_on(module: Module, device: str | torch.device) -> Module:
+    """The module itself where its weights are on ``device`` already, else a copy there.
+
+    ``Module.to`` moves the module itself, and loaded weights are kept for the next refinement, which may be elsewhere.
+    """
+    import torch
+
+    here = {weights.device.type for weights in module.parameters()}
+    if here <= {torch.device(device).type}:
+        return module
+    moved: Module = deepcopy(module).to(device)
+    return moved
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..core.device import module_on
 from ..core.geometry import Similarity
 from ..core.licences import is_non_commercial
 from ..core.parallel import together
@@ -124,7 +125,7 @@ class RestorationModel:
 
     def to(self, device: str | torch.device) -> RestorationModel:
         """The same model with its weights on ``device``."""
-        return replace(self, network=self.network.to(device), detail=self.detail and self.detail.to(device))
+        return replace(self, network=module_on(self.network, device), detail=self.detail and self.detail.to(device))
 
     def in_smaller_parts(self) -> RestorationModel:
         """The same model, which is slower and needs the least memory."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..core.device import module_on
 from ..core.errors import BadInputError
 from ..core.licences import is_non_commercial
 from ..field.deform_template import DeformTemplateField, FieldOptions
@@ -82,7 +83,7 @@ class OrganTemplate:
         """The same template with its tensors on ``device``."""
         return OrganTemplate(
             self.info,
-            self.model.to(device),
+            module_on(self.model, device),
             self.alpha.to(device),
             self.beta.to(device),
             self.points_unit,

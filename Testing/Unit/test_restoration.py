@@ -210,6 +210,12 @@ def test_the_same_network_comes_back_from_a_file(tmp_path):
     torch.testing.assert_close(*asked, atol=0.02, rtol=0.01)  # half precision
 
 
+def test_a_network_on_another_device_leaves_the_one_that_is_kept_where_it_was():
+    kept = RestorationModel(INFO, RestorationNetwork(SMALL))
+    there, here = ({w.device.type for w in model.network.parameters()} for model in (kept.to("meta"), kept))
+    assert (there, here) == ({"meta"}, {"cpu"})
+
+
 def test_a_changed_file_is_refused(tmp_path):
     path = tmp_path / "net.safetensors"
     RestorationModel(INFO, RestorationNetwork(SMALL)).save(path)

@@ -207,6 +207,14 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, template_bytes, kept):
         OrganTemplate.load(file_of(tmp_path, template_bytes[:kept]))
 
 
+def test_a_template_on_another_device_leaves_the_one_that_is_kept_where_it_was(tmp_path, template_bytes):
+    kept = OrganTemplate.load(file_of(tmp_path, template_bytes))
+    moved = kept.to("meta")
+    assert {weights.device.type for weights in moved.model.parameters()} == {"meta"}
+    assert {weights.device.type for weights in kept.model.parameters()} == {"cpu"}
+    assert kept.to("cpu").model is kept.model
+
+
 def test_an_absent_file_is_named(tmp_path):
     for read in (OrganTemplate.load, read_info):
         with pytest.raises(BadInputError, match="no template file .*liver.safetensors"):

@@ -126,6 +126,10 @@ def organ_report(
     """What changed from one volume to the other, and how certain it is; ``surface`` of the result may be None."""
     info = organ.template.info
     change, field_share = surface_changes(surface) if surface is not None else (None, None)
+    boxes = zip(before.extent(label)[0], after.extent(label)[0], strict=True)
+    k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in boxes)
+    before = before.cropped((k, j, i))
+    masks = before.mask(label), after.cropped((k, j, i)).mask(label)
     return OrganReport(
         label=label,
         organ=info.organ,
@@ -143,6 +147,6 @@ def organ_report(
         field_share=field_share,
         seconds=organ.seconds,
         image=organ.image,
-        **voxel_changes(before.mask(label), after.mask(label), before.geometry),
-        **{**shape_report(organ.shape), **piece_report(before.mask(label), after.mask(label), before.geometry)},
+        **voxel_changes(*masks, before.geometry),
+        **{**shape_report(organ.shape), **piece_report(*masks, before.geometry)},
     )

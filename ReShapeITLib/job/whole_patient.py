@@ -144,9 +144,11 @@ def refine_patient(
     for index, (label, organ) in enumerate(organs.items()) if job.surface or job.report else ():
         progress.stage("mesh", 0.9 + 0.08 * index / len(organs))
         patient.surfaces[label] = patient.shapes[label].surface(organ.surface_cell_mm)
-    patient.organs = tuple(
-        organ_report(name, organ, given, after, patient.surfaces.get(name)) for name, organ in organs.items()
-    )
+
+    def report(label: Label) -> OrganReport:
+        return organ_report(label, organs[label], given, after, patient.surfaces.get(label))
+
+    patient.organs = tuple(together(report, list(organs)))
     return patient
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ..core.errors import BadInputError
 from ..core.geometry import ImageGeometry
 from ..core.mesh import TriangleSurface
 from ..distance.combinators import BlendedField
-from ..distance.narrow_band import extract_zero_level, label_mask
+from ..distance.narrow_band import extract_zero_level, label_voxels
 from ..distance.protocol import Box, SignedDistance
 from ..distance.surface import CleaningReport
 from ..interaction.alignment import Alignment
@@ -55,6 +55,7 @@ class RefinedShape:
     clicked: tuple[Suggestion, ...] = ()
     included: tuple[Point, ...] = ()
     excluded: tuple[Point, ...] = ()
+    _voxels: _LastVoxels = field(default_factory=lambda: _LastVoxels(), init=False, repr=False)
 
     @property
     def suggestions(self) -> Suggestions | None:
@@ -112,7 +113,34 @@ class RefinedShape:
 
     def mask(self, geometry: ImageGeometry) -> np.ndarray:
         """(K, J, I) bool voxels of any grid whose centres lie inside."""
-        return label_mask(self.sdf_mm, geometry, self.bounds_ras)
+        whole, box = np.zeros(geometry.shape_kji, dtype=bool), geometry.box_around(self.bounds_ras)
+        if whole[box].size:
+            part = self._voxels.on(geometry.of_box(box))
+            if part is None:
+                part, _ = label_voxels(self.sdf_mm, geometry, self.bounds_ras)
+                self._voxels.keep(part)
+            whole[box] = part
+        return whole
+
+
+class _LastVoxels:
+    """The voxels that were asked for last: whoever checks an organ and whoever writes it ask for the same ones."""
+
+    def __init__(self) -> None:
+        self._box: tuple | None = None
+        self._bits: np.ndarray | None = None
+
+    def on(self, box: ImageGeometry) -> np.ndarray | None:
+        """Those of this box where they are there; else None, and :meth:`keep` is told of this box's."""
+        wanted = box.shape_kji, *np.round(box.ijk_to_ras, 6).ravel()
+        if wanted == self._box and self._bits is not None:
+            return np.unpackbits(self._bits, count=int(np.prod(box.shape_kji))).reshape(box.shape_kji).view(bool)
+        self._box, self._bits = wanted, None
+        return None
+
+    def keep(self, part: np.ndarray) -> None:
+        """Keep the voxels of the box that was asked for last."""
+        self._bits = np.packbits(part)  # an eighth of the memory
 
 
 def refined_shape(decided: Decided) -> RefinedShape:

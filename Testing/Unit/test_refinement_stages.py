@@ -66,6 +66,38 @@ def test_a_stage_asked_twice_answers_the_same(organ, template):
     np.testing.assert_array_equal(first.expected.sdf_mm(points), again.expected.sdf_mm(points))
 
 
+def test_voxels_of_the_same_box_are_worked_out_once_and_those_of_another_anew(organ, template):
+    mask, geometry = organ
+    shape = refine(mask, geometry, template, DRAFT)
+    whole = shape.mask(geometry)
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in geometry.box_around(shape.bounds_ras))
+    asked = []
+    silent = replace(shape, distance=Counted(shape.distance, asked))
+    np.testing.assert_array_equal(silent.mask(geometry), whole)
+    once = len(asked)
+    np.testing.assert_array_equal(silent.mask(geometry.of_box(box)), whole[box])  # the same voxels of a smaller volume
+    assert len(asked) == once > 0
+    half = (slice(mask.shape[0] // 2, None), slice(None), slice(None))
+    upper = geometry.of_box(tuple(slice(*s.indices(n)) for s, n in zip(half, mask.shape, strict=True)))
+    np.testing.assert_array_equal(silent.mask(upper), whole[half])
+    assert len(asked) > once
+    moved = replace(silent, distance=Counted(shape.distance, asked), bounds_ras=shape.bounds_ras)
+    before = len(asked)
+    moved.mask(geometry)
+    assert len(asked) > before  # another organ does not answer with this one's voxels
+
+
+class Counted:
+    """A distance that notes how often it is asked."""
+
+    def __init__(self, distance, asked):
+        self.distance, self.asked, self.bounds_ras = distance, asked, distance.bounds_ras
+
+    def sdf_mm(self, points_ras):
+        self.asked.append(len(points_ras))
+        return self.distance.sdf_mm(points_ras)
+
+
 @pytest.mark.parametrize("stage", [Given, Aligned, Restored, Expected, Decided, RefinedShape, RandomStream])
 def test_the_value_of_a_stage_cannot_be_changed(stage):
     value = object.__new__(stage)

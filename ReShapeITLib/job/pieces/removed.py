@@ -11,7 +11,7 @@ from scipy import ndimage
 from ...core.errors import ImplausibleError, label_subject
 from ...core.geometry import ImageGeometry
 from ...refinement.plausibility import SHAPE_LIMIT
-from .counts import islands_and_holes
+from .counts import grown, islands_and_holes
 from .likeness import KnownOrgans, points_of
 
 LEAST_TOLD_ML = 1.0
@@ -60,7 +60,7 @@ def pieces_of(changed: np.ndarray, whole: np.ndarray, geometry: ImageGeometry) -
     stays = np.bincount(components[whole & ~changed], minlength=count + 1) > 0
     entire = np.zeros_like(changed)
     entire[changed] = ~stays[components[changed]] & (components[changed] > 0)
-    told = (_grown(_inner(changed)) & changed) | entire
+    told = (grown(_inner(changed)) & changed) | entire
     if np.count_nonzero(told) * to_ml < LEAST_TOLD_ML:
         return []
     (box,) = ndimage.find_objects(told.astype(np.uint8))
@@ -80,17 +80,6 @@ def _inner(mask: np.ndarray) -> np.ndarray:
         kept[:-1] &= beside[1:]
         kept[0] = kept[-1] = False
     return inner
-
-
-def _grown(mask: np.ndarray) -> np.ndarray:
-    """``ndimage.binary_dilation(mask, np.ones((3, 3, 3)))``, axis by axis."""
-    for axis in range(3):
-        grown = mask.copy()
-        larger, smaller = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-        larger[1:] |= smaller[:-1]
-        larger[:-1] |= smaller[1:]
-        mask = grown
-    return mask
 
 
 def _along_axes(mask: np.ndarray) -> list[np.ndarray]:

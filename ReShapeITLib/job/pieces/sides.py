@@ -9,7 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from ...core.errors import BadInputError, ImplausibleError, label_subject
+from ...core.geometry import ImageGeometry
 from ...core.labels import LabelVolume
+from ...core.parallel import together
 from ...refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
 from .likeness import KnownOrgans, counterpart, is_solid, mirrored, points_of, voxel_moments
 
@@ -33,6 +35,7 @@ _OTHER_SIDE = (
     "{subject} looks like {other_organ}, not like {organ}",
     f"use the template {{other_organ}}, {_IF_MIRRORED}",
 )
+_MANY, _LOOKED_AT_MM = 100_000, 1.5  # voxels from which on not each is looked at, and how far apart those are then
 _LEAST_OF_PAIR = 0.2  # share of a label that a piece has at least to be the organ of the other side
 
 
@@ -46,7 +49,9 @@ def side_problems(
         organs: organ of each label that is refined.
         known: organs to compare with.
     """
-    seen = {label: found for label in organs if (found := _Seen.of(volume, label, organs[label], known)) is not None}
+    labels = list(organs)
+    found = together(lambda label: _Seen.of(volume, label, organs[label], known), labels)
+    seen = {label: one for label, one in zip(labels, found, strict=True) if one is not None}
     reflected = [label for label, one in seen.items() if one.is_mirrored]
     problems: dict[Label, ImplausibleError] = {}
     for label, one in seen.items():
@@ -100,15 +105,27 @@ class _Seen:
         if not count:
             return None
         part = volume.cropped(box)
-        labelled, n_pieces = ndimage.label(part.mask(label), structure=_NEIGHBOURS)
+        mask, geometry = (
+            _thinned(part.mask(label), part.geometry) if count > _MANY else (part.mask(label), part.geometry)
+        )
+        labelled, n_pieces = ndimage.label(mask, structure=_NEIGHBOURS)
         sizes = np.bincount(labelled.ravel(), minlength=n_pieces + 1)[1:]
         order = [n + 1 for n in np.argsort(-sizes) if sizes[n] >= _LEAST_OF_PAIR * sizes.sum()]
         order = order or [int(sizes.argmax()) + 1]
-        pieces = [points_of(labelled == number, part.geometry) for number in order]
+        pieces = [points_of(labelled == number, geometry) for number in order]
         small = np.ones(n_pieces + 1, dtype=bool)
         small[[0, *order]] = False
-        pieces += [points_of(small[labelled], part.geometry)] if small.any() else []
-        return cls(organ, pieces, part.geometry.voxel_volume_mm3, known) if is_solid(pieces[0]) else None
+        pieces += [points_of(small[labelled], geometry)] if small.any() else []
+        return cls(organ, pieces, geometry.voxel_volume_mm3, known) if is_solid(pieces[0]) else None
+
+
+def _thinned(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, ImageGeometry]:
+    """Every second or third voxel where voxels are fine, which tells size, extents and orientation as well."""
+    steps = np.maximum(1, _LOOKED_AT_MM // geometry.spacing_mm).astype(int)
+    i, j, k = steps
+    mask, matrix = mask[::k, ::j, ::i], geometry.ijk_to_ras.copy()
+    matrix[:3, :3] *= steps
+    return mask, ImageGeometry(matrix, mask.shape[::-1])
 
 
 def _least(known: KnownOrgans, moments: list[np.ndarray]) -> dict[str, float]:

@@ -4,8 +4,10 @@
 
 Inputs are label volumes of 512 x 512 x 500 voxels. One organ: patients drawn from the shipped templates and damaged
 (a bite, a leak, an island, holes), and, where the development data is there, a network's prediction of a liver. Five
-lobes: a patient of the development data. ``start`` is ``reshapeit --version``; ``import`` is everything a refinement
-imports. Every process is one of its own; wall times include whatever else the machine does, processor times do not.
+lobes: a patient of the development data, as is the liver with its CT (``with_ct``) and without (``by_shape``), on 512 x
+512 x 304 voxels: each slice of 3 mm is three. ``start`` is ``reshapeit --version``; ``import`` is everything a
+refinement imports. Every process is one of its own; wall times include whatever else the machine does, processor times
+do not.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
 from ReShapeITLib.damage.shapes import combined
-from ReShapeITLib.io.volumes import read_labels, write_labels
+from ReShapeITLib.image.reading import read_image
+from ReShapeITLib.io.volumes import read_labels, write_image, write_labels
 from ReShapeITLib.job.demo import draw_patient
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate
@@ -32,6 +36,7 @@ from Testing.Benchmarks.measuring import DATA, machine, rounded
 SHAPE_KJI = (500, 512, 512)
 LOBES = ("upper_lobe_right", "middle_lobe_right", "lower_lobe_right", "upper_lobe_left", "lower_lobe_left")
 LOBE_CASE = "lobes_23"  # 481 slices of 0.6 mm
+CT_CASE = "btcv_0005"  # 102 slices of 3 mm
 # A process of its own, because the peak of a new process starts at the size of the one that made it.
 LAUNCHER = """
 import os, subprocess, sys, time
@@ -74,17 +79,46 @@ def real_lobes() -> LabelVolume | None:
     return LabelVolume.from_array(labels, volume.geometry)
 
 
-def inputs(folder: Path) -> dict[str, tuple[Path, str]]:
-    """File and --template argument of each input that can be made here."""
-    made = {organ: (placed(drawn(organ), folder / f"{organ}.nii.gz"), organ) for organ in ("pancreas", "liver")}
+def with_ct(folder: Path) -> tuple[Path, Path] | None:
+    """A network's labels (5: liver) and their CT in slices a third as thick; None where the data is absent."""
+    files = [DATA / "ct" / CT_CASE / f"{name}.nii.gz" for name in ("obelisk_ens4", "ct")]
+    if not all(file.is_file() for file in files):
+        return None
+    labels, image = read_labels(files[0]), read_image(files[1])
+    matrix = labels.geometry.ijk_to_ras @ np.diag([1.0, 1.0, 1.0 / 3.0, 1.0])
+    slices = np.arange(0.0, len(image.voxels) - 0.99, 1.0 / 3.0)
+    below, share = slices.astype(int), (slices % 1.0)[:, None, None]
+    above = np.minimum(below + 1, len(image.voxels) - 1)
+    fine = ((1.0 - share) * image.voxels[below] + share * image.voxels[above]).round().astype(np.int16)
+    n_k, n_j, n_i = fine.shape
+    size = (n_k, *SHAPE_KJI[1:])
+    grid = ImageGeometry(matrix, (n_i, n_j, n_k)).cropped([0, 0, 0], size[::-1])
+    room = [(0, n - m) for n, m in zip(size, fine.shape, strict=True)]
+    given = np.pad(labels.layers[0][np.rint(slices).astype(int)], room)
+    write_labels(LabelVolume.from_array(given, grid), folder / "on_ct.nii.gz")
+    write_image(np.pad(fine, room, constant_values=-1000), grid, folder / "ct.nii.gz")
+    return folder / "on_ct.nii.gz", folder / "ct.nii.gz"
+
+
+def inputs(folder: Path) -> dict[str, tuple[str, ...]]:
+    """File, --template and further arguments of each input that can be made here."""
+    made = {organ: _of(placed(drawn(organ), folder / f"{organ}.nii.gz"), organ) for organ in ("pancreas", "liver")}
     prediction = DATA / "predictions" / "liver" / "t3_7" / "Lovasz.nii.gz"
     if prediction.is_file():
-        made["liver_prediction"] = placed(read_labels(prediction), folder / "prediction.nii.gz"), "liver"
+        made["liver_prediction"] = _of(placed(read_labels(prediction), folder / "prediction.nii.gz"), "liver")
+    on_ct = with_ct(folder)
+    if on_ct is not None:
+        made["liver_by_shape"] = _of(on_ct[0], "5=liver")
+        made["liver_with_ct"] = *_of(on_ct[0], "5=liver"), "--image", str(on_ct[1])
     lobes = real_lobes()
     if lobes is not None:
         chosen = ",".join(f"{4 + index}=lung_{lobe}" for index, lobe in enumerate(LOBES))
-        made["lobes"] = placed(lobes, folder / "lobes.nii.gz"), chosen
+        made["lobes"] = _of(placed(lobes, folder / "lobes.nii.gz"), chosen)
     return made
+
+
+def _of(file: Path, template: str) -> tuple[str, ...]:
+    return str(file), "--template", template
 
 
 def run(command: list[str]) -> dict[str, float]:
@@ -106,21 +140,11 @@ def measure(rounds: int, only: set[str]) -> dict:
             "start": [sys.executable, "-m", "ReShapeITLib.cli.main", "--version"],
             "import": [sys.executable, "-c", IMPORTS],
         }
-        for name, (file, template) in inputs(folder).items():
+        for name, told in inputs(folder).items():
             for preset in ("standard", "draft"):
                 output = str(folder / "out.nii.gz")
-                commands[f"{name}_{preset}"] = [
-                    *refine,
-                    str(file),
-                    "--template",
-                    template,
-                    "--output",
-                    output,
-                    "--preset",
-                    preset,
-                    "--force",
-                    "--non-commercial",
-                ]
+                settings = ["--output", output, "--preset", preset, "--force", "--non-commercial"]
+                commands[f"{name}_{preset}"] = [*refine, *told, *settings]
         for name, command in commands.items():
             if only and name not in only:
                 continue

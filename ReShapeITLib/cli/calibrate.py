@@ -38,7 +38,7 @@ def run(arguments) -> None:
         patients = {row.patient for row in rows}
         if len(patients) < 2:
             raise BadInputError(
-                "{input} leads to suggestions of the {witness} about {patients} patients only",
+                "{input} leads to suggestions of the {witness} about too few patients ({patients})",
                 "add pairs of other patients, so that each can be left out",
                 "calibrate.few_patients",
                 input=arguments.table,
@@ -61,6 +61,7 @@ def run(arguments) -> None:
 def _judged(table: Path) -> tuple[dict[str, list], list]:
     """Suggestions by witness, the fitted field's and a network's about templates that have one; and a network's with
     the evidence of an image."""
+    from ..core.device import limit_cpu_threads
     from ..image.reading import read_image
     from ..io.volumes import read_labels
     from ..refinement.decision.calibration import IMAGE
@@ -69,6 +70,7 @@ def _judged(table: Path) -> tuple[dict[str, list], list]:
     from ..templates.store import find_template
     from ..templates.template import OrganTemplate
 
+    limit_cpu_threads()
     judged: dict[str, list] = {}
     beside: list = []
     for line in _lines(table):

@@ -194,7 +194,9 @@ def test_the_shipped_numbers_that_decide_are_few_and_none_is_an_organs_own():
         assert set(one.kinds) == set(KINDS) and set(one.evidence) == set(EVIDENCE[name])
         assert one.evidence[name] > 0
     fitted = sum(len(one.kinds) + len(one.evidence) for one in model.witnesses.values())
-    assert fitted + len(model.boldness) + len(asdict(model.constants)) <= 25
+    beside_image = {name: value for name, value in asdict(model.beside_image).items() if name != "about"}
+    assert fitted + len(beside_image) + len(model.boldness) + len(asdict(model.constants)) <= 25
+    assert model.beside_image.shape > 0 and model.beside_image.image > 0
     assert model.witnesses[NETWORK].evidence["spread"] < 0 < model.witnesses[NETWORK].evidence["depth"]
 
 

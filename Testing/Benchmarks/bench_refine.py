@@ -2,10 +2,10 @@
 
     python -m Testing.Benchmarks.bench_refine [--rounds 5] [--only liver_standard,...] [--output FILE]
 
-Inputs are label volumes of 512 x 512 x 500 voxels. One organ: patients drawn from the shipped templates and damaged
-(a bite, a leak, an island, holes), and, where the development data is there, a network's prediction of a liver. Five
-lobes: a patient of the development data, as is the liver with its CT (``with_ct``) and without (``by_shape``), on 512 x
-512 x 304 voxels: each slice of 3 mm is three. ``start`` is ``reshapeit --version``; ``import`` is everything a
+Inputs are label volumes of 512 x 512 x 500 voxels. One organ, and ten in one file: patients drawn from the shipped
+templates and damaged (a bite, a leak, an island, holes). Where the development data is there: a network's prediction of
+a liver, the five lobes of a patient, and a liver with its CT (``with_ct``) and without (``by_shape``), on 512 x 512 x
+304 voxels, where each slice of 3 mm is three. ``start`` is ``reshapeit --version``; ``import`` is everything a
 refinement imports. Every process is one of its own; wall times include whatever else the machine does, processor times
 do not.
 """
@@ -19,9 +19,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from ReShapeITLib.core.geometry import ImageGeometry
 from ReShapeITLib.core.labels import LabelVolume
@@ -35,6 +37,7 @@ from Testing.Benchmarks.measuring import DATA, machine, rounded
 
 SHAPE_KJI = (500, 512, 512)
 LOBES = ("upper_lobe_right", "middle_lobe_right", "lower_lobe_right", "upper_lobe_left", "lower_lobe_left")
+TEN = ("liver", "pancreas", "spleen", "kidney_left", "kidney_right", *(f"lung_{lobe}" for lobe in LOBES))
 LOBE_CASE = "lobes_23"  # 481 slices of 0.6 mm
 CT_CASE = "btcv_0005"  # 102 slices of 3 mm
 # A process of its own, because the peak of a new process starts at the size of the one that made it.
@@ -66,6 +69,22 @@ def drawn(organ: str, seed: int = 1) -> LabelVolume:
     """A patient drawn from the template of an organ and damaged, on a grid of its own."""
     truth, geometry = draw_patient(OrganTemplate.load(find_template(organ)), seed)
     return LabelVolume.from_array(combined(truth, geometry, np.random.default_rng([seed, 1])), geometry)
+
+
+def drawn_apart(organs: Sequence[str], first_label: int) -> LabelVolume:
+    """Damaged organs, each drawn from its own template, above each other on a grid of SHAPE_KJI: right ones and the
+    liver to the right, the others to the left. Labels count on from ``first_label`` in their order."""
+    labels, top = np.zeros(SHAPE_KJI, dtype=np.uint8), {"right": 0, "left": 0}
+    for label, organ in enumerate(organs, first_label):
+        volume, side = drawn(organ), "right" if organ.endswith("right") or organ == "liver" else "left"
+        (box,) = ndimage.find_objects((volume.layers[0] > 0).astype(np.uint8))
+        part = volume.layers[0][box] > 0
+        middle = SHAPE_KJI[2] // 2
+        start = top[side] + 8, 20, middle - part.shape[2] - 8 if side == "right" else middle + 8
+        labels[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))][part] = label
+        top[side] = start[0] + part.shape[0]
+    shift = [-(n // 2) for n in SHAPE_KJI[::-1]]
+    return LabelVolume.from_array(labels, volume.geometry.cropped(shift, SHAPE_KJI[::-1]))
 
 
 def real_lobes() -> LabelVolume | None:
@@ -110,6 +129,9 @@ def inputs(folder: Path) -> dict[str, tuple[str, ...]]:
     if on_ct is not None:
         made["liver_by_shape"] = _of(on_ct[0], "5=liver")
         made["liver_with_ct"] = *_of(on_ct[0], "5=liver"), "--image", str(on_ct[1])
+    chosen = ",".join(f"{label}={organ}" for label, organ in enumerate(TEN, 1))
+    write_labels(drawn_apart(TEN, 1), folder / "ten_organs.nii.gz")
+    made["ten_organs"] = _of(folder / "ten_organs.nii.gz", chosen)
     lobes = real_lobes()
     if lobes is not None:
         chosen = ",".join(f"{4 + index}=lung_{lobe}" for index, lobe in enumerate(LOBES))

@@ -24,7 +24,7 @@ from ReShapeITLib.job.demo import sample_field
 from ReShapeITLib.job.job import run_refine_job
 from ReShapeITLib.job.request import RefineJob
 from ReShapeITLib.templates.store import find_template
-from Testing.Benchmarks.bench_refine import LOBES, SHAPE_KJI, drawn, placed, real_lobes
+from Testing.Benchmarks.bench_refine import LOBES, drawn, drawn_apart, placed, real_lobes
 from Testing.Benchmarks.measuring import rounded
 
 EPOCHS = 200  # of the paper
@@ -122,7 +122,11 @@ class Bench:
         """A patient's five lobes, or, without the development data, five drawn ones."""
         real = None if self.small else real_lobes()
         templates = {4 + index: f"lung_{lobe}" for index, lobe in enumerate(LOBES)}
-        return Case(self._written(real or drawn_lobes(), "five_lobes"), templates, _REAL if real else _APART)
+        return Case(
+            self._written(real or drawn_apart([f"lung_{lobe}" for lobe in LOBES], 4), "five_lobes"),
+            templates,
+            _REAL if real else _APART,
+        )
 
     def _organ(self, organ: str) -> Case:
         told = "drawn from the template's shape space and damaged"
@@ -251,23 +255,6 @@ def first_refinements(file: str, template: str, output: str, device: str) -> Non
         run_refine_job(job)
         at[name] = time.time()
     print(json.dumps(at))
-
-
-def drawn_lobes() -> LabelVolume:
-    """Five damaged lobes, each drawn from its own template, above each other: right ones to the right, left ones to
-    the left. Labels are 4 to 8 in the order of LOBES, the grid is SHAPE_KJI."""
-    labels, top = np.zeros(SHAPE_KJI, dtype=np.uint8), {"right": 0, "left": 0}
-    for index, lobe in enumerate(LOBES):
-        volume, side = drawn(f"lung_{lobe}"), lobe.rpartition("_")[2]
-        mask = volume.layers[0] > 0
-        k, j, i = (np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
-        part = mask[k[0] : k[-1] + 1, j[0] : j[-1] + 1, i[0] : i[-1] + 1]
-        middle = SHAPE_KJI[2] // 2
-        start = top[side] + 8, 20, middle - part.shape[2] - 8 if side == "right" else middle + 8
-        labels[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))][part] = 4 + index
-        top[side] = start[0] + part.shape[0]
-    shift = [-(n // 2) for n in SHAPE_KJI[::-1]]
-    return LabelVolume.from_array(labels, volume.geometry.cropped(shift, SHAPE_KJI[::-1]))
 
 
 def drawn_shapes(n: int, device: str, resolution: int) -> list:

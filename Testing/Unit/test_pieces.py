@@ -218,6 +218,12 @@ def test_a_piece_with_its_neighbours_label_is_found_and_moved(known):
     assert misplaced_pieces(moved, {1: "bean_left", 2: "bean_right"}, known) == []
 
 
+def test_a_stray_piece_far_from_every_other_organ_is_nobodys(known):
+    island = ellipsoid_mask(GRID, np.array([-20.0, 0, 0]), np.full(3, 9.0))
+    volume = volume_of({1: bean(-60.0, 1, 0.5) | island, 2: RIGHT})
+    assert misplaced_pieces(volume, {1: "bean_left", 2: "bean_right"}, known) == []
+
+
 def test_a_label_within_an_organ_is_proposed_for_with_and_a_neighbour_is_not():
     layer = np.zeros((40, 40, 60), dtype=np.uint8)
     layer[8:32, 8:32, 5:30] = 1

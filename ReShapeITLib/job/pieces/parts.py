@@ -238,7 +238,9 @@ def _owner(
 ) -> Label | None:
     """The label that a stray piece touches most and whose organ it makes more like itself; None where there is none."""
     rim = ndimage.binary_dilation(piece, _NEIGHBOURS) & ~piece
-    touched = {other: np.count_nonzero(part.mask(other) & rim) for other in present if other != label}
+    # The part around the label may hold no voxel of another one, which only the whole volume then knows.
+    places = {other: volume.locate(other) for other in present if other != label}
+    touched = {o: np.count_nonzero((part.layers[layer] == value) & rim) for o, (layer, value) in places.items()}
     owner = max(touched, key=touched.__getitem__, default=None)
     if owner is None or not touched[owner]:
         return None

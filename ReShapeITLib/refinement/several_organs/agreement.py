@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _HEIGHT = 0.7
 # Share of the region at a changed voxel, at least; at any other one at most the rest.
 _LEAST_SHARE = 0.55
+_WHOLE = np.uint8(255)
+_LEAST_BYTES = np.uint8(np.ceil(_LEAST_SHARE * _WHOLE))
 
 
 class Region:
@@ -44,10 +46,11 @@ class Region:
         start_ijk = np.array([s.start - 2 for s in box[::-1]])
         part = np.pad(mask[box], 2)
         self._geometry = geometry.cropped(start_ijk, part.shape[::-1])
-        share = ndimage.gaussian_filter(part.astype(np.float32), 0.8, truncate=2.5)
-        self._share = np.where(part, np.maximum(share, _LEAST_SHARE), np.minimum(share, 1.0 - _LEAST_SHARE)).astype(
-            np.float32
-        )
+        # In bytes: changes lie along all of a border, so the box is as large as the organ.
+        share = ndimage.gaussian_filter(np.where(part, _WHOLE, np.uint8(0)), 0.8, truncate=2.5)
+        np.maximum(share, _LEAST_BYTES, out=share, where=part)
+        np.minimum(share, _WHOLE - _LEAST_BYTES, out=share, where=~part)
+        self._share = share
         self._height_mm = _HEIGHT * float(geometry.spacing_mm.min())
         self._diagonal_mm = float(np.linalg.norm(geometry.spacing_mm))
         self._centres_ras = self._geometry.ijk_to_ras_points(np.argwhere(part)[:, ::-1])
@@ -62,7 +65,7 @@ class Region:
         """(N,) values in mm at (N, 3) RAS points."""
         ijk = self._geometry.ras_to_ijk_points(points_ras)
         share = ndimage.map_coordinates(self._share, ijk[:, ::-1].T, order=1, mode="constant", output=np.float64)
-        near = self._height_mm * (1.0 - 2.0 * share)
+        near = self._height_mm * (1.0 - 2.0 / int(_WHOLE) * share)
         away = share == 0.0
         if away.any():
             near[away] = np.maximum(near[away], self._tree.query(points_ras[away])[0] - self._diagonal_mm)

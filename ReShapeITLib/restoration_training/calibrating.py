@@ -55,6 +55,7 @@ class Reliability:
         log_loss, brier: means over suggestions.
         calibration_error: expected calibration error over ten equal bins.
         log_loss_by: the same with less evidence, by its name.
+        probabilities_by: (n,) of each suggestion with that evidence.
     """
 
     probabilities: np.ndarray
@@ -62,6 +63,7 @@ class Reliability:
     brier: float
     calibration_error: float
     log_loss_by: dict[str, float]
+    probabilities_by: Mapping[str, np.ndarray]
 
 
 def calibrated(
@@ -190,7 +192,8 @@ def _reliability(found: np.ndarray, right: np.ndarray, less: Mapping[str, np.nda
     bins = np.minimum((found * 10).astype(int), 9)
     error = sum(abs(float((found - right)[bins == b].sum())) for b in range(10)) / len(found)
     brier = float(((found - right) ** 2).mean())
-    return Reliability(found, _log_loss(found, right), brier, error, {k: _log_loss(v, right) for k, v in less.items()})
+    losses = {name: _log_loss(values, right) for name, values in less.items()}
+    return Reliability(found, _log_loss(found, right), brier, error, losses, less)
 
 
 def names_for_boldness(judged: Sequence[Judged], found: np.ndarray) -> dict[str, float]:

@@ -15,20 +15,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from ReShapeITLib.core.geometry import ImageGeometry
+from ReShapeITLib.damage.levels import coarse_input, damage_input, with_room
+from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.refinement.decision.calibration import FILE_NAME, IMAGE, Calibration, calibration
 from ReShapeITLib.restoration.model import NETWORK, WITNESSES, RestorationModel
 from ReShapeITLib.restoration_training.calibrating import Judged, Reliability, calibrated
 from ReShapeITLib.restoration_training.judging import judged_suggestions
 from ReShapeITLib.templates.store import find_template
 from ReShapeITLib.templates.template import OrganTemplate
+from ReShapeITLib.training.prepare import thinned
 from Testing.Studies.wrong_organs import DATA, LOBES, ORGANS
 
 LEAST_SPACING_MM = 1.4
@@ -52,43 +55,63 @@ def cases_of(organ: str) -> list[str]:
     return split.get("val") or split["eval_with_predictions"][::2]
 
 
-def inputs_of(organ: str, case: str) -> Iterator[tuple[str, Mask, Mask]]:
-    """Name, given organ and truth of every input of a case."""
-    from ReShapeITLib.damage.levels import coarse_input, damage_input, with_room
-    from ReShapeITLib.io.volumes import read_labels
-    from ReShapeITLib.training.prepare import thinned
+def inputs_of(organ: str, case: str) -> Iterator[tuple[str, Callable[[], tuple[Mask, Mask] | None]]]:
+    """Name of every input of a case, and what makes it: given organ and truth; None of an empty prediction."""
+    for name in NETWORKS:
+        path = DATA / "predictions" / organ / case / f"{name}.nii.gz"
+        if path.is_file():
+            yield name, partial(_predicted, organ, case, path)
+    for draw in range(2):
+        yield f"damage {draw}", partial(_damaged, organ, case, draw)
+    yield "clean", partial(_changed, organ, case, lambda truth, geometry: (truth, geometry))
+    yield "voxels of 6 mm", partial(_changed, organ, case, lambda truth, grid: (coarse_input(truth, grid, 6.0), grid))
+    yield "cut", partial(_changed, organ, case, partial(_cut, rng=np.random.default_rng(_seed(7, organ, case))))
+
+
+def _predicted(organ: str, case: str, path: Path) -> tuple[Mask, Mask] | None:
+    labels, label, geometry = _labels(organ, case)
+    given, whole = read_labels(path).layers[0] != 0, labels == label if label else labels != 0
+    if not given.any():
+        return None
+    both, geometry = with_room(given + 2 * whole.astype(np.uint8), given | whole, geometry, _ROOM_MM)
+    return (both & 1 > 0, geometry), (both > 1, geometry)
+
+
+def _changed(organ: str, case: str, change: Callable[..., Mask]) -> tuple[Mask, Mask]:
+    truth, _, geometry = _truth(organ, case)
+    return change(truth, geometry), (truth, geometry)
+
+
+def _damaged(organ: str, case: str, draw: int) -> tuple[Mask, Mask]:
+    truth, beside, geometry = _truth(organ, case)
+    rng = np.random.default_rng(_seed(draw, organ, case))
+    damaged = damage_input(truth, geometry, "combined", "middle", rng, [beside], organ)
+    return (damaged, geometry), (truth, geometry)
+
+
+def _seed(number: int, organ: str, case: str) -> list[int]:
+    return [number, *case.encode(), *organ.encode()]
+
+
+@lru_cache(maxsize=1)
+def _labels(organ: str, case: str) -> tuple[np.ndarray, int, ImageGeometry]:
+    """Labels of a case, which of them is the organ (0: all), and their geometry."""
     from Testing.Studies.evaluation.families import label_file
 
     volume = read_labels(label_file(DATA / ("lung_lobes" if organ in LOBES else organ), case))
     labels, label = volume.flattened(), LOBES.get(organ, 0)
-    if label:
-        labels = labels % 512
-    whole = labels == label if label else labels != 0
-    for name in NETWORKS:
-        path = DATA / "predictions" / organ / case / f"{name}.nii.gz"
-        given = read_labels(path).layers[0] != 0 if path.is_file() else np.zeros(0, dtype=bool)
-        if given.any():
-            both, geometry = with_room(given + 2 * whole.astype(np.uint8), given | whole, volume.geometry, _ROOM_MM)
-            yield name, (both & 1 > 0, geometry), (both > 1, geometry)
-    labels, geometry = with_room(labels, whole, volume.geometry, _ROOM_MM)
+    return (labels % 512 if label else labels), label, volume.geometry
+
+
+@lru_cache(maxsize=1)
+def _truth(organ: str, case: str) -> tuple[np.ndarray, np.ndarray, ImageGeometry]:
+    """The organ with room around it, what lies beside it, and their geometry."""
+    labels, label, geometry = _labels(organ, case)
+    labels, geometry = with_room(labels, labels == label if label else labels != 0, geometry, _ROOM_MM)
     if label:
         labels, geometry = thinned(labels, geometry, LEAST_SPACING_MM)
     truth = labels == label if label else labels != 0
-    beside = [(labels != 0) & ~truth]
-    for draw in range(2):
-        rng = np.random.default_rng([draw, *case.encode(), *organ.encode()])
-        yield (
-            f"damage {draw}",
-            (damage_input(truth, geometry, "combined", "middle", rng, beside, organ), geometry),
-            (
-                truth,
-                geometry,
-            ),
-        )
-    yield "clean", (truth, geometry), (truth, geometry)
-    yield "voxels of 6 mm", (coarse_input(truth, geometry, np.full(3, 6.0)), geometry), (truth, geometry)
-    rng = np.random.default_rng([7, *case.encode(), *organ.encode()])
-    yield "cut", _cut(truth, geometry, rng), (truth, geometry)
+    return truth, (labels != 0) & ~truth, geometry
 
 
 def inputs_on_ct() -> Iterator[tuple[str, str, str]]:
@@ -143,13 +166,13 @@ def collect(file: Path, organs: Sequence[str], witnesses: Sequence[str]) -> list
     for rank in range(max(map(len, cases.values()))):
         for organ in (organ for organ in organs if rank < len(cases[organ])):
             case = cases[organ][rank]
-            for name, given, truth in inputs_of(organ, case):
-                for witness in (witness for witness in witnesses if witness != IMAGE):
-                    if (witness, organ, case, name) in done:
-                        continue
+            for name, made in inputs_of(organ, case):
+                left = [w for w in witnesses if w != IMAGE and (w, organ, case, name) not in done]
+                both = made() if left else None
+                for witness in left if both else ():
                     template, model = _models(organ)
                     patient, asked = LIVERS.get(case, case), model if witness == NETWORK else None
-                    found = judged_suggestions(patient, given, truth, template, asked)
+                    found = judged_suggestions(patient, *both, template, asked)
                     rows.append(_kept(file, (witness, organ, case, name), found))
     for organ, patient, network in inputs_on_ct() if IMAGE in witnesses else ():
         key = (IMAGE, organ, patient, network)
@@ -185,16 +208,19 @@ def table(rows: list[dict], found: Reliability, boldness: dict[str, float]) -> s
         "|---" * (3 + len(boldness)) + "|",
     ]
     judged = [(row["organ"], Judged(**one)) for row in rows for one in row["judged"]]
-    for organ in (*ORGANS, "all"):
-        of_organ = [
-            (one, p) for (name, one), p in zip(judged, found.probabilities, strict=True) if organ in (name, "all")
+    everything = {"all": found.probabilities} | {f"all, by {k}": v for k, v in found.probabilities_by.items()}
+    for name, probabilities in (dict.fromkeys(ORGANS, found.probabilities) | everything).items():
+        chosen = [
+            (one, p) for (organ, one), p in zip(judged, probabilities, strict=True) if name == organ or "all" in name
         ]
+        if not chosen:
+            continue
         cells = []
         for least in boldness.values():
-            won = [one.won_cells for one, p in of_organ if p > least]
+            won = [one.won_cells for one, p in chosen if p > least]
             cells.append(f"{sum(won):.0f}, {-sum(w for w in won if w < 0):.0f}")
-        best = sum(max(one.won_cells, 0.0) for one, _ in of_organ)
-        lines.append(f"| {organ} | {len(of_organ)} | " + " | ".join(cells) + f" | {best:.0f} |")
+        best = sum(max(one.won_cells, 0.0) for one, _ in chosen)
+        lines.append(f"| {name} | {len(chosen)} | " + " | ".join(cells) + f" | {best:.0f} |")
     return "\n".join(lines)
 
 

@@ -51,8 +51,8 @@ def test_what_matters_comes_first():
     [
         ({"network": 1.0, "spread": 0.2, "depth": 1.0, "unlike": 0.8}, "shape"),
         ({"field": 1.0, "depth": 1.0, "unlike": 0.8}, "shape"),
-        ({"image": 0.9, "depth": 1.0, "unlike": 0.8}, "image"),
-        ({"network": 1.0, "image_edge": 0.9, "depth": 1.0}, "both"),
+        ({"network": 1.0, "image": 0.9, "depth": 1.0}, "both"),
+        ({"network": 1.0, "image": -0.9, "depth": 1.0}, "shape, not image"),
     ],
 )
 def test_the_evidence_is_told_in_a_word(evidence, word):

@@ -82,7 +82,8 @@ def _key(one) -> tuple:
 def _texts(one, names) -> tuple[str, ...]:
     name = names.get(one.segmentId, one.segmentId)
     likely = "" if one.isClicked else f"{100 * one.probability:.0f} %"
-    evidence = {"shape": _("shape"), "image": _("image"), "both": _("both"), "points": _("points")}[one.evidenceText()]
+    said = {"shape": _("shape"), "both": _("both"), "shape, not image": _("shape, not image"), "points": _("points")}
+    evidence = said[one.evidenceText()]
     return name, _(one.kindText()), f"{one.volumeMl:.1f}", likely, evidence, ""
 
 

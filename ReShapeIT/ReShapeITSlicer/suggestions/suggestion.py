@@ -14,7 +14,7 @@ KINDS = {
     "apart": "remove a stray piece",
     CLICKED: "as clicked",
 }
-SHAPE, IMAGE, BOTH, POINTS = "shape", "image", "both", "points"
+SHAPE, BOTH, NOT_IMAGE, POINTS = "shape", "both", "shape, not image", "points"
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,8 @@ class Suggestion:
         """Who says so, in a word."""
         if self.isClicked:
             return POINTS
-        names = [name for name, value in self.evidence.items() if value]
-        image = any(name.startswith("image") for name in names)
-        shape = any(not name.startswith("image") and name not in ("depth", "unlike") for name in names)
-        return BOTH if image and shape else IMAGE if image else SHAPE
+        image = self.evidence.get("image")
+        return SHAPE if image is None else BOTH if image > 0.0 else NOT_IMAGE
 
 
 def suggestionsOf(segmentId: str, entries: Iterable[Mapping]) -> list[Suggestion]:

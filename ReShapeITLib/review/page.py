@@ -122,7 +122,8 @@ def _image_says(organ: Mapping) -> str:
 
 
 def _suggestions(one: Reviewed) -> list[tuple[str, ...]]:
-    """Kind, volume, probability, place and decision of the largest suggestions, those that are least certain first."""
+    """Kind, volume, probability, what the image says, place and decision of the largest suggestions, those that are
+    least certain first."""
     entries = one.case.organ.get("suggestions")
     entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     largest = sorted(entries, key=lambda entry: -(number(entry, "volume_ml") or 0.0))[:_MOST_SUGGESTIONS]
@@ -130,6 +131,7 @@ def _suggestions(one: Reviewed) -> list[tuple[str, ...]]:
     rows = []
     for entry in largest:
         probability, place = number(entry, "probability"), entry.get("centre_ras")
+        image = number(entry, "evidence", "image")
         place = place if isinstance(place, list) else []
         numbers = (value for value in place if isinstance(value, int | float))
         rows.append(
@@ -137,6 +139,7 @@ def _suggestions(one: Reviewed) -> list[tuple[str, ...]]:
                 _text(entry.get("kind")),
                 _figure(number(entry, "volume_ml"), 1),
                 "" if probability is None else f"{probability:.0%}",
+                "" if image is None else "agrees" if image > 0.0 else "contradicts",
                 ", ".join(figure(value, 0) for value in numbers),
                 "yes" if entry.get("taken") is True else "no",
             )

@@ -236,12 +236,13 @@ def test_suggestions_stand_with_their_case_the_least_certain_first(tmp_path):
         told = {"id": 1, "kind": kind, "volume_ml": 4.25, "probability": probability, "taken": taken}
         return {**told, "centre_ras": [1.2, -3.4, 56.7]}
 
-    found = [suggestion("missing", 0.93, True), suggestion("attached", 0.52, False), "odd"]
+    dark = suggestion("attached", 0.52, False) | {"evidence": {"network": 1.0, "image": -0.4}}
+    found = [suggestion("missing", 0.93, True), dark, "odd"]
     path = write_case(tmp_path, "anna", ORGAN | ISLAND, ORGAN, suggestions=found)
     assert main(["report", str(path), "--output", str(tmp_path / "r.html")]) == 0
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
-    row = "<tr><td>{}</td><td>4.2</td><td>{}</td><td>1, -3, 57</td><td>{}</td></tr>"
-    first, second = row.format("attached", "52%", "no"), row.format("missing", "93%", "yes")
+    row = "<tr><td>{}</td><td>4.2</td><td>{}</td><td>{}</td><td>1, -3, 57</td><td>{}</td></tr>"
+    first, second = row.format("attached", "52%", "contradicts", "no"), row.format("missing", "93%", "", "yes")
     assert 0 < html.find(first) < html.find(second)
 
 

@@ -34,7 +34,7 @@ NETWORK_ERROR_PER_GAP = 1.0 / 24.0
 
 def in_shape_space(options: FitOptions) -> FitOptions:
     """The options of a fit that leaves the template's shape space nowhere."""
-    return replace(options, code_steps=2 * options.code_steps, weight_steps=0, pose_learning_rate=_POSE_RATE)
+    return replace(options, weight_steps=0, pose_learning_rate=_POSE_RATE)
 
 
 def likeliest_between(

@@ -28,7 +28,6 @@ from ReShapeITLib.distance.surface import surface_from_mask
 from ReShapeITLib.interaction.alignment import align_to_template
 from ReShapeITLib.interaction.candidates import CandidateOptions, with_free_space
 from ReShapeITLib.interaction.fitting import fit_field
-from ReShapeITLib.interaction.options import FitOptions
 from ReShapeITLib.io.volumes import read_labels
 from ReShapeITLib.job.demo import draw_patient
 from ReShapeITLib.refinement.aligned import alignment_with_scale_prior
@@ -88,8 +87,7 @@ def measure(rounds: int, baseline_steps: int, template_name: str) -> dict:
     with_laplacian = FineTuning(
         copy.deepcopy(template.model), start.alpha, start.beta, Target.of(candidates), with_laplacian=True
     )
-    base_s = processor_seconds(lambda: fit(code_steps=0, weight_steps=0))[0]
-    steps = compare_steps(fit, options, base_s, tuning, with_laplacian, rounds)
+    steps = compare_steps(fit, tuning, with_laplacian, rounds)
     way = follow(tuning, torch.as_tensor(others, dtype=torch.float32), mm, baseline_steps)
     step_s = steps["as_used"]["baseline_s"]
     return {
@@ -121,17 +119,19 @@ def against(way, step_s: float, ours_s: float, ours_mm: float) -> dict:
     }
 
 
-def compare_steps(fit, options: FitOptions, base_s: float, tuning, with_laplacian, rounds: int) -> dict:
+def compare_steps(fit, tuning, with_laplacian, rounds: int) -> dict:
     """One step of both, as used and with the same points; ours is the mean of a few of either stage, start-up off."""
 
     def per_step(n: int, **changes):
-        seconds = [
-            processor_seconds(lambda kind=kind: fit(**{"code_steps": 0, "weight_steps": 0, kind: n}, **changes))[0]
-            for kind in ("code_steps", "weight_steps")
-        ]
-        return (sum(seconds) - 2 * base_s) / (2 * n)
+        none = {"code_steps": 0, "weight_steps": 0}
+        # Start-up looks for the nearest training codes, on the same points.
+        start_s, *seconds = (
+            processor_seconds(lambda steps=steps: fit(**none | steps, **changes))[0]
+            for steps in ({}, {"code_steps": n}, {"weight_steps": n})
+        )
+        return (sum(seconds) - 2 * start_s) / (2 * n)
 
-    many = {"n": 2, "surface_points": POINTS_OF_EACH_KIND, "free_points": POINTS_OF_EACH_KIND}
+    many = {"n": 4, "surface_points": POINTS_OF_EACH_KIND, "free_points": POINTS_OF_EACH_KIND}
     figures = {}
     for name, changes, baseline in (
         ("as_used", {"n": 10}, tuning),

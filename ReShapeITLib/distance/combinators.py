@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -62,6 +63,31 @@ class Difference:
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) distance at (N, 3) RAS points."""
         return np.maximum(self.organ.sdf_mm(points_ras), -self.without.sdf_mm(points_ras))
+
+
+@dataclass(frozen=True, eq=False)
+class Cuboid:
+    """The box between the outermost voxel centres of a grid.
+
+    Args:
+        geometry: of the grid.
+    """
+
+    geometry: ImageGeometry
+
+    @property
+    def bounds_ras(self) -> Box:
+        """The smallest box along the RAS axes that holds it."""
+        corners = self.geometry.ijk_to_ras_points(
+            np.array(list(product(*((0, n - 1) for n in self.geometry.size_ijk))))
+        )
+        return corners.min(axis=0), corners.max(axis=0)
+
+    def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
+        """(N,) mm to the nearest face at (N, 3) RAS points, along the grid's axes."""
+        half = 0.5 * (np.array(self.geometry.size_ijk) - 1.0)
+        beyond = np.abs(self.geometry.ras_to_ijk_points(points_ras) - half) - half
+        return (beyond * self.geometry.spacing_mm).max(axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.geometry import ImageGeometry, Similarity
-from ..distance.combinators import BlendedField
+from ..distance.combinators import BlendedField, Cuboid, Difference
 from ..distance.surface import DistanceGrid
 from ..restoration.grid import CanonicalGrid
 from ..templates.template import OrganTemplate
@@ -18,6 +18,7 @@ from ..templates.template import OrganTemplate
 # so far away hardly any is true.
 SMALL_COMPONENT_SHARE = 0.03
 SMALL_COMPONENT_GAP_MM = 12.0
+_ROOM_VOXELS = 2  # a surface lies less than a voxel beyond the outermost centres
 
 
 def without_components_out_of_reach(
@@ -66,10 +67,19 @@ def without_small_components(
     left = np.bincount(owner, field.sdf_mm(geometry.ijk_to_ras_points(where[:, ::-1])) < 0, minlength=n_pieces + 1)
     removed = (left > 0) & (left < 0.5 * sizes)
     small = np.flatnonzero((left > 0) & ~removed & (sizes < SMALL_COMPONENT_SHARE * sizes[main]))
-    boxes = ndimage.find_objects(pieces) if len(small) else []
+    boxes = ndimage.find_objects(pieces) if len(small) or removed.any() else []
     for piece in small:
         removed[piece] = _lies_apart(pieces, piece, main, boxes[piece - 1], geometry, field)
-    return replace(field, given=distance_of(mask & ~removed[pieces], geometry)) if removed.any() else field
+    if not removed.any():
+        return field
+    kept, given = mask & ~removed[pieces], field.given
+    for piece in np.flatnonzero(removed):
+        start, stop = np.array([(s.start - _ROOM_VOXELS, s.stop + _ROOM_VOXELS) for s in boxes[piece - 1]]).T
+        if kept[tuple(slice(max(0, a), b) for a, b in zip(start, stop, strict=True))].any():
+            return replace(field, given=distance_of(kept, geometry))
+        # A piece by itself goes with its surroundings; the distance of the rest is not worked out anew.
+        given = Difference(given, Cuboid(geometry.cropped(start[::-1], (stop - start)[::-1].tolist())))
+    return replace(field, given=given)
 
 
 def _lies_apart(

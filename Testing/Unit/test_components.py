@@ -32,4 +32,11 @@ def test_a_small_piece_apart_goes_unless_it_is_near_or_large_or_something_was_ad
     k, j, i = (np.mean([s.start, s.stop - 1]) for s in piece)
     middle = geometry.ijk_to_ras_points(np.array([[i, j, k]]))
     assert field.sdf_mm(middle)[0] < 0
-    assert (without_small_components(whole, geometry, field, distance_of).sdf_mm(middle)[0] < 0) == stays
+    after = without_small_components(whole, geometry, field, distance_of)
+    assert (after.sdf_mm(middle)[0] < 0) == stays
+    if not stays:  # nothing is left of it, and the other piece is what it was
+        fine = ImageGeometry.from_parts((79, 39, 39), (2.0, 2.0, 2.0))
+        points = fine.ijk_to_ras_points(np.argwhere(np.ones(fine.shape_kji))[:, ::-1])
+        alone = whole.copy()
+        alone[piece] = False
+        np.testing.assert_array_equal(after.sdf_mm(points) < 0, distance_of(alone, geometry).sdf_mm(points) < 0)

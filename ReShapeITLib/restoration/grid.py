@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..core.geometry import ImageGeometry, Similarity
+from ..core.parallel import together
 from ..distance.protocol import SignedDistance
 from ..templates.template import OrganTemplate
 
@@ -75,10 +76,12 @@ def template_cells(template: OrganTemplate, grid: CanonicalGrid) -> np.ndarray:
     """[z, y, x] read-only signed distance of the template on the grid in cells, limited."""
     import torch
 
-    device = template.alpha.device
-    with torch.no_grad():
-        points = torch.as_tensor(grid.points_unit(), dtype=torch.float32, device=device)
-        values = torch.cat([template.model.template_values(part) for part in points.split(16384)]).cpu().numpy()
+    @torch.no_grad()
+    def values_at(part: torch.Tensor) -> torch.Tensor:
+        return template.model.template_values(part)
+
+    points = torch.as_tensor(grid.points_unit(), dtype=torch.float32, device=template.alpha.device)
+    values = torch.cat(together(values_at, points.split(16384))).cpu().numpy()
     limit = TEMPLATE_LIMIT_CELLS
     cells = np.clip(values / grid.cell_unit, -limit, limit).reshape(grid.shape_zyx).astype(np.float32)
     cells.setflags(write=False)

@@ -84,7 +84,7 @@ def restore_organ(
     given = within_reach(given, template, alignment.ras_to_unit)
     truncation = truncation_of(given, template)
     rule = rule or Rule.of(options.boldness)
-    for _ in range(max(1, options.restoration_passes)):
+    for left in reversed(range(max(1, options.restoration_passes))):
         healed = heal(
             restoration,
             template,
@@ -95,7 +95,7 @@ def restore_organ(
             truncation=truncation,
             poses=options.restoration_poses,
             unlike=aligned.plausibility.shape_distance,
-            image=image,
+            image=None if left else image,  # before the last pass only the alignment follows
         )
         points, _ = draw_surface_points(healed.surface, options.candidates.n_surface, rng)
         alignment = align_to_template(points, template.points_unit, alignment_options(options, template))

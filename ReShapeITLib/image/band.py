@@ -17,7 +17,7 @@ MARGIN_MM = 24.0
 # Far from a surface its distance is interpolated between every second cell.
 _COARSE, _EXACT_MM = 2, 5.0
 # Averages what lies between two cells before the image is sampled.
-_BLUR_MM = 0.8
+_BLUR_MM, _TRUNCATE = 0.8, 2.0
 # A scan is read in layers, so that no more of it than that is held in floats.
 _LAYERS_AT_ONCE, _REACH_MM = 16, 6.0
 
@@ -75,15 +75,34 @@ def _sampled(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.ndarray]
         return np.zeros(grid.shape_kji, np.float32), np.zeros(grid.shape_kji, bool)
     source = image.geometry.cropped([s.start for s in box[::-1]], part.shape[::-1])
     sigma = np.where(source.spacing_mm < grid.spacing_mm.min(), _BLUR_MM / source.spacing_mm, 0.0)
-    part = gaussian_filter(part, sigma[::-1], truncate=2.0)
     to_source = image.geometry.ras_to_ijk @ grid.ijk_to_ras
     matrix, offset = to_source[:3, :3][::-1, ::-1], to_source[:3, 3][::-1]
     start, shape = np.array([s.start for s in box]), grid.shape_kji
-    values = ndimage.affine_transform(part, matrix, offset - start, shape, order=1, mode="nearest")
+    if np.abs(matrix - np.diag(matrix.diagonal())).max() < 1e-9:
+        # Along common axes blur and sampling are one small matrix for each, which is several times as fast.
+        values = part
+        for axis in (2, 1, 0):
+            along = _sampling(
+                part.shape[axis], shape[axis], matrix[axis, axis], (offset - start)[axis], sigma[2 - axis]
+            )
+            values = np.moveaxis(np.tensordot(along, values, axes=(1, axis)), 0, axis)
+    else:
+        part = gaussian_filter(part, sigma[::-1], truncate=_TRUNCATE)
+        values = ndimage.affine_transform(part, matrix, offset - start, shape, order=1, mode="nearest")
     k, j, i = np.ogrid[tuple(slice(n) for n in shape)]
     places = (row[0] * k + row[1] * j + row[2] * i + shift for row, shift in zip(matrix, offset, strict=True))
     ends = zip(places, image.geometry.shape_kji, strict=True)
     return values, np.logical_and.reduce([(place > -0.5) & (place < n - 0.5) for place, n in ends])
+
+
+def _sampling(n_from: int, n_to: int, step: float, first: float, sigma: float) -> np.ndarray:
+    """(n_to, n_from) float32: the blur of a line of values, and linear interpolation at ``first + step * n`` on it."""
+    line = np.eye(n_from, dtype=np.float32)
+    line = ndimage.gaussian_filter1d(line, sigma, axis=0, truncate=_TRUNCATE) if sigma > 0 else line
+    places = np.clip(first + step * np.arange(n_to), 0.0, n_from - 1.0)
+    below = np.minimum(places.astype(int), max(n_from - 2, 0))
+    share = (places - below).astype(np.float32)[:, None]
+    return (1.0 - share) * line[below] + share * line[np.minimum(below + 1, n_from - 1)]
 
 
 def sampled_distance(organ: SignedDistance, grid: ImageGeometry) -> np.ndarray:

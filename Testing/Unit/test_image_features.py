@@ -57,6 +57,21 @@ def test_an_oblique_image_comes_onto_the_grid_where_it_belongs(rng):
 
 
 @pytest.mark.parametrize("shape", [(8, 10, 12), (9, 7, 11)])
+def test_along_common_axes_the_values_are_those_of_the_general_way(rng):
+    voxels = rng.integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
+    image = Image(
+        voxels, ImageGeometry.from_parts((50, 40, 30), (0.8, 0.9, 1.7), (3.0, 2.0, 1.0), np.diag([-1.0, 1.0, 1.0]))
+    )
+    grid = ImageGeometry.from_parts((24, 22, 34), (2.0, 2.0, 2.0), (-40.3, -1.4, -4.2))
+    tilted = grid.ijk_to_ras.copy()
+    tilted[0, 1] += 1e-8  # too little to move a value, enough for the general way
+    own, covered = sampled_image(image, grid)
+    general, covered_there = sampled_image(image, ImageGeometry(tilted, grid.size_ijk))
+    np.testing.assert_allclose(own, general, atol=0.01)
+    np.testing.assert_array_equal(covered, covered_there)
+    assert 0.2 < covered.mean() < 0.9
+
+
 def test_coarser_cells_and_back_keep_what_is_linear(shape):
     k, j, i = np.indices(shape, dtype=np.float32)
     ramp = k - 2.0 * j + 0.5 * i

@@ -56,7 +56,6 @@ def test_an_oblique_image_comes_onto_the_grid_where_it_belongs(rng):
     assert (values[distance < -3.5] == 110).all() and (values[covered & (distance > 3.5)] == -80).all()
 
 
-@pytest.mark.parametrize("shape", [(8, 10, 12), (9, 7, 11)])
 def test_along_common_axes_the_values_are_those_of_the_general_way(rng):
     voxels = rng.integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
     image = Image(
@@ -72,6 +71,7 @@ def test_along_common_axes_the_values_are_those_of_the_general_way(rng):
     assert 0.2 < covered.mean() < 0.9
 
 
+@pytest.mark.parametrize("shape", [(8, 10, 12), (9, 7, 11)])
 def test_coarser_cells_and_back_keep_what_is_linear(shape):
     k, j, i = np.indices(shape, dtype=np.float32)
     ramp = k - 2.0 * j + 0.5 * i

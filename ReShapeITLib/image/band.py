@@ -19,7 +19,7 @@ _COARSE, _EXACT_MM = 2, 5.0
 # Averages what lies between two cells before the image is sampled.
 _BLUR_MM, _TRUNCATE = 0.8, 2.0
 # A scan is read in layers, so that no more of it than that is held in floats.
-_LAYERS_AT_ONCE, _REACH_MM = 48, 6.0
+_LAYERS_AT_ONCE, _REACH_MM = 32, 6.0
 
 
 @dataclass(frozen=True, eq=False)

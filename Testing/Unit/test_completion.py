@@ -194,4 +194,4 @@ def test_the_gap_is_the_widest_way_between_drawn_slices(annotation):
 
 def test_a_fit_in_shape_space_has_no_weights_of_its_own_but_a_pose():
     options = in_shape_space(FitOptions(code_steps=60))
-    assert options.weight_steps == 0 and options.pose_learning_rate > 0 and options.code_steps > 60
+    assert options.weight_steps == 0 and options.pose_learning_rate > 0 and options.code_steps == 60

@@ -9,7 +9,7 @@ Frames used throughout the library:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -18,6 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+Slices = tuple[slice, slice, slice]
+
+
+def box_of_boxes(boxes: Iterable[Slices]) -> Slices:
+    """The smallest (k, j, i) box that holds all of some boxes."""
+    k, j, i = (slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
+    return k, j, i
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +118,18 @@ class ImageGeometry:
         matrix[:3, 3] = self.ijk_to_ras_points(np.asarray(start_ijk, dtype=np.float64)[None])[0]
         i, j, k = size_ijk
         return ImageGeometry(matrix, (i, j, k))
+
+    def every(self, steps_ijk: Sequence[int]) -> ImageGeometry:
+        """Geometry of every n-th voxel along each axis, from the first one on."""
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, :3] *= np.asarray(steps_ijk)
+        i, j, k = (-(-n // int(step)) for n, step in zip(self.size_ijk, steps_ijk, strict=True))
+        return ImageGeometry(matrix, (i, j, k))
+
+    @property
+    def corners_ras(self) -> np.ndarray:
+        """(8, 3) RAS mm of the outermost voxel centres."""
+        return self.ijk_to_ras_points(np.array(list(product(*((0, n - 1) for n in self.size_ijk))), dtype=np.float64))
 
     def of_box(self, box_kji: Sequence[slice]) -> ImageGeometry:
         """Geometry of a (k, j, i) box of this grid, as ``box_around`` and ``scipy.ndimage.find_objects`` give one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -78,10 +77,8 @@ class Cuboid:
     @property
     def bounds_ras(self) -> Box:
         """The smallest box along the RAS axes that holds it."""
-        corners = self.geometry.ijk_to_ras_points(
-            np.array(list(product(*((0, n - 1) for n in self.geometry.size_ijk))))
-        )
-        return corners.min(axis=0), corners.max(axis=0)
+        corners_ras = self.geometry.corners_ras
+        return corners_ras.min(axis=0), corners_ras.max(axis=0)
 
     def sdf_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(N,) mm to the nearest face at (N, 3) RAS points, along the grid's axes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -84,8 +83,7 @@ class DistanceGrid:
     @property
     def bounds_ras(self) -> Box:
         """Lower and upper corner (RAS mm) of the box around all voxel centres, and around what reaches beyond them."""
-        corners = np.array(list(product(*((0, n - 1) for n in self.geometry.size_ijk))), dtype=np.float64)
-        corners_ras = self.geometry.ijk_to_ras_points(corners)
+        corners_ras = self.geometry.corners_ras
         border_mm = min(self.values_mm[face].min() for face in _FACES)
         beyond_mm = max(0.0, -float(border_mm))  # outside the grid a distance grows by the way
         return corners_ras.min(axis=0) - beyond_mm, corners_ras.max(axis=0) + beyond_mm

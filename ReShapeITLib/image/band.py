@@ -65,9 +65,7 @@ def sampled_image(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.nda
 
 
 def _sampled(image: Image, grid: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
-    size = np.array(grid.size_ijk) - 1
-    corners = np.stack(np.meshgrid(*[(0, n) for n in size], indexing="ij"), -1).reshape(-1, 3)
-    corners_ras = grid.ijk_to_ras_points(corners)
+    corners_ras = grid.corners_ras
     reach_mm = max(_REACH_MM, 1.5 * float(image.geometry.spacing_mm.max()))
     box = image.geometry.box_around((corners_ras.min(0) - reach_mm, corners_ras.max(0) + reach_mm))
     part = image.voxels[box].astype(np.float32)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core.device import Device
 from ..core.errors import ImplausibleError, label_subject
+from ..core.geometry import box_of_boxes
 from ..core.labels import LabelVolume
 from ..core.organs import ORGANS
 from ..restoration.table import network_name
@@ -126,10 +127,9 @@ def organ_report(
     """What changed from one volume to the other, and how certain it is; ``surface`` of the result may be None."""
     info = organ.template.info
     change, field_share = surface_changes(surface) if surface is not None else (None, None)
-    boxes = zip(before.extent(label)[0], after.extent(label)[0], strict=True)
-    k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in boxes)
-    before = before.cropped((k, j, i))
-    masks = before.mask(label), after.cropped((k, j, i)).mask(label)
+    box = box_of_boxes(volume.extent(label)[0] for volume in (before, after))
+    before = before.cropped(box)
+    masks = before.mask(label), after.cropped(box).mask(label)
     return OrganReport(
         label=label,
         organ=info.organ,

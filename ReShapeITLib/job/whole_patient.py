@@ -22,6 +22,7 @@ from ..core.errors import (
     ReShapeITError,
     label_subject,
 )
+from ..core.geometry import box_of_boxes
 from ..core.labels import LabelVolume
 from ..core.parallel import threads, together
 from ..core.progress import Progress, ProgressPart
@@ -298,5 +299,4 @@ def _box_of(volume: LabelVolume, shapes: Mapping[Label, RefinedShape]) -> tuple[
     boxes = [volume.extent(label)[0] for label in shapes]
     covered = (volume.geometry.box_around(shape.bounds_ras) for shape in shapes.values())
     boxes += [box for box in covered if all(along.stop > along.start for along in box)]
-    k, j, i = (slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*boxes, strict=True))
-    return k, j, i
+    return box_of_boxes(boxes)

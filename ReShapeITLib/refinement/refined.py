@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,10 +116,8 @@ class RefinedShape:
         """(K, J, I) bool voxels of any grid whose centres lie inside."""
         whole, box = np.zeros(geometry.shape_kji, dtype=bool), geometry.box_around(self.bounds_ras)
         if whole[box].size:
-            part = self._voxels.on(geometry.of_box(box))
-            if part is None:
-                part, _ = label_voxels(self.sdf_mm, geometry, self.bounds_ras)
-                self._voxels.keep(part)
+            own = geometry.of_box(box)
+            part = self._voxels.of(own, lambda: label_voxels(self.sdf_mm, geometry, self.bounds_ras)[0])
             whole[box] = part
         return whole
 
@@ -127,20 +126,16 @@ class _LastVoxels:
     """The voxels that were asked for last: whoever checks an organ and whoever writes it ask for the same ones."""
 
     def __init__(self) -> None:
-        self._box: tuple | None = None
-        self._bits: np.ndarray | None = None
+        self._last: tuple[tuple, np.ndarray] | None = None
 
-    def on(self, box: ImageGeometry) -> np.ndarray | None:
-        """Those of this box where they are there; else None, and :meth:`keep` is told of this box's."""
-        wanted = box.shape_kji, *np.round(box.ijk_to_ras, 6).ravel()
-        if wanted == self._box and self._bits is not None:
-            return np.unpackbits(self._bits, count=int(np.prod(box.shape_kji))).reshape(box.shape_kji).view(bool)
-        self._box, self._bits = wanted, None
-        return None
-
-    def keep(self, part: np.ndarray) -> None:
-        """Keep the voxels of the box that was asked for last."""
-        self._bits = np.packbits(part)  # an eighth of the memory
+    def of(self, box: ImageGeometry, work_out: Callable[[], np.ndarray]) -> np.ndarray:
+        """(K, J, I) bool voxels of a box, worked out where it is not the last one."""
+        key, last = (box.shape_kji, *np.round(box.ijk_to_ras, 6).ravel()), self._last
+        if last is not None and last[0] == key:
+            return np.unpackbits(last[1], count=int(np.prod(box.shape_kji))).reshape(box.shape_kji).view(bool)
+        part = work_out()
+        self._last = key, np.packbits(part)  # an eighth of the memory
+        return part
 
 
 def refined_shape(decided: Decided) -> RefinedShape:

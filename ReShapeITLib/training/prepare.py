@@ -138,10 +138,7 @@ def thinned(mask: np.ndarray, geometry: ImageGeometry, least_spacing_mm: float) 
     step = np.maximum(1, np.round(least_spacing_mm / geometry.spacing_mm).astype(int))
     if (step == 1).all():
         return mask, geometry
-    thin = mask[:: step[2], :: step[1], :: step[0]]
-    matrix = geometry.ijk_to_ras.copy()
-    matrix[:3, :3] = matrix[:3, :3] * step
-    return thin, ImageGeometry(matrix, thin.shape[::-1])
+    return mask[:: step[2], :: step[1], :: step[0]], geometry.every(step)
 
 
 def group_alignment(

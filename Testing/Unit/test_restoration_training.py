@@ -289,9 +289,11 @@ def test_the_mirror_image_of_the_other_sides_organ_is_a_case_as_ones_own(tiny_te
     own, *damaged, mirrored, one, two = made("labels", "    mirrored: other\n")
     unlike = made("other", "")[0]
     assert len(damaged) == 2 and one.given is not None and two.given is not None
-    away = [np.percentile(np.abs(own.truth.astype(float) - case.truth), 99) for case in (mirrored, unlike)]
-    # Points are sampled in another order, and the alignments differ by a part of a cell.
-    assert away[0] < 1.0 < 2.0 < away[1]
+    away, unlike_away = (np.abs(own.truth.astype(float) - case.truth) for case in (mirrored, unlike))
+    # Points are sampled in another order, and the alignments differ by a part of a cell, on some processors by a whole
+    # one in a few cells.
+    assert np.percentile(away, 99) < 1.0
+    assert away.max() < 1.5 < 3.0 < unlike_away.max()
 
 
 def test_one_case_has_nothing_to_be_mixed_with(template):

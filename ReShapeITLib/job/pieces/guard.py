@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import ImplausibleError, Notice
+from ...core.geometry import box_of_boxes
 from ...core.labels import LabelVolume
 from ...core.organs import ORGANS
 from ...templates.store import known_templates
@@ -82,7 +83,7 @@ class Guard:
 
         geometry, name = self.volume.geometry, self._organs[label]
         boxes = [self.volume.extent(label)[0], geometry.box_around(shape.bounds_ras)]
-        k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*boxes, strict=True))
+        k, j, i = box_of_boxes(boxes)
         part = self.volume.cropped((k, j, i))
         given, refined = part.mask(label), shape.mask(part.geometry)
         if label in self._parts:

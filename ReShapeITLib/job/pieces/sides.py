@@ -9,7 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 from ...core.errors import BadInputError, ImplausibleError, label_subject
-from ...core.geometry import ImageGeometry
 from ...core.labels import LabelVolume
 from ...core.parallel import together
 from ...refinement.plausibility import OTHER_ORGAN_LEAD, SHAPE_LIMIT
@@ -105,9 +104,10 @@ class _Seen:
         if not count:
             return None
         part = volume.cropped(box)
-        mask, geometry = (
-            _thinned(part.mask(label), part.geometry) if count > _MANY else (part.mask(label), part.geometry)
-        )
+        mask, geometry = part.mask(label), part.geometry
+        if count > _MANY:  # every second or third voxel tells size, extents and orientation as well
+            i, j, k = np.maximum(1, _LOOKED_AT_MM // geometry.spacing_mm).astype(int)
+            mask, geometry = mask[::k, ::j, ::i], geometry.every((i, j, k))
         labelled, n_pieces = ndimage.label(mask, structure=_NEIGHBOURS)
         sizes = np.bincount(labelled.ravel(), minlength=n_pieces + 1)[1:]
         order = [n + 1 for n in np.argsort(-sizes) if sizes[n] >= _LEAST_OF_PAIR * sizes.sum()]
@@ -117,15 +117,6 @@ class _Seen:
         small[[0, *order]] = False
         pieces += [points_of(small[labelled], geometry)] if small.any() else []
         return cls(organ, pieces, geometry.voxel_volume_mm3, known) if is_solid(pieces[0]) else None
-
-
-def _thinned(mask: np.ndarray, geometry: ImageGeometry) -> tuple[np.ndarray, ImageGeometry]:
-    """Every second or third voxel where voxels are fine, which tells size, extents and orientation as well."""
-    steps = np.maximum(1, _LOOKED_AT_MM // geometry.spacing_mm).astype(int)
-    i, j, k = steps
-    mask, matrix = mask[::k, ::j, ::i], geometry.ijk_to_ras.copy()
-    matrix[:3, :3] *= steps
-    return mask, ImageGeometry(matrix, mask.shape[::-1])
 
 
 def _least(known: KnownOrgans, moments: list[np.ndarray]) -> dict[str, float]:

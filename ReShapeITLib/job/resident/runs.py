@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.device import free_cached_memory, return_freed_memory
 from ...core.errors import BadInputError
+from ...core.geometry import box_of_boxes
 from ...core.labels import LabelVolume, Segment
 from ...distance.protocol import box_around
 from ...image.reading import read_image
@@ -174,9 +175,7 @@ class KeptRun:
         """The (k, j, i) box that holds the organ before and after."""
         volume = self.result.volume
         bounds = box_around(shape.bounds_ras, self.result.shapes[label].bounds_ras)
-        boxes = [volume.extent(label)[0], volume.geometry.box_around(bounds)]
-        k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*boxes, strict=True))
-        return k, j, i
+        return box_of_boxes([volume.extent(label)[0], volume.geometry.box_around(bounds)])
 
 
 class KeptRuns:
